@@ -1,0 +1,232 @@
+//! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
+//! its stored value, or the default at creation.
+
+use crate::types::{Offset, Timestamp};
+use std::time::Duration;
+
+/// Where a message is when the call that published or settled it resolves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// In the store's own buffer; written to the kernel within milliseconds. A crash of the process may lose it.
+    Memory,
+    /// Written to the kernel: survives the death of the process, not of the machine. Synced within
+    /// [`Options::sync_interval`].
+    Os,
+    /// Synced to the disk: survives power loss. The default for publishing.
+    Disk,
+}
+
+/// Settings of a whole store, given when it is opened. They are not stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub(crate) create: bool,
+    pub(crate) create_topics: bool,
+    pub(crate) durability: Durability,
+    pub(crate) ack_durability: Durability,
+    pub(crate) segment_bytes: u32,
+    pub(crate) first_segment_bytes: u32,
+    pub(crate) max_frame_bytes: u32,
+    pub(crate) max_message_bytes: u32,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) tail_cache_bytes: usize,
+    pub(crate) write_threshold_bytes: usize,
+    pub(crate) write_delay: Duration,
+    pub(crate) sync_interval: Duration,
+    pub(crate) max_waiting_publishes: usize,
+    pub(crate) error_text_bytes: usize,
+    pub(crate) open_segments: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            create: true,
+            create_topics: true,
+            durability: Durability::Disk,
+            ack_durability: Durability::Os,
+            segment_bytes: 64 << 20,
+            first_segment_bytes: 4 << 20,
+            max_frame_bytes: 128 << 20,
+            max_message_bytes: 16 << 20,
+            buffer_bytes: 8 << 20,
+            tail_cache_bytes: 4 << 20,
+            write_threshold_bytes: 64 << 10,
+            write_delay: Duration::from_millis(1),
+            sync_interval: Duration::from_secs(1),
+            max_waiting_publishes: 1024,
+            error_text_bytes: 1024,
+            open_segments: 64,
+        }
+    }
+}
+
+/// How long a failed message waits before it is tried again, and how often.
+///
+/// Exponential backoff with jitter: the wait doubles from `first` to `longest`, and each wait is drawn between half
+/// of it and all of it, so that messages that failed together don't come back together. After the tenth failure
+/// (unless [`Retry::attempts`] says otherwise) the message is parked as a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Retry {
+    pub(crate) first: Duration,
+    pub(crate) longest: Duration,
+    pub(crate) attempts: u32,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(1), longest: Duration::from_secs(600), attempts: 10 }
+    }
+}
+
+impl Retry {
+    /// Waits that double from `first` to `longest`.
+    #[must_use]
+    pub fn exponential(first: Duration, longest: Duration) -> Self {
+        Self { first, longest: longest.max(first), ..Self::default() }
+    }
+
+    /// The same wait each time (still with jitter).
+    #[must_use]
+    pub fn fixed(wait: Duration) -> Self {
+        Self { first: wait, longest: wait, ..Self::default() }
+    }
+
+    /// After how many failures the message is parked. 0 is taken as 1.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// The longest wait after the `failures`-th failure, before jitter.
+    #[must_use]
+    pub(crate) fn ceiling(&self, failures: u32) -> Duration {
+        let doubled = self.first.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+        doubled.min(self.longest)
+    }
+}
+
+/// Where a new group, or a seek, begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Start {
+    /// At the oldest message there is.
+    Earliest,
+    /// After the newest.
+    Latest,
+    /// At this offset.
+    Offset(Offset),
+    /// At the first message accepted at or after this time.
+    Time(Timestamp),
+}
+
+/// Settings of a topic. What is not set keeps its stored value, or the default at creation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    pub(crate) durability: Option<Durability>,
+}
+
+impl TopicSettings {
+    /// Where a message of this topic must be when its publish resolves (default: what the store says).
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+}
+
+/// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
+///
+/// ```
+/// use millpond::{Group, Retry};
+/// use std::time::Duration;
+/// let settings = Group::default()
+///     .lease(Duration::from_secs(30))
+///     .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(600)).attempts(5));
+/// # let _ = settings;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    pub(crate) start: Option<Start>,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) max_timeouts: Option<u32>,
+    pub(crate) max_crashes: Option<u32>,
+}
+
+impl Group {
+    /// Where the group begins when it is created (default: the earliest message). No effect on a group that exists.
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = Some(start);
+        self
+    }
+
+    /// How long a delivery may be held before it is given to somebody else (default 30 s).
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// What happens after a failure (default: 1 s to 10 min, 10 failures).
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = Some(retry);
+        self
+    }
+
+    /// How often a lease of one message may run out before the message is parked (default 10).
+    #[must_use]
+    pub fn max_timeouts(mut self, limit: u32) -> Self {
+        self.max_timeouts = Some(limit.max(1));
+        self
+    }
+
+    /// How many deaths of the process one message may cause before it is parked (default 3).
+    #[must_use]
+    pub fn max_crashes(mut self, limit: u32) -> Self {
+        self.max_crashes = Some(limit.max(1));
+        self
+    }
+}
+
+/// The settings of a group as they stand: every patch applied over the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupPolicy {
+    pub(crate) lease: Duration,
+    pub(crate) retry: Retry,
+    pub(crate) max_timeouts: u32,
+    pub(crate) max_crashes: u32,
+}
+
+impl Default for GroupPolicy {
+    fn default() -> Self {
+        Self { lease: Duration::from_secs(30), retry: Retry::default(), max_timeouts: 10, max_crashes: 3 }
+    }
+}
+
+impl GroupPolicy {
+    /// This policy with what `patch` sets.
+    pub(crate) fn patched(mut self, patch: &Group) -> Self {
+        self.lease = patch.lease.unwrap_or(self.lease);
+        self.retry = patch.retry.unwrap_or(self.retry);
+        self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
+        self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_longest_wait() {
+        let retry = Retry::exponential(Duration::from_secs(1), Duration::from_secs(10));
+        let waits: Vec<u64> = (1..=6).map(|failures| retry.ceiling(failures).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
+        assert_eq!(retry.ceiling(u32::MAX).as_secs(), 10);
+    }
+}

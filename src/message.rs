@@ -1,0 +1,207 @@
+//! What is published ([`Message`]), what is read ([`Record`]), and what publishing answers ([`Receipt`]).
+
+use crate::config::Durability;
+use crate::error::Error;
+use crate::types::{Offset, Timestamp};
+use bytes::Bytes;
+
+/// Everything a message may carry besides its payload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    /// For deduplication.
+    pub(crate) id: Option<Bytes>,
+    /// For ordering.
+    pub(crate) key: Option<Bytes>,
+    /// In the order given; names may repeat.
+    pub(crate) headers: Vec<(String, Bytes)>,
+    /// Not to be delivered before this time of the engine's clock (`wall` false) or of the wall clock (`wall` true).
+    pub(crate) due: Option<Due>,
+    /// Not to be delivered at or after this time.
+    pub(crate) expiry: Option<Timestamp>,
+    /// 0 is the ordinary level.
+    pub(crate) priority: u8,
+    /// Schema and content flags; 0 says plain bytes.
+    pub(crate) content: u32,
+    /// Keyed 128-bit hash of `id`, filled in when the message is accepted.
+    pub(crate) id_hash: Option<[u8; 16]>,
+    /// Keyed 128-bit hash of the payload, kept beside an id so that its reuse for something else is noticed.
+    pub(crate) payload_hash: Option<[u8; 16]>,
+}
+
+/// When a message is due, and by which clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Due {
+    pub(crate) at: Timestamp,
+    /// True for a deliver-at, which follows the wall clock; false for a delay.
+    pub(crate) wall: bool,
+}
+
+impl Attributes {
+    /// Whether nothing at all is set, so that the short form on disk will do.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A message to be published: a payload, and optionally an id, a key and headers.
+///
+/// ```
+/// use millpond::Message;
+/// let message = Message::new("4711").id("order-4711").key("customer-7").header("source", "web");
+/// assert_eq!(message.payload(), b"4711");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub(crate) payload: Bytes,
+    pub(crate) attributes: Option<Box<Attributes>>,
+    pub(crate) durability: Option<Durability>,
+}
+
+impl Message {
+    /// A message with this payload. A `&'static str`, `Vec<u8>`, `String` or `Bytes` is taken without a copy.
+    #[must_use]
+    pub fn new(payload: impl Into<Bytes>) -> Self {
+        Self { payload: payload.into(), attributes: None, durability: None }
+    }
+
+    /// A message with a copy of these bytes.
+    #[must_use]
+    pub fn copy_of(payload: &[u8]) -> Self {
+        Self::new(Bytes::copy_from_slice(payload))
+    }
+
+    /// Names the message, for deduplication.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Bytes>) -> Self {
+        self.attributes_mut().id = Some(id.into());
+        self
+    }
+
+    /// The key by which an ordered group keeps messages in order.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        self.attributes_mut().key = Some(key.into());
+        self
+    }
+
+    /// Adds a header. Names may repeat; the order is kept.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.attributes_mut().headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Where this message must be when its publish resolves, whatever its topic and store say.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn attributes_mut(&mut self) -> &mut Attributes {
+        self.attributes.get_or_insert_default()
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Message {
+    fn from(payload: T) -> Self {
+        Self::new(payload)
+    }
+}
+
+/// What publishing answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The message's place in its topic.
+    pub offset: Offset,
+    /// When it was accepted, on the engine's clock.
+    pub time: Timestamp,
+    /// Whether a message with this id had been accepted before; offset and time are then those of that one.
+    pub duplicate: bool,
+}
+
+/// What publishing a batch answers: the offsets are consecutive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct BatchReceipt {
+    /// The offset of the batch's first message.
+    pub first: Offset,
+    /// How many messages it had.
+    pub count: u64,
+    /// When it was accepted, on the engine's clock.
+    pub time: Timestamp,
+}
+
+/// A message as it is read back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub(crate) offset: Offset,
+    pub(crate) time: Timestamp,
+    pub(crate) payload: Bytes,
+    pub(crate) attributes: Option<Box<Attributes>>,
+}
+
+impl Record {
+    /// The message's place in its topic.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// When it was accepted, on the engine's clock.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// The payload, shared and not copied.
+    #[must_use]
+    pub fn payload_bytes(&self) -> Bytes {
+        self.payload.clone()
+    }
+
+    /// The id it was published with.
+    #[must_use]
+    pub fn id(&self) -> Option<&[u8]> {
+        self.attributes.as_ref()?.id.as_deref()
+    }
+
+    /// The key it was published with.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.attributes.as_ref()?.key.as_deref()
+    }
+
+    /// The headers, in the order they were given.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.attributes.as_ref().map_or(&[][..], |attributes| attributes.headers.as_slice());
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()))
+    }
+}
+
+impl Error {
+    /// The message that was refused, if this error is about one: nothing of it was written.
+    #[must_use]
+    pub fn into_message(mut self) -> Option<Message> {
+        self.take_returned()
+    }
+
+    /// The messages of the batch that was refused: nothing of it was written.
+    #[must_use]
+    pub fn into_messages(mut self) -> Option<Vec<Message>> {
+        self.take_returned()
+    }
+}
