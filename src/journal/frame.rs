@@ -1,0 +1,173 @@
+//! The frame: the journal's unit of commit. See the format page in `journal` for its bytes.
+
+use super::segment::Segment;
+use crate::types::{Lsn, Position};
+use bytes::Bytes;
+
+/// Bytes of a frame before its body.
+pub(crate) const FRAME_HEADER: u32 = 16;
+
+/// The longest body that the header's 28 bits can tell.
+pub(crate) const MAX_BODY: u32 = (1 << 28) - 1;
+
+/// What kind of body a frame has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Flags(u8);
+
+impl Flags {
+    /// An ordinary frame.
+    pub(crate) const NONE: Self = Self(0);
+    /// The body is compressed. Reserved: no release writes it yet.
+    pub(crate) const COMPRESSED: Self = Self(1);
+    /// The body is encrypted with the segment's key. Reserved: no release writes it yet.
+    pub(crate) const ENCRYPTED: Self = Self(2);
+    /// The body is a piece of a snapshot: nothing is lost if it is.
+    pub(crate) const SNAPSHOT: Self = Self(4);
+    /// The body is the journal's own; see `control`.
+    pub(crate) const CONTROL: Self = Self(8);
+
+    /// Whether `flag` is set.
+    pub(crate) const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    /// Whether this release can read such a body.
+    pub(crate) const fn is_known(self) -> bool {
+        !self.has(Self::COMPRESSED) && !self.has(Self::ENCRYPTED)
+    }
+}
+
+/// A frame's header, as believed after its checksum was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    /// Bytes of the body, at least 1.
+    pub(crate) length: u32,
+    pub(crate) flags: Flags,
+    /// Everything before this position of the segment, and every segment before it, was durable when the frame was
+    /// written; 0 while the segment before was not.
+    pub(crate) durable: Position,
+    pub(crate) body_crc: u32,
+}
+
+/// Reads four little-endian bytes at `at`.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
+}
+
+impl FrameHeader {
+    /// The 16 bytes of a frame that starts at `lsn`.
+    pub(crate) fn seal(&self, segment: &Segment, lsn: Lsn) -> [u8; FRAME_HEADER as usize] {
+        let mut bytes = [0; FRAME_HEADER as usize];
+        let fields = [self.length | u32::from(self.flags.0) << 28, self.durable.get(), self.body_crc];
+        for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
+            place.copy_from_slice(&field.to_le_bytes());
+        }
+        let crc = bytes.first_chunk::<12>().map_or(0, |covered| segment.header_crc(lsn, covered));
+        if let Some(place) = bytes.last_chunk_mut::<4>() {
+            *place = crc.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// Reads a header that is said to start at `lsn`; nothing if its checksum says otherwise. The length is believed
+    /// only after that, and it is within the segment.
+    pub(crate) fn verify(bytes: &[u8], segment: &Segment, lsn: Lsn) -> Option<Self> {
+        let first = word(bytes, 0)?;
+        let length = first & MAX_BODY;
+        let durable = word(bytes, 4)?;
+        let position = lsn.position().get();
+        // Cheap sense first: it spares the checksum for nearly all bytes when searching for frames behind damage.
+        let end = position.checked_add(FRAME_HEADER)?.checked_add(length)?;
+        if length == 0 || end > segment.capacity || durable > position {
+            return None;
+        }
+        if segment.header_crc(lsn, bytes.first_chunk()?) != word(bytes, 12)? {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "four bits are left")]
+        let flags = Flags((first >> 28) as u8);
+        Some(Self { length, flags, durable: Position(durable), body_crc: word(bytes, 8)? })
+    }
+
+    /// Whether `body` is what the frame was written with.
+    pub(crate) fn fits(&self, body: &[u8]) -> bool {
+        body.len() as u64 == u64::from(self.length) && crc32fast::hash(body) == self.body_crc
+    }
+
+    /// Bytes of the whole frame.
+    pub(crate) const fn frame_length(&self) -> u32 {
+        FRAME_HEADER + self.length
+    }
+}
+
+/// A frame that was read back and verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    pub(crate) lsn: Lsn,
+    /// Where the next frame of the same segment starts.
+    pub(crate) next: Position,
+    pub(crate) header: FrameHeader,
+    pub(crate) body: Bytes,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment::tests::segment;
+    use super::*;
+    use crate::types::SegmentId;
+
+    fn header() -> FrameHeader {
+        FrameHeader {
+            length: 5,
+            flags: Flags::SNAPSHOT,
+            durable: Position(4096),
+            body_crc: crc32fast::hash(b"hello"),
+        }
+    }
+
+    #[test]
+    fn the_header_has_these_bytes() {
+        let lsn = Lsn::new(SegmentId(3), Position(5000));
+        let bytes = header().seal(&segment(3), lsn);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "050000400010000086a6103654caceba");
+    }
+
+    #[test]
+    fn a_header_verifies_at_its_own_place_in_its_own_segment_only() {
+        let lsn = Lsn::new(SegmentId(3), Position(5000));
+        let bytes = header().seal(&segment(3), lsn);
+        assert_eq!(FrameHeader::verify(&bytes, &segment(3), lsn), Some(header()));
+        assert_eq!(FrameHeader::verify(&bytes, &segment(3), Lsn::new(SegmentId(3), Position(5001))), None);
+        let mut recycled = segment(3);
+        recycled.salt += 1;
+        assert_eq!(FrameHeader::verify(&bytes, &recycled, lsn), None);
+    }
+
+    #[test]
+    fn any_flipped_bit_of_a_header_is_noticed() {
+        let lsn = Lsn::new(SegmentId(3), Position(5000));
+        let bytes = header().seal(&segment(3), lsn);
+        for bit in 0..128 {
+            let mut damaged = bytes;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(FrameHeader::verify(&damaged, &segment(3), lsn), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_length_of_zero_or_beyond_the_segment_is_no_frame() {
+        let lsn = Lsn::new(SegmentId(3), Position(5000));
+        for length in [0, segment(3).capacity, MAX_BODY] {
+            let bytes = FrameHeader { length, ..header() }.seal(&segment(3), lsn);
+            assert_eq!(FrameHeader::verify(&bytes, &segment(3), lsn), None, "length {length}");
+        }
+    }
+
+    #[test]
+    fn a_frame_can_not_claim_durability_beyond_itself() {
+        let lsn = Lsn::new(SegmentId(3), Position(5000));
+        let bytes = FrameHeader { durable: Position(5001), ..header() }.seal(&segment(3), lsn);
+        assert_eq!(FrameHeader::verify(&bytes, &segment(3), lsn), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! Reading frames back, from memory or from the disk, each verified before it is believed.
+
+use super::commit::Written;
+use super::files::Files;
+use super::frame::{FRAME_HEADER, Frame, FrameHeader};
+use super::segment::{Segment, segment_name};
+use crate::error::{Code, Damage, Error, Result};
+use crate::storage::read_up_to;
+use crate::types::{Lsn, Position};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+
+/// Bytes of one segment that are at hand.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    segment: Arc<Segment>,
+    start: u32,
+    bytes: Bytes,
+    /// Bytes that were never on the disk since they were made need no second look.
+    trusted: bool,
+}
+
+impl From<Written> for Window {
+    fn from(written: Written) -> Self {
+        Self {
+            segment: written.segment.segment,
+            start: written.start.get(),
+            bytes: written.bytes,
+            trusted: true,
+        }
+    }
+}
+
+impl Window {
+    /// Reads about `length` bytes at `lsn` from the disk, and at least one whole frame if one is there.
+    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize) -> Result<Self> {
+        let id = lsn.segment();
+        let gone = || Error::new(Code::SegmentMissing, format!("{} is not among the segments", segment_name(id)));
+        let segment = files.known(id).ok_or_else(gone)?.segment;
+        let start = lsn.position().get();
+        let mut window = Self { segment, start, bytes: Bytes::new(), trusted: false };
+        window.fill(files, length)?;
+        if let Some(header) = window.header(start)
+            && (header.frame_length() as usize) > window.bytes.len()
+        {
+            window.fill(files, header.frame_length() as usize)?;
+        }
+        Ok(window)
+    }
+
+    fn fill(&mut self, files: &Files, length: usize) -> Result<()> {
+        let left = self.segment.capacity.saturating_sub(self.start) as usize;
+        let mut bytes = BytesMut::zeroed(length.min(left));
+        let failed = |source| Error::io(format!("reading {} at byte {}", segment_name(self.segment.id), self.start), source);
+        let file = files.reader(self.segment.id).map_err(failed)?;
+        let read = read_up_to(&*file, &mut bytes, u64::from(self.start)).map_err(failed)?;
+        bytes.truncate(read);
+        self.bytes = bytes.freeze();
+        Ok(())
+    }
+
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// Where the bytes at hand end.
+    pub(crate) fn end(&self) -> Lsn {
+        Lsn::new(self.segment.id, Position(self.start.saturating_add(u32::try_from(self.bytes.len()).unwrap_or(0))))
+    }
+
+    fn slice(&self, position: u32, length: u32) -> Option<Bytes> {
+        let skip = position.checked_sub(self.start)? as usize;
+        let end = skip.checked_add(length as usize)?;
+        (end <= self.bytes.len()).then(|| self.bytes.slice(skip..end))
+    }
+
+    fn header(&self, position: u32) -> Option<FrameHeader> {
+        let bytes = self.slice(position, FRAME_HEADER)?;
+        FrameHeader::verify(&bytes, &self.segment, Lsn::new(self.segment.id, Position(position)))
+    }
+
+    /// The frame at `position`; nothing if not all of it is at hand.
+    ///
+    /// # Errors
+    /// `Corrupt` if all of it is at hand and it does not verify.
+    pub(crate) fn frame(&self, position: Position) -> Result<Option<Frame>> {
+        let at = position.get();
+        if self.slice(at, FRAME_HEADER).is_none() {
+            return Ok(None);
+        }
+        let damaged = |to: u32, what: &str| {
+            let damage = Damage {
+                file: segment_name(self.segment.id),
+                from: u64::from(at),
+                to: u64::from(to),
+                what: what.to_owned(),
+                messages: Vec::new(),
+            };
+            Error::new(Code::Damaged, "a frame of the journal is damaged").with_damage(vec![damage])
+        };
+        let Some(header) = self.header(at) else {
+            return Err(damaged(at + FRAME_HEADER, "the frame's header does not verify"));
+        };
+        let Some(body) = self.slice(at + FRAME_HEADER, header.length) else { return Ok(None) };
+        if !self.trusted && !header.fits(&body) {
+            return Err(damaged(at + header.frame_length(), "the frame's body does not verify"));
+        }
+        let lsn = Lsn::new(self.segment.id, position);
+        Ok(Some(Frame { lsn, next: Position(at + header.frame_length()), header, body }))
+    }
+}

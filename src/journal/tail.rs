@@ -1,0 +1,416 @@
+//! The end of the journal that is being written: frames go into memory here, under the engine's lock, and leave in
+//! commits.
+//!
+//! `durable <= written <= end`, always. What lies between `written` and `end` is in memory only and is read from here;
+//! a little of what was written is kept too, for readers that are nearly up to date.
+
+use super::cache::Cache;
+use super::commit::{Commit, Written};
+use super::control::{Begin, Control, SEAL_FRAME, Seal, Snapshots};
+use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
+use super::index::{Note, SegmentIndex};
+use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
+use crate::types::{Lsn, Position, SegmentId, Timestamp};
+use bytes::{BufMut, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes that are asked of the allocator at a time for frames to come.
+const BLOCK: usize = 256 << 10;
+
+/// The tail's bounds; see `config::Options`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) max_frame_bytes: u32,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) tail_cache_bytes: usize,
+}
+
+/// Whom a frame serves, and so which of the last space it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// More work: leaves a reserve of the last segment and of the buffer to those who settle.
+    Publish,
+    /// Settling, snapshots, the store's own affairs.
+    Settle,
+}
+
+/// Why a frame can't be appended now. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Too much is waiting to be written.
+    BufferFull,
+    /// No prepared segment has this many bytes for a frame.
+    NoSegment { bytes: u32 },
+    /// No frame may ever be so long.
+    TooLarge { limit: u32 },
+}
+
+/// Where the next frame will start, and what its times are counted from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) lsn: Lsn,
+    pub(crate) base: Timestamp,
+}
+
+/// A frame's bytes in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: Lsn,
+    pub(crate) end: Lsn,
+}
+
+/// A segment that was sealed, whose sidecar is yet to be written.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) seal: Seal,
+    pub(crate) index: Arc<SegmentIndex>,
+}
+
+/// Unwritten bytes of one segment.
+#[derive(Debug)]
+struct Chunk {
+    segment: OpenSegment,
+    start: u32,
+    bytes: BytesMut,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    limits: Limits,
+    active: OpenSegment,
+    end: u32,
+    /// Over the header checksums of the active segment's frames.
+    checksum: crc32fast::Hasher,
+    index: SegmentIndex,
+    snapshots: Snapshots,
+    /// Prepared successors, numbers rising.
+    spares: VecDeque<OpenSegment>,
+    /// Spares that were too small for a frame and were passed over.
+    passed_over: Vec<SegmentId>,
+    chunks: VecDeque<Chunk>,
+    unwritten: usize,
+    flight: Vec<Written>,
+    cache: Cache,
+    written: Lsn,
+    durable: Lsn,
+    /// The highest durable LSN that a frame carries.
+    claimed: Lsn,
+    /// Segments with writes that no sync has covered, oldest first.
+    dirty: Vec<OpenSegment>,
+    sealed: Vec<Sealed>,
+}
+
+/// Where recovery found the journal's end.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) active: OpenSegment,
+    pub(crate) end: Position,
+    pub(crate) checksum: crc32fast::Hasher,
+    pub(crate) index: SegmentIndex,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) begin: Option<Begin>,
+}
+
+impl Tail {
+    /// Goes on at `start`, before which everything is durable.
+    pub(crate) fn new(limits: Limits, start: Start) -> Self {
+        let here = Lsn::new(start.active.segment.id, start.end);
+        let mut tail = Self {
+            limits,
+            end: start.end.get(),
+            checksum: start.checksum,
+            index: start.index,
+            snapshots: start.snapshots,
+            spares: VecDeque::new(),
+            passed_over: Vec::new(),
+            chunks: VecDeque::new(),
+            unwritten: 0,
+            flight: Vec::new(),
+            cache: Cache::new(limits.tail_cache_bytes),
+            written: here,
+            durable: here,
+            claimed: Lsn::ZERO,
+            dirty: Vec::new(),
+            sealed: Vec::new(),
+            active: start.active,
+        };
+        tail.open_chunk();
+        if let Some(begin) = start.begin {
+            tail.control(Control::Begin(begin));
+        }
+        tail
+    }
+
+    fn open_chunk(&mut self) {
+        self.chunks.push_back(Chunk { segment: self.active.clone(), start: self.end, bytes: BytesMut::new() });
+    }
+
+    /// Where the next frame goes.
+    pub(crate) fn end(&self) -> Lsn {
+        Lsn::new(self.active.segment.id, Position(self.end))
+    }
+
+    /// Up to where the kernel has everything.
+    pub(crate) fn written(&self) -> Lsn {
+        self.written
+    }
+
+    /// Up to where everything survives power loss.
+    pub(crate) fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// Bytes in memory only.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.unwritten
+    }
+
+    /// Whether a `Mark` would tell a later recovery something that no frame tells yet.
+    pub(crate) fn wants_mark(&self) -> bool {
+        self.durable == self.end() && self.claimed < self.durable
+    }
+
+    pub(crate) fn spares(&self) -> usize {
+        self.spares.len()
+    }
+
+    pub(crate) fn active(&self) -> &Arc<Segment> {
+        &self.active.segment
+    }
+
+    pub(crate) fn index(&self) -> &SegmentIndex {
+        &self.index
+    }
+
+    pub(crate) fn snapshots(&self) -> Snapshots {
+        self.snapshots
+    }
+
+    /// A snapshot that starts at `begin` is complete and durable.
+    pub(crate) fn snapshot_done(&mut self, begin: Lsn) {
+        self.snapshots = Snapshots { older: self.snapshots.newer, newer: begin };
+    }
+
+    /// Takes in a prepared successor.
+    pub(crate) fn add_spare(&mut self, spare: OpenSegment) {
+        self.spares.push_back(spare);
+    }
+
+    /// Segments that were passed over and can be prepared anew.
+    pub(crate) fn take_passed_over(&mut self) -> Vec<SegmentId> {
+        std::mem::take(&mut self.passed_over)
+    }
+
+    /// Segments that were sealed since the last call.
+    pub(crate) fn take_sealed(&mut self) -> Vec<Sealed> {
+        std::mem::take(&mut self.sealed)
+    }
+
+    /// How far the active segment goes, in the shape of a seal: what its sidecar says after a clean close.
+    pub(crate) fn closing(&self) -> Sealed {
+        Sealed {
+            segment: self.active.segment.clone(),
+            seal: Seal { length: self.end, checksum: self.checksum.clone().finalize(), successor: SegmentId::ZERO },
+            index: Arc::new(self.index.clone()),
+        }
+    }
+
+    /// Finds room for a frame whose body is at most `body` bytes, going on to the next segment if need be.
+    pub(crate) fn place(&mut self, body: usize, class: Class) -> Result<Place, Refusal> {
+        let limit = self.limits.max_frame_bytes.min(MAX_BODY);
+        let body = u32::try_from(body).ok().filter(|body| *body <= limit).ok_or(Refusal::TooLarge { limit })?;
+        let frame = FRAME_HEADER + body;
+        let buffer = match class {
+            Class::Publish => self.limits.buffer_bytes,
+            // Settling is bounded by what is leased; twice the buffer is ample for it.
+            Class::Settle => self.limits.buffer_bytes.saturating_mul(2),
+        };
+        // A frame larger than the whole buffer has to go through it too, alone.
+        if self.unwritten > 0 && self.unwritten.saturating_add(frame as usize) > buffer {
+            return Err(Refusal::BufferFull);
+        }
+        if !self.fits(frame, class) {
+            self.roll(frame)?;
+        }
+        Ok(Place { lsn: self.end(), base: self.active.segment.base })
+    }
+
+    /// Whether the active segment has room for `frame` bytes, a seal, and what is kept for those who settle while
+    /// there is no successor.
+    fn fits(&self, frame: u32, class: Class) -> bool {
+        let reserve = match class {
+            Class::Publish if self.spares.is_empty() => self.active.segment.capacity / 8,
+            _ => 0,
+        };
+        let needed = u64::from(self.end) + u64::from(frame) + u64::from(SEAL_FRAME) + u64::from(reserve);
+        needed <= u64::from(self.active.segment.capacity)
+    }
+
+    /// Seals the active segment and goes on in the first spare that has room for `frame` bytes.
+    fn roll(&mut self, frame: u32) -> Result<(), Refusal> {
+        let needed = SEGMENT_HEADER + BEGIN_FRAME + frame + SEAL_FRAME;
+        let Some(found) = self.spares.iter().position(|spare| spare.segment.capacity >= needed) else {
+            return Err(Refusal::NoSegment { bytes: needed });
+        };
+        self.passed_over.extend(self.spares.drain(..found).map(|spare| spare.segment.id));
+        let Some(successor) = self.spares.pop_front() else { return Err(Refusal::NoSegment { bytes: needed }) };
+        let seal = Seal {
+            length: self.end,
+            checksum: self.checksum.clone().finalize(),
+            successor: successor.segment.id,
+        };
+        self.control(Control::Seal(seal));
+        self.sealed.push(Sealed {
+            segment: self.active.segment.clone(),
+            seal,
+            index: Arc::new(std::mem::take(&mut self.index)),
+        });
+        let begin =
+            Begin { previous: self.active.segment.id, previous_checksum: seal.checksum, snapshots: self.snapshots };
+        self.active = successor;
+        self.end = SEGMENT_HEADER;
+        self.checksum = crc32fast::Hasher::new();
+        self.open_chunk();
+        self.control(Control::Begin(begin));
+        Ok(())
+    }
+
+    /// Appends one of the journal's own frames; there must be room.
+    fn control(&mut self, control: Control) -> Span {
+        let body = control.encode();
+        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), None)
+    }
+
+    /// Appends a `Mark` or `Closed` frame.
+    pub(crate) fn append_control(&mut self, closed: bool) -> Result<Span, Refusal> {
+        self.place(BEGIN_FRAME as usize, Class::Settle)?;
+        let control = if closed {
+            Control::Closed { checksum: self.checksum.clone().finalize() }
+        } else {
+            Control::Mark { durable: self.durable }
+        };
+        Ok(self.control(control))
+    }
+
+    /// Appends a frame at the place that was just found. `length` is that of the body, `crc` its checksum, and `write`
+    /// writes exactly so many bytes.
+    pub(crate) fn append(
+        &mut self,
+        flags: Flags,
+        crc: u32,
+        length: usize,
+        write: impl FnOnce(&mut BytesMut),
+        note: Option<Note>,
+    ) -> Span {
+        let start = self.end();
+        let length = u32::try_from(length).unwrap_or(MAX_BODY);
+        // Zero while the segment before is not known durable; see the decision table in `judge`.
+        let durable =
+            if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
+        let header = FrameHeader { length, flags, durable, body_crc: crc };
+        let bytes = header.seal(&self.active.segment, start);
+        if durable != Position::ZERO {
+            self.claimed = self.durable;
+        }
+        self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
+        if let Some(note) = note {
+            self.index.note(start.position(), note);
+        }
+        let frame = header.frame_length() as usize;
+        if let Some(chunk) = self.chunks.back_mut() {
+            if chunk.bytes.capacity() - chunk.bytes.len() < frame {
+                chunk.bytes.reserve(frame.max(BLOCK));
+            }
+            chunk.bytes.put_slice(&bytes);
+            write(&mut chunk.bytes);
+            debug_assert_eq!((chunk.start as usize) + chunk.bytes.len(), self.end as usize + frame);
+        }
+        self.unwritten += frame;
+        self.end += header.frame_length();
+        Span { start, end: self.end() }
+    }
+
+    /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if there
+    /// is nothing to do. Only one commit may be under way at a time.
+    pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Commit> {
+        if self.unwritten == 0 && !(sync && self.durable < self.written) {
+            return None;
+        }
+        let mut written = Vec::with_capacity(self.chunks.len());
+        while let Some(chunk) = self.chunks.front_mut() {
+            if !chunk.bytes.is_empty() {
+                let bytes = chunk.bytes.split().freeze();
+                let start = Position(chunk.start);
+                chunk.start += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                if self.dirty.last().is_none_or(|last| last.segment.id != chunk.segment.segment.id) {
+                    self.dirty.push(chunk.segment.clone());
+                }
+                written.push(Written { segment: chunk.segment.clone(), start, bytes });
+            }
+            if self.chunks.len() == 1 {
+                break;
+            }
+            self.chunks.pop_front();
+        }
+        self.flight.clone_from(&written);
+        self.unwritten = 0;
+        let targets = if sync { self.dirty.clone() } else { Vec::new() };
+        Some(Commit { chunks: written, end: self.end(), targets })
+    }
+
+    /// The commit's bytes are with the kernel.
+    pub(crate) fn wrote(&mut self, commit: &Commit) {
+        self.written = self.written.max(commit.end);
+        for written in self.flight.drain(..) {
+            self.cache.keep(written);
+        }
+    }
+
+    /// The commit's bytes, and all before them, are on the disk: the sync was started when `commit.end` was the end of
+    /// what was written.
+    pub(crate) fn synced(&mut self, commit: &Commit) {
+        self.durable = self.durable.max(commit.end);
+        let active = commit.end.segment();
+        self.dirty.retain(|dirty| dirty.segment.id > active);
+    }
+
+    /// Bytes from `lsn` on that are in memory, in order and without a gap, about `limit` of them; none if the first of
+    /// them have to be read from the file.
+    pub(crate) fn recent(&self, lsn: Lsn, limit: usize) -> Vec<Written> {
+        let mut found = Vec::new();
+        let (mut next, mut left) = (lsn, limit);
+        if next < self.written {
+            self.cache.from(&mut next, &mut left, &mut found);
+        }
+        if next < self.written || left == 0 {
+            return found;
+        }
+        for written in &self.flight {
+            written.gather(&mut next, &mut left, &mut found);
+        }
+        for chunk in &self.chunks {
+            let id = chunk.segment.segment.id;
+            if next.segment() != id || left == 0 {
+                continue;
+            }
+            let skip = (next.position().get().saturating_sub(chunk.start)) as usize;
+            if next.position().get() >= chunk.start
+                && let Some(rest) = chunk.bytes.get(skip..).filter(|rest| !rest.is_empty())
+            {
+                // Copied: the rest of the block is still being written.
+                let bytes = Bytes::copy_from_slice(rest);
+                let start = next.position();
+                next = Lsn::new(id, Position(start.get() + u32::try_from(bytes.len()).unwrap_or(0)));
+                left = left.saturating_sub(bytes.len());
+                found.push(Written { segment: chunk.segment.clone(), start, bytes });
+            }
+        }
+        found
+    }
+}
+
+/// Bytes a `Begin` frame takes; the longest of the control frames.
+pub(crate) const BEGIN_FRAME: u32 = FRAME_HEADER + 25;
