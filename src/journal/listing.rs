@@ -1,0 +1,99 @@
+//! What files the journal's directory has.
+
+use super::control::Seal;
+use super::index::SegmentIndex;
+use super::segment::{BadSegment, DIRECTORY, FileKind, Segment, parse_name, segment_name, sidecar_name};
+use super::sidecar;
+use crate::error::{Code, Error, Result};
+use crate::storage::{Access, EntryKind, Storage, read_exact_at};
+use crate::types::{Position, SegmentId, StoreId};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// No sidecar of ours is larger; what is, is not read.
+const MAX_SIDECAR: u64 = 256 << 20;
+
+/// The journal's files, by what they are. Foreign ones are left alone.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pub(crate) segments: BTreeMap<SegmentId, Arc<Segment>>,
+    /// Named as segments, but not usable ones.
+    pub(crate) bad: BTreeMap<SegmentId, BadSegment>,
+    pub(crate) unfinished: Vec<SegmentId>,
+    pub(crate) bytes: u64,
+}
+
+impl Listing {
+    /// Reads names and headers.
+    pub(crate) fn read(storage: &dyn Storage, store: StoreId) -> Result<Self> {
+        let mut listing = Self::default();
+        let entries = match storage.list(DIRECTORY) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
+            Err(error) => return Err(Error::io("listing the journal's directory", error)),
+        };
+        for entry in entries {
+            let Some((id, kind)) = parse_name(&entry.name) else { continue };
+            match (kind, entry.kind) {
+                (FileKind::Segment, EntryKind::File) => {
+                    listing.bytes += entry.len;
+                    let name = segment_name(id);
+                    let read = storage
+                        .open(&name, Access::Read)
+                        .and_then(|file| Segment::read(&*file, store, id))
+                        .map_err(|source| Error::io(format!("reading the header of {name}"), source))?;
+                    match read {
+                        Ok(segment) => drop(listing.segments.insert(id, Arc::new(segment))),
+                        Err(BadSegment::Future(version)) => {
+                            let what = format!("{name} has format version {version}, newer than this release reads: use a newer one");
+                            return Err(Error::new(Code::FutureVersion, what));
+                        }
+                        Err(bad) => drop(listing.bad.insert(id, bad)),
+                    }
+                }
+                (FileKind::Segment, _) => drop(listing.bad.insert(id, BadSegment::Damaged)),
+                (FileKind::Unfinished, EntryKind::File) => listing.unfinished.push(id),
+                _ => {}
+            }
+        }
+        Ok(listing)
+    }
+
+    /// The first segment.
+    pub(crate) fn first(&self) -> Option<SegmentId> {
+        let good = self.segments.keys().next();
+        let bad = self.bad.keys().next();
+        good.into_iter().chain(bad).min().copied()
+    }
+
+    /// The first usable segment behind `id`.
+    pub(crate) fn after(&self, id: SegmentId) -> Option<Arc<Segment>> {
+        self.segments.range(SegmentId(id.get().saturating_add(1))..).next().map(|(_, segment)| segment.clone())
+    }
+
+    /// The highest number in any name.
+    pub(crate) fn highest(&self) -> SegmentId {
+        let named = self.segments.keys().chain(self.bad.keys()).chain(&self.unfinished);
+        named.max().copied().unwrap_or_default()
+    }
+
+    /// Why segment `id` can't be used.
+    pub(crate) fn why_missing(&self, id: SegmentId) -> String {
+        self.bad.get(&id).map_or_else(|| "the file is missing".to_owned(), ToString::to_string)
+    }
+}
+
+/// Reads the sidecar of `id`; nothing if there is none or it is not what it should be.
+pub(crate) fn read_sidecar(storage: &dyn Storage, store: StoreId, id: SegmentId) -> Option<(SegmentIndex, Seal)> {
+    let file = storage.open(&sidecar_name(id), Access::Read).ok()?;
+    let length = file.len().ok().filter(|length| *length <= MAX_SIDECAR)?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    read_exact_at(&*file, &mut bytes, 0).ok()?;
+    sidecar::decode(&bytes, store, id).ok()
+}
+
+/// How far segment `id` went when its sidecar was written: all of that was durable then.
+pub(crate) fn sidecar_claim(storage: &dyn Storage, store: StoreId, id: SegmentId) -> Option<Position> {
+    read_sidecar(storage, store, id).map(|(_, seal)| Position(seal.length))
+}

@@ -1,0 +1,452 @@
+//! Finding the journal's end again, and making sure of what was found.
+//!
+//! The engine pulls frames with [`Recovery::next`], from wherever a snapshot lets it start; every place where a frame is
+//! expected is judged by the table in `judge`. [`Recovery::finish`] then makes what was found durable before anybody is
+//! told of it: what still verifies behind a torn place is overwritten with zeros, everything behind the highest durable
+//! position that a frame claims is written again with the same bytes, and both are synced.
+
+use super::control::{Begin, Control, Seal, Snapshots};
+use super::frame::{Flags, Frame};
+use super::index::{Note, SegmentIndex};
+use super::judge::{Sight, Verdict, judge};
+use super::listing::{Listing, sidecar_claim};
+use super::scan::{Scanner, Sighting, Survey, survey};
+use super::segment::{DIRECTORY, SEGMENT_HEADER, Segment, segment_name};
+use crate::error::{Code, Damage, Error, Result};
+use crate::storage::{Access, Storage};
+use crate::types::{Lsn, Position, SegmentId, StoreId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the next place of the journal holds.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// An ordinary frame, with the segment it is in.
+    Frame(Frame, Arc<Segment>),
+    /// Something is damaged: the last entry of [`Recovery::damage`]. The next frame comes from behind it.
+    Damage,
+    /// The journal's end.
+    End,
+}
+
+/// A torn tail that nobody was promised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trimmed {
+    /// Where it began.
+    pub from: Lsn,
+    /// Where its last byte that wasn't zero ended.
+    pub to: Lsn,
+}
+
+/// A segment that was walked to its seal.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) seal: Seal,
+    pub(crate) index: SegmentIndex,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) store: StoreId,
+    pub(crate) listing: Listing,
+    from: Lsn,
+    scanner: Option<Scanner>,
+    checksum: crc32fast::Hasher,
+    index: SegmentIndex,
+    sealed: Option<Seal>,
+    /// The last frame was a clean close.
+    pub(crate) closed: bool,
+    claimed: Lsn,
+    snapshots: Snapshots,
+    walked: Vec<Walked>,
+    damage: Vec<Damage>,
+    /// Damaged frames that were pieces of a snapshot only.
+    snapshot_damage: Vec<Damage>,
+    trimmed: Option<Trimmed>,
+    pub(crate) frames: u64,
+    /// Stop at damage of a snapshot too: used while a snapshot is being read.
+    end: Option<Lsn>,
+}
+
+/// What recovery hands to the tail.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) active: Arc<Segment>,
+    pub(crate) end: Position,
+    pub(crate) checksum: crc32fast::Hasher,
+    pub(crate) index: SegmentIndex,
+    pub(crate) walked: Vec<Walked>,
+    pub(crate) trimmed: Option<Trimmed>,
+    /// Not reached by the chain of seals: to be set aside.
+    pub(crate) strays: Vec<SegmentId>,
+    pub(crate) begin: Option<Begin>,
+}
+
+impl Recovery {
+    /// Looks at what is there: names, headers, the newest segment's first frame.
+    pub(crate) fn begin(storage: Arc<dyn Storage>, store: StoreId) -> Result<Self> {
+        let listing = Listing::read(&*storage, store)?;
+        let mut recovery = Self {
+            storage,
+            store,
+            listing,
+            from: Lsn::ZERO,
+            scanner: None,
+            checksum: crc32fast::Hasher::new(),
+            index: SegmentIndex::default(),
+            sealed: None,
+            closed: false,
+            claimed: Lsn::ZERO,
+            snapshots: Snapshots::default(),
+            walked: Vec::new(),
+            damage: Vec::new(),
+            snapshot_damage: Vec::new(),
+            trimmed: None,
+            frames: 0,
+            end: None,
+        };
+        if recovery.listing.segments.is_empty() && recovery.listing.bad.is_empty() {
+            return Err(Error::new(
+                Code::JournalMissing,
+                "the store's identity is there, but not one segment of its journal: restore the directory `journal`",
+            ));
+        }
+        recovery.snapshots = recovery.newest_snapshots()?;
+        Ok(recovery)
+    }
+
+    /// Where the newest complete snapshots start, as the newest segment's first frame knows it.
+    fn newest_snapshots(&self) -> Result<Snapshots> {
+        for segment in self.listing.segments.values().rev() {
+            let mut scanner = self.open(segment)?;
+            let sighting = scanner.next().map_err(|source| self.reading(segment.id, source))?;
+            if let Sighting::Frame(frame) = sighting
+                && let Some(Control::Begin(begin)) = Control::decode(&frame.body)
+            {
+                return Ok(begin.snapshots);
+            }
+        }
+        Ok(Snapshots::default())
+    }
+
+    /// Snapshots to try, newest first.
+    pub(crate) fn snapshots(&self) -> Snapshots {
+        self.snapshots
+    }
+
+    /// A newer complete snapshot was met on the way.
+    pub(crate) fn snapshot_met(&mut self, begin: Lsn) {
+        if begin > self.snapshots.newer {
+            self.snapshots = Snapshots { older: self.snapshots.newer, newer: begin };
+        }
+    }
+
+    /// Starts over at `lsn`, or at the first segment if that is zero. Fails if its segment isn't there.
+    pub(crate) fn start(&mut self, lsn: Lsn) -> Result<()> {
+        self.from = lsn;
+        self.claimed = Lsn::ZERO;
+        self.walked.clear();
+        self.damage.clear();
+        self.snapshot_damage.clear();
+        self.trimmed = None;
+        self.frames = 0;
+        self.closed = false;
+        let first = if lsn == Lsn::ZERO { self.listing.first() } else { Some(lsn.segment()) };
+        match first.and_then(|id| self.listing.segments.get(&id)).cloned() {
+            Some(segment) => self.enter(&segment),
+            None => {
+                let id = first.unwrap_or(SegmentId(1));
+                let what = self.listing.why_missing(id);
+                Err(Error::new(Code::SegmentMissing, format!("{} is needed and can't be used: {what}", segment_name(id)))
+                    .with_damage(vec![whole_file(id, what)]))
+            }
+        }
+    }
+
+    fn open(&self, segment: &Arc<Segment>) -> Result<Scanner> {
+        let file = self.storage.open(&segment_name(segment.id), Access::Read);
+        Ok(Scanner::new(file.map_err(|source| self.reading(segment.id, source))?, segment.clone()))
+    }
+
+    fn reading(&self, id: SegmentId, source: std::io::Error) -> Error {
+        Error::io(format!("reading {}", segment_name(id)), source)
+    }
+
+    fn enter(&mut self, segment: &Arc<Segment>) -> Result<()> {
+        self.scanner = Some(self.open(segment)?);
+        self.checksum = crc32fast::Hasher::new();
+        self.index = SegmentIndex::default();
+        self.sealed = None;
+        Ok(())
+    }
+
+    /// Notes where a stream's ordinals are: `frame` was the last one given out.
+    pub(crate) fn note(&mut self, frame: &Frame, note: Note) {
+        self.index.note(frame.lsn.position(), note);
+    }
+
+    /// What was found damaged so far.
+    pub(crate) fn damage(&mut self) -> &mut Vec<Damage> {
+        &mut self.damage
+    }
+
+    /// Damaged pieces of snapshots: nothing is lost with them.
+    pub(crate) fn snapshot_damage(&self) -> &[Damage] {
+        &self.snapshot_damage
+    }
+
+    /// The next frame, from the start that was given on. Frames of the start's segment before it are given out as well,
+    /// with `skip` set, so that they can be indexed.
+    pub(crate) fn next(&mut self) -> Result<(Step, bool)> {
+        loop {
+            let Some(scanner) = &mut self.scanner else { return Ok((Step::End, false)) };
+            let id = scanner.segment.id;
+            let position = scanner.position();
+            let sighting = match scanner.next() {
+                Ok(sighting) => sighting,
+                Err(source) => return Err(self.reading(id, source)),
+            };
+            let segment = scanner.segment.clone();
+            match sighting {
+                Sighting::Frame(frame) if self.sealed.is_none() => {
+                    if let Some(step) = self.accept(frame, segment) {
+                        return Ok(step);
+                    }
+                }
+                Sighting::Frame(_) => {
+                    self.report(id, position, Position(segment.capacity), "there is a frame behind the segment's seal");
+                    self.follow_seal(&segment)?;
+                    return Ok((Step::Damage, false));
+                }
+                Sighting::Bad { plausible, header } => {
+                    let sight = Sight {
+                        header_ok: plausible,
+                        seed_ok: header.is_some(),
+                        body_ok: false,
+                        covered: false,
+                        sealed: self.sealed.is_some(),
+                        closed: false,
+                    };
+                    if judge(sight) == Verdict::EndOfSegment {
+                        if self.follow_seal(&segment)? {
+                            continue;
+                        }
+                        return Ok((Step::Damage, false));
+                    }
+                    let step = self.bad_place(sight, position, &segment, header.map(|found| (found.flags, found.frame_length())))?;
+                    if let Some(step) = step {
+                        return Ok((step, false));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes in a whole frame; the journal's own are not given out.
+    fn accept(&mut self, frame: Frame, segment: Arc<Segment>) -> Option<(Step, bool)> {
+        self.frames += 1;
+        self.closed = false;
+        let durable = frame.header.durable;
+        if durable != Position::ZERO {
+            self.claimed = self.claimed.max(Lsn::new(segment.id, durable));
+        }
+        let before = self.checksum.clone().finalize();
+        let header = frame.header.seal(&segment, frame.lsn);
+        self.checksum.update(header.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
+        if !frame.header.flags.has(Flags::CONTROL) {
+            return Some((Step::Frame(frame.clone(), segment), frame.lsn < self.from));
+        }
+        match Control::decode(&frame.body) {
+            Some(Control::Seal(seal)) => {
+                if seal.length != frame.lsn.position().get() || seal.checksum != before {
+                    self.report(segment.id, frame.lsn.position(), frame.next, "the seal does not fit the segment's frames");
+                    self.sealed = Some(seal);
+                    return Some((Step::Damage, false));
+                }
+                self.sealed = Some(seal);
+            }
+            Some(Control::Mark { durable }) => self.claimed = self.claimed.max(durable),
+            Some(Control::Closed { .. }) => {
+                self.closed = true;
+                self.claimed = self.claimed.max(frame.lsn);
+            }
+            Some(Control::Begin(_)) | None => {}
+        }
+        None
+    }
+
+    /// Goes on in the segment that the seal names. False if that is damaged, which is then reported.
+    fn follow_seal(&mut self, segment: &Arc<Segment>) -> Result<bool> {
+        let seal = self.sealed.take().unwrap_or_default();
+        let index = std::mem::take(&mut self.index);
+        self.walked.push(Walked { segment: segment.clone(), seal, index });
+        if let Some(successor) = self.listing.segments.get(&seal.successor).cloned() {
+            self.enter(&successor)?;
+            return Ok(true);
+        }
+        let what = self.listing.why_missing(seal.successor);
+        self.damage.push(whole_file(seal.successor, what));
+        self.scanner = match self.listing.after(seal.successor) {
+            Some(next) => Some(self.open(&next)?),
+            None => None,
+        };
+        self.checksum = crc32fast::Hasher::new();
+        Ok(false)
+    }
+
+    /// Judges a place without a whole frame, with all that lies behind it. Nothing if only a snapshot was hit.
+    fn bad_place(
+        &mut self,
+        sight: Sight,
+        position: Position,
+        segment: &Arc<Segment>,
+        header: Option<(Flags, u32)>,
+    ) -> Result<Option<Step>> {
+        let id = segment.id;
+        let file = self.scanner.as_ref().map(|scanner| scanner.file().clone());
+        let Some(file) = file else { return Ok(Some(Step::End)) };
+        let behind = survey(&*file, segment, position).map_err(|source| self.reading(id, source))?;
+        let closing = sidecar_claim(&*self.storage, self.store, id).filter(|length| *length > position);
+        let mut later = None;
+        if behind.durable <= position && closing.is_none() && !self.closed {
+            later = self.later_claim(id)?;
+        }
+        let covered = behind.durable > position || later.is_some();
+        match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
+            Verdict::Damage => {
+                let end = behind.first.or(closing).unwrap_or(Position(segment.capacity));
+                let snapshot = header.filter(|(flags, _)| flags.has(Flags::SNAPSHOT));
+                let scanner = self.scanner.as_mut();
+                if let (Some((_, length)), Some(scanner)) = (snapshot, scanner) {
+                    let end = Position(position.get().saturating_add(length));
+                    scanner.seek(end);
+                    self.snapshot_damage.push(damage(id, position, end, "a piece of a snapshot is damaged"));
+                    return Ok(None);
+                }
+                self.report(id, position, end, "bytes that were durable are damaged");
+                match (behind.first, self.scanner.as_mut()) {
+                    (Some(first), Some(scanner)) => scanner.seek(first),
+                    _ => {
+                        self.scanner = match self.listing.after(id) {
+                            Some(next) => Some(self.open(&next)?),
+                            None => None,
+                        };
+                        self.checksum = crc32fast::Hasher::new();
+                    }
+                }
+                Ok(Some(Step::Damage))
+            }
+            _ => {
+                self.end = Some(Lsn::new(id, position));
+                self.note_trimmed(id, position, &behind);
+                Ok(Some(Step::End))
+            }
+        }
+    }
+
+    fn note_trimmed(&mut self, id: SegmentId, position: Position, behind: &Survey) {
+        if behind.end > position {
+            self.trimmed = Some(Trimmed { from: Lsn::new(id, position), to: Lsn::new(id, behind.end) });
+        }
+    }
+
+    /// A later segment with a frame that claims durability in it: then all of this one was durable.
+    fn later_claim(&self, id: SegmentId) -> Result<Option<SegmentId>> {
+        for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment) {
+            let scanner = self.open(segment)?;
+            let found = survey(&**scanner.file(), segment, Position(SEGMENT_HEADER))
+                .map_err(|source| self.reading(segment.id, source))?;
+            if found.durable != Position::ZERO {
+                return Ok(Some(segment.id));
+            }
+        }
+        Ok(None)
+    }
+
+    fn report(&mut self, id: SegmentId, from: Position, to: Position, what: &str) {
+        self.damage.push(damage(id, from, to, what));
+    }
+
+    /// Makes what was found durable. Refuses if anything was damaged.
+    pub(crate) fn finish(mut self) -> Result<(Found, Listing)> {
+        if !self.damage.is_empty() {
+            let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
+            return Err(Error::new(Code::Damaged, what).with_damage(self.damage));
+        }
+        let Some(end) = self.end else {
+            return Err(Error::new(Code::Damaged, "the journal's end was not found"));
+        };
+        let Some(active) = self.listing.segments.get(&end.segment()).cloned() else {
+            return Err(Error::new(Code::SegmentMissing, "the active segment is gone"));
+        };
+        self.secure(end)?;
+        let first = self.walked.first().map_or(active.id, |walked| walked.segment.id);
+        let chain: BTreeMap<SegmentId, ()> = self.walked.iter().map(|walked| (walked.segment.id, ())).collect();
+        let strays = self
+            .listing
+            .segments
+            .keys()
+            .filter(|id| **id > first && **id != active.id && !chain.contains_key(id))
+            .copied()
+            .collect();
+        let fresh = end.position().get() == SEGMENT_HEADER;
+        let begin = fresh.then(|| {
+            let before = self.walked.last();
+            Begin {
+                previous: before.map_or(SegmentId::ZERO, |walked| walked.segment.id),
+                previous_checksum: before.map_or(0, |walked| walked.seal.checksum),
+                snapshots: self.snapshots,
+            }
+        });
+        let found = Found {
+            active,
+            end: end.position(),
+            checksum: self.checksum,
+            index: self.index,
+            walked: self.walked,
+            trimmed: self.trimmed,
+            strays,
+            begin,
+        };
+        Ok((found, self.listing))
+    }
+
+    /// Overwrites what was trimmed, writes again what may not be durable, and syncs both.
+    fn secure(&self, end: Lsn) -> Result<()> {
+        let last = self.walked.iter().map(|walked| (walked.segment.id, walked.seal.length + super::control::SEAL_FRAME));
+        let pieces = last.chain([(end.segment(), end.position().get())]);
+        for (id, to) in pieces.filter(|(id, _)| *id >= self.claimed.segment()) {
+            let name = segment_name(id);
+            let failed = |source| Error::io(format!("making {name} durable again"), source);
+            let from = if id == self.claimed.segment() { self.claimed.position().get() } else { SEGMENT_HEADER };
+            let file = self.storage.open(&name, Access::Write).map_err(failed)?;
+            super::secure::rewrite(&*file, from, to).map_err(failed)?;
+            if let Some(trimmed) = self.trimmed.as_ref().filter(|trimmed| trimmed.from.segment() == id) {
+                super::secure::zero(&*file, trimmed.from.position().get(), trimmed.to.position().get())
+                    .map_err(failed)?;
+            }
+            file.sync().map_err(failed)?;
+        }
+        // Names too: the process before may have died between a rename and its sync.
+        self.storage.sync_dir(DIRECTORY).map_err(|source| Error::io("syncing the journal's directory", source))
+    }
+}
+
+fn damage(id: SegmentId, from: Position, to: Position, what: &str) -> Damage {
+    Damage {
+        file: segment_name(id),
+        from: u64::from(from.get()),
+        to: u64::from(to.get()),
+        what: what.to_owned(),
+        messages: Vec::new(),
+    }
+}
+
+/// Damage that is not a place in a file but the file.
+pub(crate) fn whole_file(id: SegmentId, what: String) -> Damage {
+    Damage { what, ..damage(id, Position::ZERO, Position::ZERO, "") }
+}
