@@ -1,0 +1,198 @@
+//! Group commit: one leader writes and syncs for all, and every way out of it wakes those who follow.
+
+use super::{Core, Engine, Poison, Waiting};
+use crate::config::Durability;
+use crate::error::{Code, Result};
+use crate::journal::{Commit, Failure, Stage};
+use crate::sync::MutexGuard;
+use crate::ticket::{Resolver, Slot};
+use crate::types::Lsn;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Holds the lead. However it ends, also by a panic, the followers are woken; if it ends without having said how it
+/// went, the store is poisoned.
+struct Lead<'a> {
+    engine: &'a Engine,
+    finished: bool,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let wakers = {
+            let mut core = self.engine.core.lock();
+            core.committing = false;
+            if !self.finished {
+                let source = std::io::Error::other("the commit was interrupted");
+                core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
+            }
+            core.take_reached()
+        };
+        self.engine.committed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Core {
+    fn poison(&mut self, failure: Failure) {
+        tracing::error!(file = failure.file, error = %failure.source, "a commit failed; the store takes nothing more");
+        let Failure { stage, file, source } = failure;
+        self.poison.get_or_insert_with(|| Arc::new(Poison { stage, file, source: Arc::new(source) }));
+    }
+
+    /// The wakers of those who have what they waited for, or never will.
+    fn take_reached(&mut self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let waiting = std::mem::take(&mut self.waiting);
+        for waiting in waiting {
+            if self.poison.is_some() || self.reached(waiting.end, waiting.level) {
+                wakers.push(waiting.waker);
+            } else {
+                self.waiting.push(waiting);
+            }
+        }
+        if self.poison.is_some() {
+            wakers.append(&mut self.lease_wakers);
+        }
+        wakers
+    }
+}
+
+impl Engine {
+    /// Writes, and syncs if the commit is to; publishes how far the journal has come after each.
+    fn lead(&self, mut core: MutexGuard<'_, Core>, commit: &Commit) {
+        core.committing = true;
+        drop(core);
+        let mut lead = Lead { engine: self, finished: false };
+        let mut outcome = commit.write();
+        if outcome.is_ok() {
+            self.progress(|core| core.tail.wrote(commit));
+            if commit.syncs() {
+                outcome = commit.sync();
+                if outcome.is_ok() {
+                    let now = self.environment.clock.monotonic();
+                    self.progress(|core| {
+                        core.tail.synced(commit);
+                        core.last_sync = now;
+                    });
+                }
+            }
+        }
+        if let Err(failure) = outcome {
+            self.core.lock().poison(failure);
+            self.arrived.notify_all();
+        }
+        lead.finished = true;
+    }
+
+    /// The journal has come further: what is visible follows, and those who wait for messages are told.
+    fn progress(&self, change: impl FnOnce(&mut Core)) {
+        let wakers = {
+            let mut core = self.core.lock();
+            change(&mut core);
+            let (written, durable) = (core.tail.written(), core.tail.durable());
+            let arrived = core.visible.advance(written, durable);
+            let mut wakers = core.take_reached();
+            if arrived && core.leasing > 0 {
+                self.arrived.notify_all();
+            }
+            if arrived {
+                wakers.append(&mut core.lease_wakers);
+            }
+            wakers
+        };
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// One commit, if there is anything to do and nobody else is at it: what the commit thread does, and what a simulator
+    /// does instead. Whether something was done.
+    pub(crate) fn poll_commit(&self) -> Result<bool> {
+        let mut core = self.core.lock();
+        if core.committing || core.poison.is_some() {
+            return Ok(false);
+        }
+        core.urgent = false;
+        let overdue = self.environment.clock.monotonic().saturating_sub(core.last_sync) >= self.options.sync_interval;
+        let sync = core.disk_end > core.tail.durable() || (overdue && core.tail.durable() < core.tail.end());
+        let Some(commit) = core.tail.begin_commit(sync) else { return Ok(false) };
+        self.lead(core, &commit);
+        self.core.lock().check()?;
+        Ok(true)
+    }
+
+    /// Sees to it that everything up to `end` reaches `level`, leading a commit if nobody does. False if the time ran
+    /// out.
+    pub(super) fn drive(&self, end: Lsn, level: Durability, timeout: Option<Duration>) -> Result<bool> {
+        let deadline = timeout.map(|timeout| self.environment.clock.monotonic().saturating_add(timeout));
+        let mut core = self.core.lock();
+        loop {
+            if core.reached(end, level) {
+                return Ok(true);
+            }
+            if let Some(poison) = &core.poison {
+                return Err(poison.error(Code::OutcomeUnknown));
+            }
+            if core.committing {
+                match deadline {
+                    None => self.committed.wait(&mut core),
+                    Some(deadline) => {
+                        let left = deadline.saturating_sub(self.environment.clock.monotonic());
+                        if left.is_zero() || self.committed.wait_for(&mut core, left).timed_out() {
+                            return Ok(core.reached(end, level));
+                        }
+                    }
+                }
+                continue;
+            }
+            let Some(commit) = core.tail.begin_commit(level == Durability::Disk) else { return Ok(true) };
+            self.lead(core, &commit);
+            core = self.core.lock();
+        }
+    }
+
+    /// Tells the commit thread that something waits to be written, sooner or later.
+    pub(super) fn arm(&self, core: &mut Core, urgent: bool) {
+        let wake = (urgent && !core.urgent) || !core.armed;
+        core.armed = true;
+        core.urgent |= urgent;
+        if wake {
+            self.commit_work.notify_one();
+        }
+    }
+}
+
+impl Resolver for Engine {
+    fn poll(&self, end: Lsn, level: Durability, waker: &Waker) -> Poll<Result<()>> {
+        let mut core = self.core.lock();
+        if core.reached(end, level) {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(poison) = &core.poison {
+            return Poll::Ready(Err(poison.error(Code::OutcomeUnknown)));
+        }
+        if let Some(known) = core.waiting.iter_mut().find(|known| known.end == end && known.waker.will_wake(waker)) {
+            known.level = known.level.max(level);
+        } else {
+            core.waiting.push(Waiting { end, level, waker: waker.clone() });
+        }
+        self.arm(&mut core, true);
+        Poll::Pending
+    }
+
+    fn wait(&self, end: Lsn, level: Durability, timeout: Option<Duration>) -> Result<bool> {
+        self.drive(end, level, timeout)
+    }
+
+    fn wait_admitted(&self, slot: &Slot, timeout: Option<Duration>) -> Result<bool> {
+        self.await_admission(slot, timeout)
+    }
+
+    fn abandoned(&self, level: Durability) {
+        if level == Durability::Memory {
+            return;
+        }
+        let mut core = self.core.lock();
+        self.arm(&mut core, false);
+    }
+}

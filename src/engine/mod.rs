@@ -1,0 +1,221 @@
+//! The only room with doors to journal and state: commands go in here, recovery happens here.
+//!
+//! Everything that changes is behind one lock, [`Core`]; I/O happens outside it. A command decides, appends its event to
+//! the journal's tail and applies it to the state under that lock, in the order of the journal. Commits are led by
+//! whoever needs one (`commit`); what happens by itself, by time, is `upkeep`. Neither needs a thread: `driver` has
+//! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`] instead.
+
+mod close;
+mod commit;
+mod create;
+mod deliver;
+mod driver;
+mod expiry;
+mod line;
+mod open;
+mod publish;
+mod read;
+mod rebuild;
+mod room;
+mod settle;
+mod snapshot;
+mod stats;
+mod upkeep;
+mod verify;
+mod visible;
+
+pub(crate) use deliver::{Leased, Wait};
+pub use open::RecoveryReport;
+pub(crate) use read::ReadCursor;
+pub(crate) use settle::Outcome;
+pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
+pub(crate) use verify::verify;
+pub use verify::{Progress, Report};
+
+use crate::clock::{Clock, Entropy};
+use crate::config::{Durability, Options};
+use crate::error::{Code, Error, Result};
+use crate::event::Event;
+use crate::journal::{Class, Files, Identity, Numbers, Place, Preparation, Refusal, Span, Stage, Tail};
+use crate::state::State;
+use crate::storage::{Storage, StorageFile};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// What the engine is given: it reaches for nothing by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Environment {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// The first failure of a write or sync, remembered with its stage.
+#[derive(Debug)]
+struct Poison {
+    stage: Stage,
+    file: String,
+    source: Arc<std::io::Error>,
+}
+
+impl Poison {
+    fn error(&self, code: Code) -> Error {
+        let doing = match self.stage {
+            Stage::Write => "a write to",
+            Stage::Sync => "a sync of",
+        };
+        let after = if code == Code::OutcomeUnknown {
+            "whether this call took effect is not known; reopen the store, and publish again with the same id"
+        } else {
+            "the store takes nothing more; reopen it"
+        };
+        Error::new(code, format!("{doing} {} failed, {after}", self.file)).because(self.source.clone())
+    }
+}
+
+/// Somebody who wants to be told when the journal has come so far.
+#[derive(Debug)]
+struct Waiting {
+    end: Lsn,
+    level: Durability,
+    waker: Waker,
+}
+
+/// Everything that changes, behind one lock.
+#[derive(Debug)]
+struct Core {
+    tail: Tail,
+    state: State,
+    visible: visible::Visible,
+    line: VecDeque<line::InLine>,
+    waiting: Vec<Waiting>,
+    /// Waits for new messages, of any group; all are told and look again.
+    lease_wakers: Vec<Waker>,
+    leasing: usize,
+    windows: HashMap<GroupId, deliver::HandOut>,
+    poison: Option<Arc<Poison>>,
+    closing: bool,
+    closed: bool,
+    /// A commit is under way.
+    committing: bool,
+    /// The end of the last frame that asked for `Disk`.
+    disk_end: Lsn,
+    /// The commit thread has something to wait for; and it is to come at once.
+    armed: bool,
+    urgent: bool,
+    last_sync: Duration,
+    last_disk: Option<Duration>,
+    upkeep_due: bool,
+    epoch: u64,
+    numbers: Numbers,
+    preparation: Option<Preparation>,
+    /// Why the last preparation failed, until one succeeds.
+    full: Option<Arc<std::io::Error>>,
+    wanted_bytes: u32,
+    snapshot: snapshot::Progress,
+    jitter: fastrand::Rng,
+}
+
+/// See the module's page.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    environment: Environment,
+    options: Options,
+    identity: Identity,
+    incarnation: Incarnation,
+    /// The engine's clock at open, and the monotonic clock at that moment.
+    start: (Timestamp, Duration),
+    report: RecoveryReport,
+    files: Files,
+    core: Mutex<Core>,
+    committed: Condvar,
+    arrived: Condvar,
+    commit_work: Condvar,
+    upkeep_work: Condvar,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Only one is preparing a segment at a time.
+    preparing: Mutex<()>,
+    lock: Mutex<Option<Arc<dyn StorageFile>>>,
+}
+
+impl Engine {
+    /// The engine's clock: it never goes back, and what is stored is never ahead of it.
+    fn now(&self) -> Timestamp {
+        let (wall, monotonic) = self.start;
+        wall.plus(self.environment.clock.monotonic().saturating_sub(monotonic))
+    }
+
+    /// What opening found.
+    pub(crate) fn recovery(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// The id of the lease with this epoch.
+    pub(crate) fn lease_id(&self, epoch: u64) -> LeaseId {
+        LeaseId { incarnation: self.incarnation, epoch }
+    }
+
+    /// The core, if the store still takes calls.
+    fn open_core(&self) -> Result<MutexGuard<'_, Core>> {
+        let core = self.core.lock();
+        core.check()?;
+        Ok(core)
+    }
+
+    /// Wakes every waiting lease, to look at its stop flag.
+    pub(crate) fn wake(&self) {
+        let wakers = {
+            let mut core = self.core.lock();
+            std::mem::take(&mut core.lease_wakers)
+        };
+        self.arrived.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Core {
+    /// Refuses if the store is closed or poisoned.
+    fn check(&self) -> Result<()> {
+        if let Some(poison) = &self.poison {
+            return Err(poison.error(Code::Poisoned));
+        }
+        if self.closed { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Whether everything up to `end` has reached `level`.
+    fn reached(&self, end: Lsn, level: Durability) -> bool {
+        match level {
+            Durability::Memory => true,
+            Durability::Os => end <= self.tail.written(),
+            Durability::Disk => end <= self.tail.durable(),
+        }
+    }
+
+    /// Appends an event and applies it. The caller finds room first: what `place` returned must be for at least so many
+    /// bytes and still hold.
+    fn append(&mut self, event: &Event<'_>, place: Place, bytes: &[u8]) -> Span {
+        let flags = crate::journal::Flags::NONE;
+        let crc = crc32fast::hash(bytes);
+        let span = self.tail.append(flags, crc, bytes.len(), |out| out.extend_from_slice(bytes), None);
+        debug_assert_eq!(span.start, place.lsn);
+        self.state.apply(span.start, event);
+        span
+    }
+
+    /// Finds room for an event, then appends and applies it.
+    fn record(&mut self, event: &Event<'_>) -> Result<Span, Refusal> {
+        let mut bytes = Vec::with_capacity(64);
+        crate::event::encode(event, &mut bytes);
+        let place = self.tail.place(bytes.len(), Class::Settle)?;
+        Ok(self.append(event, place, &bytes))
+    }
+}
+
+fn closed() -> Error {
+    Error::new(Code::Closed, "the store is closed")
+}

@@ -1,0 +1,99 @@
+//! What readers of a topic may see: a message becomes visible when it *and every earlier offset of its topic* has
+//! reached the level each asked for (I12).
+
+use crate::config::Durability;
+use crate::types::{Lsn, Offset, TopicId};
+use std::collections::{HashMap, VecDeque};
+
+#[derive(Debug, Default)]
+struct Watermark {
+    visible: Offset,
+    /// Runs that are not visible yet: where they end, in the topic and in the journal, and what they wait for.
+    pending: VecDeque<(Offset, Lsn, Durability)>,
+}
+
+/// A watermark per topic.
+#[derive(Debug, Default)]
+pub(crate) struct Visible {
+    topics: HashMap<TopicId, Watermark>,
+    /// Topics with something pending.
+    waiting: Vec<TopicId>,
+}
+
+impl Visible {
+    /// Everything that recovery found is durable, and so visible.
+    pub(crate) fn set(&mut self, topic: TopicId, end: Offset) {
+        self.topics.entry(topic).or_default().visible = end;
+    }
+
+    /// Up to where the topic may be read.
+    pub(crate) fn end(&self, topic: TopicId) -> Offset {
+        self.topics.get(&topic).map_or(Offset::ZERO, |watermark| watermark.visible)
+    }
+
+    /// Messages up to `end` were appended; true if they are visible at once.
+    pub(crate) fn appended(&mut self, topic: TopicId, end: Offset, lsn: Lsn, level: Durability) -> bool {
+        let watermark = self.topics.entry(topic).or_default();
+        if level == Durability::Memory && watermark.pending.is_empty() {
+            watermark.visible = end;
+            return true;
+        }
+        if watermark.pending.is_empty() {
+            self.waiting.push(topic);
+        }
+        watermark.pending.push_back((end, lsn, level));
+        false
+    }
+
+    /// The journal has come this far; true if something became visible.
+    pub(crate) fn advance(&mut self, written: Lsn, durable: Lsn) -> bool {
+        let mut changed = false;
+        let topics = &mut self.topics;
+        self.waiting.retain(|topic| {
+            let Some(watermark) = topics.get_mut(topic) else { return false };
+            while let Some((end, lsn, level)) = watermark.pending.front() {
+                let reached = match level {
+                    Durability::Memory => true,
+                    Durability::Os => *lsn <= written,
+                    Durability::Disk => *lsn <= durable,
+                };
+                if !reached {
+                    break;
+                }
+                watermark.visible = *end;
+                changed = true;
+                watermark.pending.pop_front();
+            }
+            !watermark.pending.is_empty()
+        });
+        changed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_waits_for_every_earlier_one_of_its_topic_and_for_no_other() {
+        let mut visible = Visible::default();
+        let lsn = Lsn::from_raw;
+        let (a, b) = (TopicId(1), TopicId(2));
+        assert!(visible.appended(a, Offset(1), lsn(10), Durability::Memory));
+        assert!(!visible.appended(a, Offset(2), lsn(20), Durability::Disk));
+        assert!(!visible.appended(a, Offset(3), lsn(30), Durability::Memory));
+        assert!(visible.appended(b, Offset(1), lsn(40), Durability::Memory));
+        assert!(!visible.advance(lsn(40), lsn(10)));
+        assert_eq!((visible.end(a), visible.end(b)), (Offset(1), Offset(1)));
+        assert!(visible.advance(lsn(40), lsn(20)));
+        assert_eq!(visible.end(a), Offset(3));
+    }
+
+    #[test]
+    fn os_level_becomes_visible_when_written() {
+        let mut visible = Visible::default();
+        visible.appended(TopicId(1), Offset(1), Lsn::from_raw(10), Durability::Os);
+        assert!(visible.advance(Lsn::from_raw(10), Lsn::ZERO));
+        assert_eq!(visible.end(TopicId(1)), Offset(1));
+    }
+}
