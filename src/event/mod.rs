@@ -10,10 +10,16 @@ mod attributes;
 mod codec;
 mod draft;
 mod extend;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod runs;
 mod settings;
 mod slots;
+#[cfg(test)]
+mod strategies;
 mod wire;
 
 pub(crate) use codec::{encode, events};
