@@ -4,6 +4,7 @@
 mod clock;
 mod config;
 mod error;
+mod event;
 mod message;
 mod storage;
 mod types;

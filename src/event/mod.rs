@@ -3,13 +3,30 @@
 //! An event is something that *happened*: whatever had to be decided (is the lease valid, when is the retry due, what
 //! does a policy drop) was decided before, so that applying it neither refuses nor reads a clock.
 //!
-//! `codec` draws the bytes of the events, `publish` those of messages.
+//! The format page is in three places: `codec` draws the bytes of the events, `publish` those of messages and their
+//! checks, `attributes` those of what a message carries besides its payload. `wire` has the numbers, `settings` the tags.
 
+mod attributes;
 mod codec;
+mod draft;
+mod extend;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod properties;
 mod publish;
+mod runs;
+mod settings;
+mod slots;
+#[cfg(test)]
+mod strategies;
+mod wire;
 
-pub(crate) use codec::{DecodeError, decode, encode, events};
-pub(crate) use publish::{Draft, MessageView, Published, Stamp};
+pub(crate) use codec::{encode, events};
+pub(crate) use draft::{Draft, Stamp};
+pub(crate) use publish::{MessageView, Published};
+pub(crate) use settings::{group_patch, merge, patch_group_policy, patch_topic_durability, topic_patch};
+pub(crate) use wire::DecodeError;
 
 use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
@@ -50,7 +67,8 @@ pub(crate) struct Counters {
 }
 
 /// Why a group gave up on a message. Numbers are stored; new ones only at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 #[repr(u8)]
 pub(crate) enum BuryReason {
     /// The consumer said so.
@@ -65,8 +83,30 @@ pub(crate) enum BuryReason {
     Unreadable = 4,
 }
 
+impl From<BuryReason> for u8 {
+    fn from(reason: BuryReason) -> Self {
+        reason as Self
+    }
+}
+
+impl TryFrom<u8> for BuryReason {
+    type Error = DecodeError;
+
+    fn try_from(number: u8) -> Result<Self, DecodeError> {
+        Ok(match number {
+            0 => Self::Asked,
+            1 => Self::Failures,
+            2 => Self::Timeouts,
+            3 => Self::Crashes,
+            4 => Self::Unreadable,
+            _ => return Err(DecodeError::BadValue { what: "the reason of a burial", value: number.into() }),
+        })
+    }
+}
+
 /// Why a message was settled without being handed out, or dropped. Numbers are stored; new ones only at the end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
 #[repr(u8)]
 pub(crate) enum Cause {
     Expired = 0,
@@ -78,6 +118,31 @@ pub(crate) enum Cause {
     Purged = 6,
     Cancelled = 7,
     Processed = 8,
+}
+
+impl From<Cause> for u8 {
+    fn from(cause: Cause) -> Self {
+        cause as Self
+    }
+}
+
+impl TryFrom<u8> for Cause {
+    type Error = DecodeError;
+
+    fn try_from(number: u8) -> Result<Self, DecodeError> {
+        Ok(match number {
+            0 => Self::Expired,
+            1 => Self::Filtered,
+            2 => Self::Age,
+            3 => Self::Bytes,
+            4 => Self::Count,
+            5 => Self::Overflow,
+            6 => Self::Purged,
+            7 => Self::Cancelled,
+            8 => Self::Processed,
+            _ => return Err(DecodeError::BadValue { what: "the cause of a settlement", value: number.into() }),
+        })
+    }
 }
 
 /// The store was opened for writing.
@@ -158,9 +223,10 @@ pub(crate) struct DropGroup {
 }
 
 /// Messages are done with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ack<'a> {
     pub(crate) group: GroupId,
+    #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
     /// Hashes of the ids to be kept as processed, with the time; empty if the group keeps none.
     pub(crate) processed: Cow<'a, [[u8; 16]]>,
@@ -182,18 +248,19 @@ pub(crate) struct Nack<'a> {
 }
 
 /// Messages are given back unharmed; with a due time, not to be handed out before it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Release<'a> {
     pub(crate) group: GroupId,
+    #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
     /// Zero: at once.
     pub(crate) due: Timestamp,
-    /// As they stand after this, the same for each; absent fields mean "as they were".
+    /// As they stand after this, the same for each; none: as they were.
     pub(crate) counters: Option<Counters>,
 }
 
 /// A message is parked as a dead letter of the group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Bury<'a> {
     pub(crate) group: GroupId,
     pub(crate) offset: Offset,
@@ -201,13 +268,15 @@ pub(crate) struct Bury<'a> {
     pub(crate) counters: Counters,
     pub(crate) life: u32,
     pub(crate) time: Timestamp,
+    #[serde(borrow)]
     pub(crate) error: Cow<'a, str>,
 }
 
 /// Dead letters are deliverable again, in a new life.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Redrive<'a> {
     pub(crate) group: GroupId,
+    #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
     pub(crate) time: Timestamp,
 }
@@ -220,17 +289,19 @@ pub(crate) struct Seek {
 }
 
 /// Messages are settled for a group without having been handed out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settle<'a> {
     pub(crate) group: GroupId,
+    #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
     pub(crate) cause: Cause,
 }
 
 /// Messages are in the hands of a consumer, or may be before the next such event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Delivered<'a> {
     pub(crate) group: GroupId,
+    #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
 }
 
@@ -269,9 +340,10 @@ pub(crate) struct SetValue<'a> {
 }
 
 /// A policy dropped messages of a topic for everybody.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dropped<'a> {
     pub(crate) topic: TopicId,
+    #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
     pub(crate) cause: Cause,
 }
@@ -307,5 +379,7 @@ pub(crate) enum Event<'a> {
     /// A piece of a snapshot: opaque here, see `state::snapshot`.
     SnapshotPart(&'a [u8]),
     /// A kind this release doesn't know, marked as safe to skip.
-    Unknown { kind: u8 },
+    Unknown {
+        kind: u8,
+    },
 }
