@@ -156,9 +156,9 @@ impl<'a> Draft<'a> {
     }
 
     /// Appends all the bytes. Each payload is copied once, here.
-    pub(crate) fn write_into(&self, stamp: &Stamp, out: &mut Vec<u8>) {
-        self.pieces(|piece| out.extend_from_slice(piece));
-        out.extend_from_slice(stamp.bytes());
+    pub(crate) fn write_into(&self, stamp: &Stamp, out: &mut impl bytes::BufMut) {
+        self.pieces(|piece| out.put_slice(piece));
+        out.put_slice(stamp.bytes());
     }
 
     /// The checksum of exactly what `write_into` appends. Reads the stamp only.

@@ -1,0 +1,219 @@
+//! Handing messages out under leases.
+//!
+//! That a message was handed out is in the journal, and with the kernel, before a handler sees it (I8). So that a lease
+//! costs no write of its own, the record runs ahead of the hand-out by a window, which grows while a group is quick and
+//! falls back to one message when it is slow: what is named and was never handed out costs a crashed store at most one
+//! turn alone.
+
+use super::{Core, Engine};
+use crate::config::Durability;
+use crate::error::Result;
+use crate::event::{Counters, Delivered, Event, Run};
+use crate::journal::Refusal;
+use crate::message::Record;
+use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// The longest run of messages that is named ahead of the hand-out.
+const WINDOW_MAX: u64 = 1024;
+
+/// A window that lasted less than this is doubled; one that lasted longer falls back to one message.
+const WINDOW_QUICK: Duration = Duration::from_millis(100);
+
+/// How many messages a single call leases at most, whatever it asks for.
+const BATCH_MAX: usize = 4096;
+
+/// How long to wait for a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wait {
+    No,
+    For(Duration),
+    Forever,
+}
+
+/// A message handed out.
+#[derive(Debug)]
+pub(crate) struct Leased {
+    pub(crate) record: Record,
+    pub(crate) epoch: u64,
+    pub(crate) counters: Counters,
+    pub(crate) suspect: bool,
+}
+
+/// A group's window of named messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct HandOut {
+    size: u64,
+    since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    offset: Offset,
+    epoch: u64,
+    counters: Counters,
+    suspect: bool,
+}
+
+/// What a look at the group gave.
+enum Look {
+    Granted { topic: TopicId, granted: Vec<Granted>, named: Lsn },
+    Nothing { due: Option<Timestamp> },
+    NoRoom(Refusal),
+}
+
+impl Engine {
+    /// Leases up to `max` messages: due retries first, then the next ones. None if there are none in time.
+    pub(crate) fn lease(&self, group: GroupId, max: usize, wait: Wait, stopped: &AtomicBool) -> Result<Vec<Leased>> {
+        let deadline = match wait {
+            Wait::For(time) => Some(self.environment.clock.monotonic().saturating_add(time)),
+            Wait::No | Wait::Forever => None,
+        };
+        loop {
+            let mut core = self.open_core()?;
+            if core.closing || stopped.load(Ordering::Acquire) {
+                return Err(super::closed());
+            }
+            match self.look(&mut core, group, max.clamp(1, BATCH_MAX))? {
+                Look::Granted { topic, granted, named } => {
+                    drop(core);
+                    let leased = self.hand_out(group, topic, &granted, named)?;
+                    if leased.is_empty() {
+                        continue;
+                    }
+                    return Ok(leased);
+                }
+                Look::NoRoom(refusal) => {
+                    drop(core);
+                    self.relieve(refusal)?;
+                }
+                Look::Nothing { due } => {
+                    let now = self.now();
+                    let mut left = due.map(|due| due.since(now).max(Duration::from_millis(1)));
+                    match (wait, deadline) {
+                        (Wait::No, _) => return Ok(Vec::new()),
+                        (_, Some(deadline)) => {
+                            let rest = deadline.saturating_sub(self.environment.clock.monotonic());
+                            if rest.is_zero() {
+                                return Ok(Vec::new());
+                            }
+                            left = Some(left.map_or(rest, |left| left.min(rest)));
+                        }
+                        (_, None) => {}
+                    }
+                    core.leasing += 1;
+                    match left {
+                        Some(left) => drop(self.arrived.wait_for(&mut core, left)),
+                        None => self.arrived.wait(&mut core),
+                    }
+                    core.leasing = core.leasing.saturating_sub(1);
+                }
+            }
+        }
+    }
+
+    /// Picks, names and grants under the lock.
+    fn look(&self, core: &mut Core, group: GroupId, max: usize) -> Result<Look> {
+        let now = self.now();
+        if let Err(refusal) = self.end_expired(core, group, now) {
+            return Ok(Look::NoRoom(refusal));
+        }
+        let Some(held) = core.state.group(group) else { return Err(super::settle::no_group()) };
+        let topic = held.topic();
+        let visible = core.visible.end(topic);
+        let lease = held.policy().lease;
+        let Some(held) = core.state.group_mut(group) else { return Err(super::settle::no_group()) };
+        let picks = held.pick(now, visible, max);
+        if picks.is_empty() {
+            return Ok(Look::Nothing { due: held.next_due(now) });
+        }
+        let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
+        if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
+            return Ok(Look::NoRoom(refusal));
+        }
+        let named = core.tail.end();
+        let deadline = now.plus(lease);
+        let mut granted = Vec::with_capacity(picks.len());
+        for pick in picks {
+            core.epoch += 1;
+            let epoch = core.epoch;
+            let Some(held) = core.state.group_mut(group) else { continue };
+            held.grant(pick.offset, epoch, now, deadline);
+            let counters = held.counters(pick.offset);
+            granted.push(Granted { offset: pick.offset, epoch, counters, suspect: pick.suspect });
+        }
+        self.upkeep_by(core, deadline);
+        Ok(Look::Granted { topic, granted, named })
+    }
+
+    /// Puts into the journal that these messages are about to be handed out, if it isn't there yet.
+    fn name(&self, core: &mut Core, group: GroupId, offsets: &[Offset], visible: Offset, now: Timestamp) -> Result<(), Refusal> {
+        let Some(held) = core.state.group(group) else { return Ok(()) };
+        let mut unnamed: Vec<Offset> = offsets.iter().copied().filter(|offset| held.needs_record(*offset)).collect();
+        if unnamed.is_empty() {
+            return Ok(());
+        }
+        unnamed.sort_unstable();
+        let suspects = held.suspects() > 0;
+        let fresh = unnamed.last().copied().filter(|last| !suspects && held.past(*last).is_none());
+        let mut runs: Vec<Run> = Vec::new();
+        for offset in unnamed {
+            match runs.last_mut() {
+                Some(run) if run.end() == offset => run.count += 1,
+                _ => runs.push(Run::one(offset)),
+            }
+        }
+        // Only the next messages are named ahead: one that comes again has a past, and is named each time.
+        let window = core.windows.entry(group).or_default();
+        if let Some(last) = fresh {
+            let quick = now.since(window.since) < WINDOW_QUICK;
+            window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
+            window.since = now;
+            let ahead = last.plus(window.size).min(visible).since(last.next());
+            if let Some(run) = runs.last_mut() {
+                let clear = (0..ahead)
+                    .take_while(|step| {
+                        let offset = last.next().plus(*step);
+                        held.past(offset).is_none() && !held.settled().contains(offset) && held.needs_record(offset)
+                    })
+                    .count();
+                run.count += clear as u64;
+            }
+        }
+        core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        Ok(())
+    }
+
+    /// Reads what was granted, once the journal's record of it is with the kernel.
+    fn hand_out(&self, group: GroupId, topic: TopicId, granted: &[Granted], named: Lsn) -> Result<Vec<Leased>> {
+        if !self.core.lock().reached_names(named) {
+            self.drive(named, Durability::Os, None)?;
+        }
+        let cursor = self.cursors.lock().entry(group).or_default().clone();
+        let mut cursor = cursor.lock();
+        let mut leased = Vec::with_capacity(granted.len());
+        for grant in granted {
+            match self.fetch(topic, grant.offset, &mut cursor) {
+                Ok(Some(record)) => {
+                    let Granted { epoch, counters, suspect, .. } = *grant;
+                    leased.push(Leased { record, epoch, counters, suspect });
+                }
+                Ok(None) => self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?,
+                Err(error) => {
+                    tracing::error!(%topic, offset = %grant.offset, %error, "a message can't be read");
+                    self.unreadable(group, grant.offset, grant.epoch, &error.to_string())?;
+                }
+            }
+        }
+        Ok(leased)
+    }
+}
+
+impl Core {
+    /// Whether everything that names messages handed out is with the kernel.
+    fn reached_names(&self, named: Lsn) -> bool {
+        named <= self.tail.written()
+    }
+}

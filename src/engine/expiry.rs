@@ -1,0 +1,57 @@
+//! Leases that run out while the process lives.
+
+use super::{Core, Engine};
+use crate::error::Result;
+use crate::event::{BuryReason, Event, Nack};
+use crate::journal::Refusal;
+use crate::types::{GroupId, Timestamp};
+use std::borrow::Cow;
+
+/// How many leases are ended under one hold of the lock.
+const PIECE: usize = 256;
+
+const WHY: &str = "the lease ran out";
+
+impl Engine {
+    /// Ends the group's leases that have run out: a timeout is charged, and the message waits as after a failure, or is
+    /// parked if that was one too many.
+    pub(super) fn end_expired(&self, core: &mut Core, group: GroupId, now: Timestamp) -> Result<(), Refusal> {
+        loop {
+            let Some(held) = core.state.group(group) else { return Ok(()) };
+            let expired = held.expired(now, PIECE);
+            if expired.is_empty() {
+                return Ok(());
+            }
+            for (offset, _) in expired {
+                let Some(held) = core.state.group(group) else { return Ok(()) };
+                let mut counters = held.counters(offset);
+                counters.timeouts = counters.timeouts.saturating_add(1);
+                if held.limit_reached(offset, counters) == Some(BuryReason::Timeouts) {
+                    self.bury_with(core, group, offset, BuryReason::Timeouts, WHY, counters)?;
+                    continue;
+                }
+                let timeouts = held.in_this_life(offset, counters).timeouts;
+                let due = now.plus(core.backoff(group, timeouts));
+                let nack = Nack { group, offset, counters, time: now, due, error: Cow::Borrowed(WHY) };
+                core.record(&Event::Nack(nack))?;
+                self.upkeep_by(core, due);
+            }
+        }
+    }
+
+    /// Parks what is at or over a limit: after a crash has been charged, or a limit was lowered.
+    pub(super) fn park_over_limits(&self, core: &mut Core, group: GroupId) -> Result<usize, Refusal> {
+        let over = core.state.group(group).map(|held| held.over_limits()).unwrap_or_default();
+        for (offset, reason) in &over {
+            let Some(held) = core.state.group(group) else { break };
+            let counters = held.past(*offset).map(|past| past.counters).unwrap_or_default();
+            let why = match reason {
+                BuryReason::Crashes => format!("{} deaths of the process are laid to it", counters.crashes),
+                BuryReason::Timeouts => format!("its lease ran out {} times", counters.timeouts),
+                _ => format!("it failed {} times", counters.failures),
+            };
+            self.bury_with(core, group, *offset, *reason, &why, counters)?;
+        }
+        Ok(over.len())
+    }
+}
