@@ -20,6 +20,8 @@
 mod contract;
 mod real;
 mod real_file;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
 
 #[expect(unused_imports, reason = "for the engine, which comes next")]
 pub(crate) use real::RealDisk;
