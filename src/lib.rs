@@ -14,3 +14,7 @@ pub use config::{Durability, Group, Options, Retry, Start, TopicSettings};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
+
+/// The simulated disk. For tests; no promise of stability covers it.
+#[cfg(any(test, feature = "testing"))]
+pub use storage::sim as testing;

@@ -16,6 +16,16 @@
 //! * Writes that were not synced may survive in part, in any order, torn at sector boundaries. A sector that is written
 //!   again with the same bytes in front keeps those bytes, whichever version survives.
 
+#[cfg(test)]
+mod contract;
+mod real;
+mod real_file;
+#[cfg(any(test, feature = "testing"))]
+pub mod sim;
+
+#[expect(unused_imports, reason = "for the engine, which comes next")]
+pub(crate) use real::RealDisk;
+
 use std::fmt::Debug;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
@@ -70,7 +80,7 @@ pub(crate) trait Storage: Send + Sync + Debug {
     /// error mark of its own.
     fn open(&self, name: &str, access: Access) -> Result<Arc<dyn StorageFile>>;
 
-    /// Renames, replacing what was there. Durable after `sync_dir` of the directory.
+    /// Renames within a directory, replacing what was there. Durable after `sync_dir` of the directory.
     fn rename(&self, from: &str, to: &str) -> Result<()>;
 
     /// Removes a file's name. Durable after `sync_dir`.
