@@ -37,6 +37,13 @@ pub(crate) struct Due {
 }
 
 impl Attributes {
+    /// Bytes of what the publisher gave.
+    pub(crate) fn size(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let length = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
+        headers + length(&self.id) + length(&self.key)
+    }
+
     /// Whether nothing at all is set, so that the short form on disk will do.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -75,6 +75,9 @@ impl Engine {
                     self.progress(|core| {
                         core.tail.synced(commit);
                         core.last_sync = now;
+                        if core.disk_end <= commit.end {
+                            core.last_disk = Some(now);
+                        }
                     });
                 }
             }

@@ -7,7 +7,9 @@
 
 mod close;
 mod commit;
+mod count;
 mod create;
+mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
@@ -110,6 +112,10 @@ struct Core {
     last_sync: Duration,
     last_disk: Option<Duration>,
     upkeep_due: bool,
+    /// When the next thing falls due by itself.
+    next_upkeep: Option<Timestamp>,
+    /// `Mark` frames that were written.
+    marks: u64,
     epoch: u64,
     numbers: Numbers,
     preparation: Option<Preparation>,
@@ -179,6 +185,38 @@ impl Engine {
 }
 
 impl Core {
+    fn new(tail: Tail, state: State, numbers: Numbers, seed: u64) -> Self {
+        Self {
+            tail,
+            state,
+            visible: visible::Visible::default(),
+            line: VecDeque::new(),
+            waiting: Vec::new(),
+            lease_wakers: Vec::new(),
+            leasing: 0,
+            windows: HashMap::new(),
+            poison: None,
+            closing: false,
+            closed: false,
+            committing: false,
+            disk_end: Lsn::ZERO,
+            armed: false,
+            urgent: false,
+            last_sync: Duration::ZERO,
+            last_disk: None,
+            upkeep_due: true,
+            next_upkeep: Some(Timestamp::ZERO),
+            marks: 0,
+            epoch: 0,
+            numbers,
+            preparation: None,
+            full: None,
+            wanted_bytes: 0,
+            snapshot: snapshot::Progress::default(),
+            jitter: fastrand::Rng::with_seed(seed),
+        }
+    }
+
     /// Refuses if the store is closed or poisoned.
     fn check(&self) -> Result<()> {
         if let Some(poison) = &self.poison {

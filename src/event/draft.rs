@@ -161,6 +161,13 @@ impl<'a> Draft<'a> {
         out.put_slice(stamp.bytes());
     }
 
+    /// Bytes that `write_into` appends.
+    pub(crate) fn body_len(&self, stamp: &Stamp) -> usize {
+        let mut length = stamp.bytes().len();
+        self.pieces(|piece| length += piece.len());
+        length
+    }
+
     /// The checksum of exactly what `write_into` appends. Reads the stamp only.
     pub(crate) fn crc(&self, stamp: &Stamp) -> u32 {
         let mut hasher = Hasher::new_with_initial(self.crc);

@@ -31,9 +31,17 @@ impl Flags {
         self.0 & flag.0 != 0
     }
 
-    /// Whether this release can read such a body.
-    pub(crate) const fn is_known(self) -> bool {
-        !self.has(Self::COMPRESSED) && !self.has(Self::ENCRYPTED)
+    /// Why this release can't read such a body, if it can't.
+    pub(crate) const fn unknown(self) -> Option<&'static str> {
+        if self.has(Self::ENCRYPTED) {
+            return Some("encrypted");
+        }
+        if self.has(Self::COMPRESSED) { Some("compressed") } else { None }
+    }
+
+    /// Whether the body holds facts of the engine's.
+    pub(crate) const fn is_events(self) -> bool {
+        self.0 == 0
     }
 }
 

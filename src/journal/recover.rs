@@ -194,6 +194,11 @@ impl Recovery {
         &mut self.damage
     }
 
+    /// The torn tail that was found, if any.
+    pub(crate) fn trimmed(&self) -> Option<&Trimmed> {
+        self.trimmed.as_ref()
+    }
+
     /// Damaged pieces of snapshots: nothing is lost with them.
     pub(crate) fn snapshot_damage(&self) -> &[Damage] {
         &self.snapshot_damage
@@ -444,6 +449,11 @@ fn damage(id: SegmentId, from: Position, to: Position, what: &str) -> Damage {
         what: what.to_owned(),
         messages: Vec::new(),
     }
+}
+
+/// Damage from `from` to who knows where.
+pub(crate) fn damaged(id: SegmentId, from: Position, what: &str) -> Damage {
+    damage(id, from, from, what)
 }
 
 /// Damage that is not a place in a file but the file.

@@ -141,6 +141,11 @@ pub(crate) fn sidecar_name(id: SegmentId) -> String {
     format!("{DIRECTORY}/{:010}.index", id.get())
 }
 
+/// The name of a sidecar while it is being written.
+pub(crate) fn unfinished_sidecar_name(id: SegmentId) -> String {
+    format!("{DIRECTORY}/{:010}.index.new", id.get())
+}
+
 /// Where the segments are.
 pub(crate) const DIRECTORY: &str = "journal";
 

@@ -101,6 +101,8 @@ pub(crate) struct Tail {
     /// Segments with writes that no sync has covered, oldest first.
     dirty: Vec<OpenSegment>,
     sealed: Vec<Sealed>,
+    /// Bytes appended in this opening.
+    appended: u64,
 }
 
 /// Where recovery found the journal's end.
@@ -135,6 +137,7 @@ impl Tail {
             claimed: Lsn::ZERO,
             dirty: Vec::new(),
             sealed: Vec::new(),
+            appended: 0,
             active: start.active,
         };
         tail.open_chunk();
@@ -171,6 +174,11 @@ impl Tail {
     /// Whether a `Mark` would tell a later recovery something that no frame tells yet.
     pub(crate) fn wants_mark(&self) -> bool {
         self.durable == self.end() && self.claimed < self.durable
+    }
+
+    /// Bytes appended in this opening.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended
     }
 
     pub(crate) fn spares(&self) -> usize {
@@ -329,6 +337,7 @@ impl Tail {
             debug_assert_eq!((chunk.start as usize) + chunk.bytes.len(), self.end as usize + frame);
         }
         self.unwritten += frame;
+        self.appended += frame as u64;
         self.end += header.frame_length();
         Span { start, end: self.end() }
     }

@@ -1,0 +1,90 @@
+//! Filling in the numbers of `stats`.
+
+use super::{Core, Engine, GroupStats, ReadCursor, SegmentStats, StoreStats, TopicStats};
+use crate::error::Result;
+use crate::types::{GroupId, Offset, TopicId};
+
+impl Engine {
+    /// The whole store's numbers.
+    pub(crate) fn stats(&self) -> Result<StoreStats> {
+        let (topics, mut stats) = {
+            let core = self.open_core()?;
+            let live = core.state.live_bytes();
+            let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
+            let active = core.tail.active().id;
+            let end = core.tail.end();
+            let segments = self.files.all().into_iter().filter(|known| known.segment.id <= active).map(|known| {
+                let id = known.segment.id;
+                let used = known.seal.map_or(end.position().get(), |seal| seal.length);
+                SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).copied().unwrap_or_default() }
+            });
+            let stats = StoreStats {
+                incarnation: self.incarnation,
+                topics: Vec::new(),
+                segments: segments.collect(),
+                durable: core.tail.durable(),
+                written: core.tail.written(),
+                end,
+            };
+            (topics, stats)
+        };
+        for topic in topics {
+            stats.topics.push(self.topic_stats(topic)?);
+        }
+        stats.topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(stats)
+    }
+
+    /// One topic's numbers.
+    pub(crate) fn topic_stats(&self, topic: TopicId) -> Result<TopicStats> {
+        let (mut stats, groups) = {
+            let core = self.open_core()?;
+            let (first, end) = core.bounds(topic)?;
+            let held = core.state.topic(topic).ok_or_else(super::read::no_topic)?;
+            let bytes = held.extents().map(|extent| extent.bytes).sum();
+            let name = held.name().to_owned();
+            let stats = TopicStats { name, first, end, messages: end.since(first), bytes, groups: Vec::new() };
+            (stats, held.groups().to_vec())
+        };
+        for group in groups {
+            stats.groups.push(self.group_stats(group)?);
+        }
+        stats.groups.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(stats)
+    }
+
+    /// One group's numbers.
+    pub(crate) fn group_stats(&self, group: GroupId) -> Result<GroupStats> {
+        let (mut stats, topic, oldest) = self.open_core()?.group_counts(group, self.now())?;
+        if let Some(oldest) = oldest {
+            let mut cursor = ReadCursor::default();
+            let record = self.fetch(topic, oldest, &mut cursor)?;
+            stats.oldest_claimable = record.map(|record| self.now().since(record.time));
+        }
+        Ok(stats)
+    }
+
+    /// Whether the group has nothing to hand out, nothing out, and nothing that comes back.
+    pub(crate) fn is_idle(&self, group: GroupId) -> Result<bool> {
+        let (stats, ..) = self.open_core()?.group_counts(group, self.now())?;
+        Ok(stats.ready + stats.leased + stats.retrying + stats.suspects == 0)
+    }
+}
+
+impl Core {
+    fn group_counts(&self, group: GroupId, now: crate::types::Timestamp) -> Result<(GroupStats, TopicId, Option<Offset>)> {
+        let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
+        let visible = self.visible.end(held.topic());
+        let counts = held.counts(now, visible);
+        let stats = GroupStats {
+            name: held.name().to_owned(),
+            ready: counts.ready,
+            leased: counts.leased,
+            retrying: counts.retrying,
+            suspects: counts.suspects,
+            dead: counts.dead,
+            oldest_claimable: None,
+        };
+        Ok((stats, held.topic(), held.oldest_claimable(now, visible)))
+    }
+}

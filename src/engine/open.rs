@@ -1,0 +1,227 @@
+//! Opening is recovery: nothing is answered before everything that was promised has been found and made sure of.
+
+use super::rebuild::Replay;
+use super::{Core, Engine, Environment, create_store};
+use crate::config::{Durability, Options};
+use crate::error::{Code, Damage, Error, ErrorKind, Result};
+use crate::event::{Event, Opened};
+use crate::journal::{
+    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, OpenSegment, Recovery, Start, Tail,
+    Trimmed, segment_name,
+};
+use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
+use crate::sync::{Condvar, Mutex};
+use crate::types::{Incarnation, Timestamp};
+use std::borrow::Cow;
+use std::io;
+use std::sync::Arc;
+
+/// The file that is locked while the store is open.
+const LOCK: &str = "lock";
+
+/// What opening the store found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Whether the opening before this one ended with a clean close (or there was none).
+    pub clean: bool,
+    /// Frames that were read.
+    pub frames: u64,
+    /// The torn tail that was trimmed, if there was one: nobody was promised what was in it.
+    pub trimmed: Option<Trimmed>,
+    /// Damaged pieces of snapshots: nothing was lost with them, the journal before them was read instead.
+    pub snapshot_damage: Vec<Damage>,
+    /// Messages that were in somebody's hands when the process died: each is delivered alone first.
+    pub suspects: u64,
+    /// Messages that were parked because too many deaths of the process are laid to them.
+    pub parked: u64,
+    /// Sealed segments whose index was missing or wrong and was made anew.
+    pub rebuilt: u64,
+}
+
+/// Takes the store's lock, which dies with the process. The file is never removed.
+pub(super) fn take_lock(storage: &dyn Storage) -> Result<Arc<dyn StorageFile>> {
+    let opened = match storage.open(LOCK, Access::Create) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => storage.open(LOCK, Access::Write),
+        other => other,
+    };
+    let file = opened.map_err(|source| Error::io("opening the store's lock file", source))?;
+    match file.try_lock(Lock::Exclusive) {
+        Ok(true) => Ok(file),
+        Ok(false) => Err(Error::new(
+            Code::Locked,
+            "the store is locked by its owner: another process, or another `Store` of this one, has it open",
+        )),
+        Err(source) => Err(Error::io("locking the store", source)),
+    }
+}
+
+/// Reads the identity; nothing if the file isn't there.
+pub(super) fn read_identity(storage: &dyn Storage, name: &str) -> Result<Option<Result<Identity, BadIdentity>>> {
+    let file = match storage.open(name, Access::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(Error::io(format!("opening {name}"), source)),
+    };
+    // One byte more than it should have: a longer file is noticed, and never read whole.
+    let mut bytes = vec![0; IDENTITY_LENGTH + 1];
+    let read = read_up_to(&*file, &mut bytes, 0).map_err(|source| Error::io(format!("reading {name}"), source))?;
+    Ok(Some(Identity::decode(bytes.get(..read).unwrap_or_default())))
+}
+
+/// The identity of the store that is here, or the error that says why it can't be used.
+pub(super) fn known_identity(storage: &dyn Storage) -> Result<Option<Identity>> {
+    match read_identity(storage, IDENTITY)? {
+        None => Ok(None),
+        Some(Ok(identity)) => Ok(Some(identity)),
+        Some(Err(bad)) => {
+            let code = match bad {
+                BadIdentity::Length | BadIdentity::Damaged => Code::IdentityDamaged,
+                BadIdentity::Future(_) | BadIdentity::Features(_) | BadIdentity::Hash(_) => Code::FutureVersion,
+            };
+            Err(Error::new(code, format!("the store's file `{IDENTITY}` can't be used")).because(Arc::new(bad)))
+        }
+    }
+}
+
+impl Engine {
+    /// Opens the store, or creates it. With `threads` it runs by itself; without, the caller polls.
+    pub(crate) fn open(environment: Environment, options: Options, threads: bool) -> Result<Arc<Self>> {
+        options.check()?;
+        let storage = &*environment.storage;
+        let (lock, identity) = match known_identity_or_listing(storage)? {
+            Some(_) => {
+                let lock = take_lock(storage)?;
+                // Once more, now that nobody else can be creating it.
+                let identity = known_identity(storage)?;
+                (lock, identity.ok_or_else(|| Error::new(Code::NoSuchStore, "the store was removed meanwhile"))?)
+            }
+            None => create_store::create(&environment, &options)?,
+        };
+        let engine = Arc::new(Self::recover(environment, options, identity, lock)?);
+        if threads {
+            super::driver::start(&engine)?;
+        }
+        Ok(engine)
+    }
+
+    fn recover(environment: Environment, options: Options, identity: Identity, lock: Arc<dyn StorageFile>) -> Result<Self> {
+        let storage = environment.storage.clone();
+        let mut recovery = Recovery::begin(storage.clone(), identity.store)?;
+        let mut replay = Replay::default();
+        replay.run(&mut recovery)?;
+        let (clean, frames) = (recovery.closed || recovery.frames == 0, recovery.frames);
+        let snapshot_damage = recovery.snapshot_damage().to_vec();
+        let snapshots = recovery.snapshots();
+        let (found, listing) = recovery.finish()?;
+        let files = Files::new(storage.clone(), options.open_segments);
+        let rebuilt = super::rebuild::indexes(&*storage, identity.store, &files, &found, &listing)?;
+        let mut numbers = Numbers::new(listing.highest(), listing.unfinished.clone());
+        for stray in &found.strays {
+            let aside = numbers.set_aside(&*storage, *stray);
+            aside.map_err(|source| Error::io(format!("setting {} aside", segment_name(*stray)), source))?;
+        }
+        if let Some(trimmed) = &found.trimmed {
+            tracing::warn!(from = %trimmed.from, to = %trimmed.to, "a torn tail that nobody was promised was trimmed");
+        }
+        let name = segment_name(found.active.id);
+        let file = storage.open(&name, Access::Write).map_err(|source| Error::io(format!("opening {name}"), source))?;
+        let limits = Limits {
+            max_frame_bytes: options.max_frame_bytes,
+            buffer_bytes: options.buffer_bytes,
+            tail_cache_bytes: options.tail_cache_bytes,
+        };
+        let start = Start {
+            active: OpenSegment { segment: found.active.clone(), file },
+            end: found.end,
+            checksum: found.checksum,
+            index: found.index,
+            snapshots,
+            begin: found.begin,
+        };
+        let wall = environment.clock.wall().max(replay.state.newest_time()).max(found.active.base);
+        let mut seed = [0; 8];
+        environment.entropy.fill(&mut seed).map_err(|source| Error::io("asking for randomness", source))?;
+        let mut core = Core::new(Tail::new(limits, start), replay.state, numbers, u64::from_le_bytes(seed));
+        core.snapshot.replayed = replay.bytes;
+        core.last_sync = environment.clock.monotonic();
+        let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
+        files.add(Known { segment: found.active, seal: None, index: None });
+        let start = (wall, environment.clock.monotonic());
+        let report = RecoveryReport {
+            clean,
+            frames,
+            trimmed: found.trimmed,
+            snapshot_damage,
+            rebuilt,
+            ..RecoveryReport::default()
+        };
+        let mut engine = Self {
+            environment,
+            options,
+            identity,
+            incarnation,
+            start,
+            report,
+            files,
+            core: Mutex::new(core),
+            committed: Condvar::new(),
+            arrived: Condvar::new(),
+            commit_work: Condvar::new(),
+            upkeep_work: Condvar::new(),
+            threads: Mutex::default(),
+            cursors: Mutex::default(),
+            preparing: Mutex::default(),
+            lock: Mutex::new(Some(lock)),
+        };
+        let (suspects, parked) = engine.announce(clean, wall)?;
+        engine.report.suspects = suspects;
+        engine.report.parked = parked;
+        Ok(engine)
+    }
+
+    /// Writes that the store was opened, by whom, and what follows from how it was left.
+    fn announce(&self, clean: bool, time: Timestamp) -> Result<(u64, u64)> {
+        let boot_id = Cow::Owned(self.environment.storage.boot_id());
+        let opened = Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean });
+        self.insist(|core| core.record(&opened).map(drop))?;
+        let groups: Vec<_> = {
+            let mut core = self.core.lock();
+            let ends: Vec<_> = core.state.topics().map(|topic| (topic.id(), topic.end())).collect();
+            for (topic, end) in ends {
+                core.visible.set(topic, end);
+            }
+            core.state.groups().map(|group| group.id()).collect()
+        };
+        let (mut suspects, mut parked) = (0, 0);
+        for group in groups {
+            parked += self.insist(|core| self.park_over_limits(core, group))? as u64;
+            let core = self.core.lock();
+            suspects += core.state.group(group).map_or(0, |group| group.suspects()) as u64;
+        }
+        let end = self.core.lock().tail.end();
+        self.drive(end, Durability::Disk, None)?;
+        Ok((suspects, parked))
+    }
+
+    /// Does what needs room until there is some.
+    fn insist<T>(&self, mut what: impl FnMut(&mut Core) -> Result<T, crate::journal::Refusal>) -> Result<T> {
+        loop {
+            let outcome = what(&mut self.core.lock());
+            match outcome {
+                Ok(value) => return Ok(value),
+                Err(refusal) => self.relieve(refusal)?,
+            }
+        }
+    }
+}
+
+/// The identity, if the directory is a store; nothing if it may become one.
+fn known_identity_or_listing(storage: &dyn Storage) -> Result<Option<Identity>> {
+    match known_identity(storage) {
+        Err(error) if error.kind() == ErrorKind::System && !create_store::is_directory(storage) => {
+            Err(Error::new(Code::NotADirectory, "the path is not a directory; a store is one"))
+        }
+        other => other,
+    }
+}

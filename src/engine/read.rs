@@ -1,0 +1,211 @@
+//! Finding messages by topic and offset, in memory or on the disk, each verified.
+
+use super::{Core, Engine};
+use crate::error::{Code, Error, Result};
+use crate::event::{DecodeError, Event, events};
+use crate::journal::{Frame, Window};
+use crate::message::Record;
+use crate::types::{Lsn, Offset, Timestamp, TopicId};
+
+/// Bytes read ahead of a reader that goes on in order.
+const READ_AHEAD: usize = 128 << 10;
+
+/// Where a reader is: what it has at hand, and the frame it took its last message from.
+#[derive(Debug, Default)]
+pub(crate) struct ReadCursor {
+    windows: std::collections::VecDeque<Window>,
+    /// The frame after the current one.
+    next: Lsn,
+    current: Option<Frame>,
+    base: Timestamp,
+    /// The offset that a reader in order asks for next; only then is `next` a good place to look.
+    expected: Option<(TopicId, Offset)>,
+}
+
+/// What a frame says of a message.
+enum Found {
+    Here(Record),
+    /// The topic's messages in this frame come before the one looked for, or there are none.
+    Before,
+    /// They come behind it.
+    Behind,
+}
+
+impl Engine {
+    /// The record at `offset`, if it is there to be read.
+    pub(super) fn fetch(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
+        if let Some(frame) = &cursor.current
+            && let Found::Here(record) = look_in(frame, cursor.base, topic, offset)?
+        {
+            cursor.expected = Some((topic, offset.next()));
+            return Ok(Some(record));
+        }
+        let mut located = cursor.expected != Some((topic, offset));
+        cursor.expected = None;
+        if located && !self.locate(topic, offset, cursor)? {
+            return Ok(None);
+        }
+        loop {
+            let Some(frame) = self.next_frame(cursor)? else {
+                // The segment's end: the message is in another one.
+                if std::mem::replace(&mut located, true) || !self.locate(topic, offset, cursor)? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match look_in(&frame, cursor.base, topic, offset)? {
+                Found::Here(record) => {
+                    cursor.current = Some(frame);
+                    cursor.expected = Some((topic, offset.next()));
+                    return Ok(Some(record));
+                }
+                Found::Before => {}
+                Found::Behind if located => return Ok(None),
+                Found::Behind => {
+                    located = true;
+                    if !self.locate(topic, offset, cursor)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Points the cursor at or before the frame of a message. False if no segment has it.
+    fn locate(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<bool> {
+        cursor.windows.clear();
+        cursor.current = None;
+        let core = self.open_core()?;
+        let Some(segment) = core.state.topic(topic).and_then(|topic| topic.extent_of(offset)) else {
+            return Ok(false);
+        };
+        let position = if segment == core.tail.active().id {
+            core.tail.index().locate(topic.get(), offset.get())
+        } else {
+            self.files.known(segment).and_then(|known| known.index).and_then(|index| index.locate(topic.get(), offset.get()))
+        };
+        let Some(position) = position else {
+            let what = format!("segment {segment} has no index entry for topic {topic} offset {offset}");
+            return Err(Error::new(Code::Damaged, what));
+        };
+        cursor.next = Lsn::new(segment, position);
+        Ok(true)
+    }
+
+    /// The cursor's next frame; nothing at the end of its segment.
+    fn next_frame(&self, cursor: &mut ReadCursor) -> Result<Option<Frame>> {
+        loop {
+            if let Some(window) = cursor.windows.front() {
+                let here = window.segment().id == cursor.next.segment() && window.end() > cursor.next;
+                if here && let Some(frame) = window.frame(cursor.next.position())? {
+                    cursor.base = window.segment().base;
+                    cursor.next = Lsn::new(cursor.next.segment(), frame.next);
+                    return Ok(Some(frame));
+                }
+                let cut = here && cursor.windows.len() == 1 && window.end() > cursor.next;
+                cursor.windows.pop_front();
+                if !cut && !cursor.windows.is_empty() {
+                    continue;
+                }
+            }
+            cursor.windows.clear();
+            let active = {
+                let core = self.open_core()?;
+                if cursor.next >= core.tail.end() {
+                    return Ok(None);
+                }
+                cursor.windows = core.tail.recent(cursor.next, READ_AHEAD).into_iter().map(Window::from).collect();
+                core.tail.active().id
+            };
+            if cursor.windows.is_empty() {
+                let sealed = self.files.known(cursor.next.segment()).and_then(|known| known.seal);
+                let past = sealed.is_some_and(|seal| cursor.next.position().get() >= seal.length);
+                if past && cursor.next.segment() != active {
+                    return Ok(None);
+                }
+                cursor.windows.push_back(Window::read(&self.files, cursor.next, READ_AHEAD)?);
+            } else if cursor.windows.front().is_some_and(|window| window.segment().id != cursor.next.segment()) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The first visible record at or after `from`.
+    pub(crate) fn read(&self, topic: TopicId, from: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
+        let mut offset = from;
+        loop {
+            {
+                let core = self.open_core()?;
+                let (first, end) = core.bounds(topic)?;
+                offset = offset.max(first);
+                let Some(held) = core.state.topic(topic) else { return Ok(None) };
+                while offset < end && held.is_gone(offset) {
+                    offset = offset.next();
+                }
+                if offset >= end {
+                    return Ok(None);
+                }
+            }
+            return match self.fetch(topic, offset, cursor)? {
+                Some(record) => Ok(Some(record)),
+                None => {
+                    let what = format!("topic {topic} offset {offset} is not where the index says");
+                    Err(Error::new(Code::Damaged, what))
+                }
+            };
+        }
+    }
+
+    /// The oldest offset there is and the one after the newest that is visible.
+    pub(crate) fn bounds(&self, topic: TopicId) -> Result<(Offset, Offset)> {
+        self.open_core()?.bounds(topic)
+    }
+
+    /// The offset that the next message will get.
+    pub(super) fn end_of(&self, topic: TopicId) -> Result<Offset> {
+        let core = self.open_core()?;
+        core.state.topic(topic).map(|topic| topic.end()).ok_or_else(no_topic)
+    }
+}
+
+impl Core {
+    pub(super) fn bounds(&self, topic: TopicId) -> Result<(Offset, Offset)> {
+        let held = self.state.topic(topic).ok_or_else(no_topic)?;
+        Ok((held.earliest(), self.visible.end(topic)))
+    }
+}
+
+/// Looks for a message in a frame.
+fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset) -> Result<Found> {
+    let mut found = Found::Before;
+    if !frame.header.flags.is_events() {
+        return Ok(found);
+    }
+    for event in events(&frame.body, base) {
+        let (Event::Publish(published) | Event::Move(published)) = event.map_err(|error| undecodable(frame, error))? else {
+            continue;
+        };
+        if published.topic != topic {
+            continue;
+        }
+        if offset < published.first {
+            found = Found::Behind;
+        } else if offset < published.end {
+            let view = published.message_at(offset).map_err(|error| undecodable(frame, error))?;
+            if let Some(view) = view {
+                let record = view.record(&frame.body).map_err(|error| undecodable(frame, error))?;
+                return Ok(Found::Here(record));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A frame that verifies, but whose body is none: written by a bug, or by a release that knows more.
+pub(super) fn undecodable(frame: &Frame, error: DecodeError) -> Error {
+    Error::new(Code::Damaged, format!("the frame at {} can't be decoded: {error}", frame.lsn))
+}
+
+pub(super) fn no_topic() -> Error {
+    Error::new(Code::UnknownTopic, "the topic was dropped")
+}

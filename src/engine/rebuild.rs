@@ -1,0 +1,181 @@
+//! Folding the journal into the state, and making sure that every segment can be searched.
+
+use super::read::undecodable;
+use super::snapshot::{Piece, read_snapshot};
+use crate::error::{Code, Error, Result};
+use crate::event::{DecodeError, Event, events};
+use crate::journal::{Files, Flags, Found, Frame, Known, Listing, Note, Recovery, Scanner, SegmentIndex, Segment, Sighting, Step};
+use crate::journal::{read_sidecar, segment_name};
+use crate::state::State;
+use crate::storage::{Access, Storage};
+use crate::types::{Lsn, Offset, StoreId};
+use std::sync::Arc;
+
+/// The state as it is folded together.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    pub(super) state: State,
+    /// Bytes of frames that were applied.
+    pub(super) bytes: u64,
+    /// Messages that were met.
+    pub(super) messages: u64,
+    /// Where the snapshot that is being met began.
+    begun: Option<Lsn>,
+}
+
+impl Replay {
+    /// From the newest snapshot that can be used, or from the start.
+    pub(super) fn run(&mut self, recovery: &mut Recovery) -> Result<()> {
+        let snapshots = recovery.snapshots();
+        for begin in [snapshots.newer, snapshots.older] {
+            if begin == Lsn::ZERO {
+                continue;
+            }
+            match read_snapshot(recovery, begin) {
+                Ok(Some(snapshot)) => {
+                    for id in &snapshot.segments {
+                        if !recovery.listing.segments.contains_key(id) {
+                            let what = recovery.listing.why_missing(*id);
+                            let name = segment_name(*id);
+                            let damage = crate::journal::whole_file(*id, what.clone());
+                            return Err(Error::new(Code::SegmentMissing, format!("{name} is needed: {what}"))
+                                .with_damage(vec![damage]));
+                        }
+                    }
+                    self.state = snapshot.state;
+                    return self.fold(recovery, begin);
+                }
+                Ok(None) => tracing::warn!(%begin, "a snapshot can't be used; going back to the one before"),
+                Err(error) => return Err(error),
+            }
+        }
+        self.state = State::default();
+        self.fold(recovery, Lsn::ZERO)
+    }
+
+    /// Applies every frame from `from` on.
+    pub(super) fn fold(&mut self, recovery: &mut Recovery, from: Lsn) -> Result<()> {
+        recovery.start(from)?;
+        let mut damaged = false;
+        loop {
+            match recovery.next()? {
+                (Step::End, _) => return Ok(()),
+                (Step::Damage, _) => damaged = true,
+                (Step::Frame(frame, segment), skip) => {
+                    if frame.header.flags.has(Flags::SNAPSHOT) {
+                        self.meet_snapshot(recovery, &frame, &segment);
+                        continue;
+                    }
+                    if let Some(bytes) = frame.header.flags.unknown() {
+                        let what = format!("the frame at {} is {bytes}; this release can't read it", frame.lsn);
+                        return Err(Error::new(Code::FutureVersion, what));
+                    }
+                    self.take(recovery, &frame, &segment, skip, damaged)?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, recovery: &mut Recovery, frame: &Frame, segment: &Segment, skip: bool, damaged: bool) -> Result<()> {
+        for event in events(&frame.body, segment.base) {
+            let event = event.map_err(|error| match error {
+                DecodeError::UnknownKind(kind) => {
+                    let what = format!("the frame at {} has an event of kind {kind:#04x}, which this release does not know: use a newer one", frame.lsn);
+                    Error::new(Code::FutureVersion, what)
+                }
+                other => undecodable(frame, other),
+            })?;
+            if let Event::Publish(published) | Event::Move(published) = &event {
+                recovery.note(frame, note_of(published));
+                self.messages += published.count;
+                if damaged && !skip {
+                    self.note_gap(recovery, published);
+                }
+            }
+            if !skip {
+                self.state.apply(frame.lsn, &event);
+            }
+        }
+        self.bytes += u64::from(frame.header.frame_length());
+        Ok(())
+    }
+
+    /// Offsets that are missing behind damage are said to be lost with it.
+    fn note_gap(&self, recovery: &mut Recovery, published: &crate::event::Published<'_>) {
+        let (name, end) = match self.state.topic(published.topic) {
+            Some(topic) => (topic.name().to_owned(), topic.end()),
+            None => (format!("number {}", published.topic), Offset::ZERO),
+        };
+        if published.first > end
+            && let Some(damage) = recovery.damage().last_mut()
+        {
+            let last = Offset(published.first.get().saturating_sub(1));
+            damage.messages.push((name, end, last));
+        }
+    }
+
+    fn meet_snapshot(&mut self, recovery: &mut Recovery, frame: &Frame, segment: &Segment) {
+        match Piece::of(frame, segment) {
+            Some(Piece::Begin(_)) => self.begun = Some(frame.lsn),
+            Some(Piece::End { begin, .. }) if self.begun == Some(begin) => recovery.snapshot_met(begin),
+            _ => {}
+        }
+    }
+}
+
+fn note_of(published: &crate::event::Published<'_>) -> Note {
+    Note {
+        stream: published.topic.get(),
+        first: published.first.get(),
+        count: published.count,
+        time: published.time,
+    }
+}
+
+/// Registers every segment with an index: from its sidecar if that is right, otherwise by a scan. How many scans.
+pub(super) fn indexes(storage: &dyn Storage, store: StoreId, files: &Files, found: &Found, listing: &Listing) -> Result<u64> {
+    let mut rebuilt = 0;
+    for walked in &found.walked {
+        let (segment, seal) = (walked.segment.clone(), Some(walked.seal));
+        files.add(Known { segment, seal, index: Some(Arc::new(walked.index.clone())) });
+    }
+    let first = found.walked.first().map_or(found.active.id, |walked| walked.segment.id);
+    for segment in listing.segments.range(..first).map(|(_, segment)| segment) {
+        let (index, seal) = match read_sidecar(storage, store, segment.id).filter(|(_, seal)| seal.successor.get() != 0) {
+            Some((index, seal)) => (index, seal),
+            None => {
+                rebuilt += 1;
+                scan(storage, segment)?
+            }
+        };
+        files.add(Known { segment: segment.clone(), seal: Some(seal), index: Some(Arc::new(index)) });
+    }
+    Ok(rebuilt)
+}
+
+/// Reads a sealed segment from front to back and notes what it holds.
+fn scan(storage: &dyn Storage, segment: &Arc<Segment>) -> Result<(SegmentIndex, crate::journal::Seal)> {
+    let name = segment_name(segment.id);
+    let failed = |source| Error::io(format!("reading {name}"), source);
+    let file = storage.open(&name, Access::Read).map_err(failed)?;
+    let mut scanner = Scanner::new(file, segment.clone());
+    let mut index = SegmentIndex::default();
+    loop {
+        let position = scanner.position();
+        let Sighting::Frame(frame) = scanner.next().map_err(failed)? else {
+            let damage = crate::journal::damaged(segment.id, position, "a sealed segment is damaged");
+            return Err(Error::new(Code::Damaged, "the journal is damaged; nothing was changed").with_damage(vec![damage]));
+        };
+        if let Some(seal) = crate::journal::seal_of(&frame) {
+            return Ok((index, seal));
+        }
+        if frame.header.flags.has(Flags::SNAPSHOT) || frame.header.flags.has(Flags::CONTROL) {
+            continue;
+        }
+        for event in events(&frame.body, segment.base) {
+            if let Event::Publish(published) | Event::Move(published) = event.map_err(|error| undecodable(&frame, error))? {
+                index.note(frame.lsn.position(), note_of(&published));
+            }
+        }
+    }
+}

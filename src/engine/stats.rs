@@ -1,0 +1,90 @@
+//! Numbers about a store as they were at one moment: plain data that the engine fills in.
+//!
+//! All counts are of messages, all sizes are in bytes. Store, topics and groups are read one after the other; while
+//! others publish and settle, their numbers need not add up to the last message.
+
+use crate::types::{Incarnation, Lsn, Offset, SegmentId};
+use std::time::Duration;
+
+/// Numbers of a whole store; see [`Store::stats`](crate::Store::stats).
+///
+/// ```
+/// # fn main() -> millpond::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// let store = millpond::Store::open(dir.path())?;
+/// store.topic("orders")?.publish("4711").wait()?;
+/// let stats = store.stats();
+/// assert_eq!(stats.topics.iter().map(|topic| topic.messages).sum::<u64>(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// How often the store was opened for writing, this time included.
+    pub incarnation: Incarnation,
+    /// Its topics, by name.
+    pub topics: Vec<TopicStats>,
+    /// The segments of its journal, oldest first.
+    pub segments: Vec<SegmentStats>,
+    /// Everything in the journal before this is synced to the disk.
+    pub durable: Lsn,
+    /// Everything in the journal before this was written to the kernel. Never before `durable`.
+    pub written: Lsn,
+    /// The end of the journal, what is only in memory included. Never before `written`.
+    pub end: Lsn,
+}
+
+/// Numbers of a topic; see [`Topic::stats`](crate::Topic::stats).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicStats {
+    /// The topic's name.
+    pub name: String,
+    /// The oldest message there is; equal to `end` if there is none.
+    pub first: Offset,
+    /// The offset after the newest visible message.
+    pub end: Offset,
+    /// How many messages the topic holds, settled ones that are still readable included.
+    pub messages: u64,
+    /// Bytes of those messages: payloads and attributes, without the journal's framing.
+    pub bytes: u64,
+    /// Its consumer groups, by name.
+    pub groups: Vec<GroupStats>,
+}
+
+/// Numbers of a consumer group; see [`Consumer::stats`](crate::Consumer::stats).
+///
+/// `ready`, `leased`, `retrying` and `dead` count each message once; what is in none of them is settled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// The group's name.
+    pub name: String,
+    /// Messages that can be handed out now.
+    pub ready: u64,
+    /// Messages that are handed out.
+    pub leased: u64,
+    /// Messages that wait for their time to be tried again.
+    pub retrying: u64,
+    /// Messages that were in flight when the process died, handed out one at a time until each is settled. They are
+    /// counted among the others too.
+    pub suspects: u64,
+    /// Messages the group has given up on.
+    pub dead: u64,
+    /// How long the oldest message that can be handed out now has been waiting, in whole milliseconds; `None` if there
+    /// is none.
+    pub oldest_claimable: Option<Duration>,
+}
+
+/// Numbers of a segment, one file of the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentStats {
+    /// Its number.
+    pub id: SegmentId,
+    /// The file's size.
+    pub bytes: u64,
+    /// Bytes of messages in it that some group has not settled, or that belong to a topic without groups.
+    pub live_bytes: u64,
+}

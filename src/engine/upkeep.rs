@@ -1,0 +1,139 @@
+//! What happens by itself, by time or because something fell due: leases that run out, segments and sidecars, snapshots,
+//! the mark of a store that goes quiet.
+
+use super::{Core, Engine};
+use crate::error::{Error, Result};
+use crate::journal::{Known, Sealed, sidecar, sidecar_name, unfinished_sidecar_name};
+use crate::storage::{Access, write_all_at};
+use crate::types::{GroupId, Timestamp};
+use std::io;
+use std::time::Duration;
+
+/// The pause after a preparation has failed.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Something falls due at `at`: the upkeep must not sleep beyond it.
+    pub(super) fn upkeep_by(&self, core: &mut Core, at: Timestamp) {
+        if core.next_upkeep.is_none_or(|next| at < next) {
+            core.next_upkeep = Some(at);
+            self.call_upkeep(core);
+        }
+    }
+
+    /// Does what is due. Whether there is more to do at once.
+    pub(crate) fn poll_upkeep(&self) -> Result<bool> {
+        let mut more = self.tend_groups()?;
+        more |= self.write_sidecars()?;
+        match self.prepare_piece(false) {
+            Ok(again) => more |= again,
+            // Said to those who publish; here it is only tried again.
+            Err(error) if error.kind() == crate::error::ErrorKind::Full => {}
+            Err(error) => return Err(error),
+        }
+        more |= self.snapshot_piece()?;
+        self.mark_quiet()?;
+        let mut core = self.core.lock();
+        self.admit_line(&mut core);
+        Ok(more)
+    }
+
+    /// Ends the leases that have run out, and says when the next thing falls due.
+    fn tend_groups(&self) -> Result<bool> {
+        let now = self.now();
+        let groups: Vec<GroupId> = {
+            let mut core = self.open_core()?;
+            core.upkeep_due = false;
+            if core.next_upkeep.is_none_or(|next| next > now) {
+                return Ok(false);
+            }
+            core.next_upkeep = None;
+            core.state.groups().map(|group| group.id()).collect()
+        };
+        let mut next: Option<Timestamp> = None;
+        for group in groups {
+            let mut core = self.open_core()?;
+            if let Err(refusal) = self.end_expired(&mut core, group, now) {
+                core.next_upkeep = Some(now);
+                drop(core);
+                self.relieve(refusal)?;
+                return Ok(true);
+            }
+            let due = core.state.group(group).and_then(|group| group.next_due(now));
+            next = next.into_iter().chain(due).min();
+        }
+        let mut core = self.core.lock();
+        core.next_upkeep = core.next_upkeep.into_iter().chain(next).min();
+        self.tell_leasing(&mut core);
+        core.upkeep_due = false;
+        Ok(false)
+    }
+
+    /// How long the upkeep may sleep; nothing if nothing is in sight.
+    pub(super) fn upkeep_pause(&self, core: &Core) -> Option<Duration> {
+        let now = self.now();
+        let due = core.next_upkeep.map(|next| next.since(now).max(Duration::from_millis(1)));
+        let full = core.full.is_some().then_some(FULL_PAUSE);
+        let quiet = core.tail.wants_mark().then_some(self.options.sync_interval);
+        due.into_iter().chain(full).chain(quiet).min()
+    }
+
+    /// Writes the index of every segment that was sealed beside it. It is derived: a crash in between costs a scan.
+    fn write_sidecars(&self) -> Result<bool> {
+        let sealed = {
+            let mut core = self.open_core()?;
+            core.tail.take_sealed()
+        };
+        for sealed in sealed {
+            self.files.add(Known {
+                segment: sealed.segment.clone(),
+                seal: Some(sealed.seal),
+                index: Some(sealed.index.clone()),
+            });
+            self.write_sidecar(&sealed)?;
+        }
+        Ok(false)
+    }
+
+    pub(super) fn write_sidecar(&self, sealed: &Sealed) -> Result<()> {
+        // It claims that the segment is durable up to its seal, so it may not be there before that is so.
+        let end = crate::types::Lsn::new(sealed.segment.id, crate::types::Position(sealed.seal.length));
+        self.drive(end, crate::config::Durability::Disk, None)?;
+        let bytes = sidecar::encode(&sealed.index, self.identity.store, sealed.segment.id, sealed.seal);
+        let storage = &self.environment.storage;
+        let (unfinished, name) = (unfinished_sidecar_name(sealed.segment.id), sidecar_name(sealed.segment.id));
+        let write = || -> io::Result<()> {
+            let file = match storage.open(&unfinished, Access::Create) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    storage.remove(&unfinished)?;
+                    storage.open(&unfinished, Access::Create)?
+                }
+                other => other?,
+            };
+            write_all_at(&*file, &bytes, 0)?;
+            file.sync()?;
+            storage.rename(&unfinished, &name)?;
+            storage.sync_dir(crate::journal::DIRECTORY)
+        };
+        match write() {
+            Ok(()) => Ok(()),
+            Err(source) => {
+                // The store can do without: the next opening scans the segment.
+                let error = Error::io(format!("writing {name}"), source);
+                tracing::warn!(%error, "a segment's index could not be written");
+                Ok(())
+            }
+        }
+    }
+
+    /// A store that goes quiet says how far it is durable, so that damage can be told from a torn write later.
+    fn mark_quiet(&self) -> Result<()> {
+        let mut core = self.open_core()?;
+        let quiet = self.environment.clock.monotonic().saturating_sub(core.last_sync) >= self.options.sync_interval;
+        if quiet && core.tail.wants_mark() && core.tail.append_control(false).is_ok() {
+            core.marks = core.marks.saturating_add(1);
+            self.arm(&mut core, true);
+        }
+        Ok(())
+    }
+}
