@@ -6,6 +6,7 @@ mod config;
 mod error;
 mod event;
 mod message;
+mod state;
 mod storage;
 mod types;
 
