@@ -1,6 +1,333 @@
 //! Everything there is to know about topics and groups, as a fold over the journal.
+//!
+//! # The fold
+//!
+//! [`State::apply`] takes the events one after the other, in the order of their LSNs, and is the only thing that
+//! changes what is durable. It never fails: an event is something that has happened. What makes no sense to it (an
+//! unknown topic or group, an ack of what is settled) changes nothing, so that every journal that can be decoded can be
+//! applied. It reads no clock and rolls no dice, and what it does to one topic or group depends on that one alone, with
+//! two exceptions: dropping a topic drops its groups, and an opening compares its boot id with the one before. So the
+//! same journal always gives the same state, from its beginning as from any snapshot (see [`snapshot`]).
+//!
+//! Numbers of topics and groups are given once and never again: whoever appends a creation takes [`State::next_topic`]
+//! or [`State::next_group`].
+//!
+//! # The volatile half
+//!
+//! Who holds which message until when is not stored: opening a store ends every lease of the process before. It hangs
+//! on the groups (see `lease`), has methods of its own, and nothing of it finds its way into the durable half except
+//! through an event that somebody decided to append.
+//!
+//! # Who does what
+//!
+//! `topic`: where messages lie. `group`: what a group is done with (`settled`, over `offsets`, `chunk`, `packed`), what
+//! it remembers of the rest (`past`, `suspects`). `lease`, `pick`: what is in flight and what comes next. `snapshot`: all
+//! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
 
 mod chunk;
+mod counts;
+mod group;
+mod lease;
+mod liveness;
 mod offsets;
 mod packed;
+mod past;
+mod pick;
 mod settled;
+mod snapshot;
+mod suspects;
+#[cfg(test)]
+mod tests;
+mod topic;
+
+pub(crate) use counts::GroupCounts;
+pub(crate) use group::Group;
+pub(crate) use lease::{Hold, Lease, Pick};
+pub(crate) use past::{DeadLetter, History};
+pub(crate) use snapshot::{MOST_PIECE, PartError, PartId};
+pub(crate) use topic::{Extent, Topic};
+
+use crate::event::{CreateGroup, CreateTopic, Event, Opened, SetValue, TablesTrusted};
+use crate::types::{GroupId, Incarnation, Lsn, Timestamp, TopicId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    store: Store,
+    topics: BTreeMap<TopicId, Topic>,
+    groups: BTreeMap<GroupId, Group>,
+    /// The topics of each name. Only a journal that makes no sense has two of one name; the newer one has it then.
+    names: BTreeMap<Box<str>, BTreeSet<TopicId>>,
+    /// Parts of a snapshot that is being restored.
+    restoring: BTreeMap<PartId, snapshot::Partial>,
+}
+
+/// What belongs to the store as a whole.
+#[derive(Debug)]
+struct Store {
+    /// Up to where the part it was restored from is applied; zero if it was not restored.
+    applied: Lsn,
+    incarnation: Incarnation,
+    boot_id: Box<str>,
+    newest_time: Timestamp,
+    next_topic: TopicId,
+    next_group: GroupId,
+    values: BTreeMap<Box<str>, Box<[u8]>>,
+    trusted: Option<TablesTrusted>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            applied: Lsn::ZERO,
+            incarnation: Incarnation::ZERO,
+            boot_id: "".into(),
+            newest_time: Timestamp::ZERO,
+            next_topic: TopicId(1),
+            next_group: GroupId(1),
+            values: BTreeMap::new(),
+            trusted: None,
+        }
+    }
+}
+
+impl State {
+    /// Takes in the next event, which lies in the frame at `lsn`. See the module.
+    pub(crate) fn apply(&mut self, lsn: Lsn, event: &Event<'_>) {
+        self.store.newest_time = self.store.newest_time.max(time_of(event));
+        match event {
+            Event::Publish(run) => self.topic_at(lsn, run.topic, |topic| topic.publish(lsn.segment(), run)),
+            Event::Move(run) => self.topic_at(lsn, run.topic, |topic| topic.moved(lsn.segment(), run)),
+            Event::Opened(event) => self.opened(lsn, event),
+            Event::SegmentRetired(event) => {
+                for topic in self.topics.values_mut().filter(|topic| topic.applied < lsn) {
+                    topic.retire(event.segment);
+                }
+            }
+            Event::TablesTrusted(event) if self.store.applied < lsn => self.store.trusted = Some(*event),
+            Event::SetValue(event) if self.store.applied < lsn => self.store.set(event),
+            Event::CreateTopic(event) => self.create_topic(lsn, event),
+            Event::ConfigureTopic(event) => self.topic_at(lsn, event.topic, |topic| topic.configure(&event.settings)),
+            Event::DropTopic(event) => self.drop_topic(lsn, event.topic),
+            Event::Dropped(event) => {
+                self.topic_at(lsn, event.topic, |topic| topic.drop_runs(event));
+                self.groups_of(lsn, event.topic, |group| _ = group.settle(&event.runs));
+            }
+            Event::CreateGroup(event) => self.create_group(lsn, event),
+            Event::ConfigureGroup(event) => self.group_at(lsn, event.group, |group| group.configure(&event.settings)),
+            Event::DropGroup(event) => self.drop_group(lsn, event.group),
+            Event::Ack(event) => self.group_at(lsn, event.group, |group| _ = group.settle(&event.runs)),
+            Event::Settle(event) => self.group_at(lsn, event.group, |group| group.pass(event)),
+            Event::Nack(event) => self.group_at(lsn, event.group, |group| group.nack(event)),
+            Event::Release(event) => self.group_at(lsn, event.group, |group| group.release(event)),
+            Event::Bury(event) => self.group_at(lsn, event.group, |group| group.bury(event)),
+            Event::Redrive(event) => self.group_at(lsn, event.group, |group| group.redrive(&event.runs)),
+            Event::Seek(event) => self.group_at(lsn, event.group, |group| group.seek(event.to)),
+            Event::Delivered(event) => self.group_at(lsn, event.group, |group| group.delivered(&event.runs)),
+            Event::Pause(event) => self.group_at(lsn, event.group, |group| group.paused_until = event.until),
+            // Ids are the tables' business; pieces of snapshots are read before the journal is applied.
+            Event::TablesTrusted(_)
+            | Event::SetValue(_)
+            | Event::KeepId(_)
+            | Event::KeepProcessed(_)
+            | Event::SnapshotPart(_)
+            | Event::Unknown { .. } => {}
+        }
+    }
+
+    fn topic_at(&mut self, lsn: Lsn, topic: TopicId, change: impl FnOnce(&mut Topic)) {
+        if let Some(topic) = self.topics.get_mut(&topic).filter(|topic| topic.applied < lsn) {
+            change(topic);
+        }
+    }
+
+    fn group_at(&mut self, lsn: Lsn, group: GroupId, change: impl FnOnce(&mut Group)) {
+        if let Some(group) = self.groups.get_mut(&group).filter(|group| group.applied < lsn) {
+            change(group);
+        }
+    }
+
+    /// Goes by what the groups say, not by the topic, which may be missing while the journal is applied to a snapshot.
+    fn groups_of(&mut self, lsn: Lsn, topic: TopicId, change: impl FnMut(&mut Group)) {
+        self.groups.values_mut().filter(|group| group.topic == topic && group.applied < lsn).for_each(change);
+    }
+
+    fn opened(&mut self, lsn: Lsn, event: &Opened<'_>) {
+        let same_machine = !event.boot_id.is_empty() && event.boot_id == *self.store.boot_id;
+        let crashed = same_machine && !event.clean;
+        for group in self.groups.values_mut().filter(|group| group.applied < lsn) {
+            group.opened(crashed);
+        }
+        if self.store.applied < lsn {
+            self.store.incarnation = self.store.incarnation.max(event.incarnation);
+            self.store.boot_id = event.boot_id.as_ref().into();
+        }
+    }
+
+    fn create_topic(&mut self, lsn: Lsn, event: &CreateTopic<'_>) {
+        self.note_topic(event.topic);
+        if !self.topics.contains_key(&event.topic) {
+            self.put_topic(Topic::new(lsn, event));
+        }
+    }
+
+    fn create_group(&mut self, lsn: Lsn, event: &CreateGroup<'_>) {
+        self.note_group(event.group);
+        let has_topic = self.topics.get(&event.topic).is_some_and(|topic| topic.since <= lsn);
+        if has_topic && !self.groups.contains_key(&event.group) {
+            self.put_group(Group::new(event));
+        }
+    }
+
+    fn drop_topic(&mut self, lsn: Lsn, id: TopicId) {
+        if self.topics.get(&id).is_some_and(|topic| topic.applied < lsn) {
+            self.take_topic(id);
+        }
+        self.groups.retain(|_, group| group.topic != id || group.applied >= lsn);
+    }
+
+    fn drop_group(&mut self, lsn: Lsn, id: GroupId) {
+        if self.groups.get(&id).is_some_and(|group| group.applied < lsn) {
+            self.take_group(id);
+        }
+    }
+
+    fn note_topic(&mut self, id: TopicId) {
+        self.store.next_topic = self.store.next_topic.max(TopicId(id.0.saturating_add(1)));
+    }
+
+    fn note_group(&mut self, id: GroupId) {
+        self.store.next_group = self.store.next_group.max(GroupId(id.0.saturating_add(1)));
+    }
+
+    /// Puts a topic in its place, with everything that follows from it.
+    fn put_topic(&mut self, mut topic: Topic) {
+        self.note_topic(topic.id);
+        self.take_topic(topic.id);
+        topic.groups = self.groups.values().filter(|group| group.topic == topic.id).map(|group| group.id).collect();
+        self.names.entry(topic.name.clone()).or_default().insert(topic.id);
+        self.topics.insert(topic.id, topic);
+    }
+
+    fn take_topic(&mut self, id: TopicId) {
+        let Some(topic) = self.topics.remove(&id) else { return };
+        if let Some(ids) = self.names.get_mut(&topic.name) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.names.remove(&topic.name);
+            }
+        }
+    }
+
+    /// Puts a group in its place, with everything that follows from it.
+    fn put_group(&mut self, group: Group) {
+        self.note_group(group.id);
+        self.take_group(group.id);
+        if let Some(topic) = self.topics.get_mut(&group.topic) {
+            topic.add_group(group.id);
+        }
+        self.groups.insert(group.id, group);
+    }
+
+    fn take_group(&mut self, id: GroupId) {
+        let Some(group) = self.groups.remove(&id) else { return };
+        if let Some(topic) = self.topics.get_mut(&group.topic) {
+            topic.remove_group(id);
+        }
+    }
+
+    /// How many times the store was opened for writing.
+    pub(crate) const fn incarnation(&self) -> Incarnation {
+        self.store.incarnation
+    }
+
+    /// The boot id of the machine at the last opening.
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.store.boot_id
+    }
+
+    /// The largest time that any event named.
+    pub(crate) const fn newest_time(&self) -> Timestamp {
+        self.store.newest_time
+    }
+
+    /// The number that the next topic gets.
+    pub(crate) const fn next_topic(&self) -> TopicId {
+        self.store.next_topic
+    }
+
+    /// The number that the next group gets.
+    pub(crate) const fn next_group(&self) -> GroupId {
+        self.store.next_group
+    }
+
+    /// Up to where the tables hold everything, if they hold the same checkpoint.
+    pub(crate) const fn tables_trusted(&self) -> Option<&TablesTrusted> {
+        self.store.trusted.as_ref()
+    }
+
+    /// A value of the application.
+    pub(crate) fn value(&self, key: &str) -> Option<&[u8]> {
+        self.store.values.get(key).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn topic_named(&self, name: &str) -> Option<TopicId> {
+        self.names.get(name)?.last().copied()
+    }
+
+    pub(crate) fn topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// In the order of their numbers.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    pub(crate) fn group_named(&self, topic: TopicId, name: &str) -> Option<GroupId> {
+        let groups = self.topics.get(&topic)?.groups.iter().rev();
+        groups.filter_map(|id| self.groups.get(id)).find(|group| *group.name == *name).map(|group| group.id)
+    }
+
+    pub(crate) fn group(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(&id)
+    }
+
+    /// For the volatile half: whatever is durable changes by [`State::apply`] alone.
+    pub(crate) fn group_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(&id)
+    }
+
+    /// In the order of their numbers.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+}
+
+impl Store {
+    fn set(&mut self, event: &SetValue<'_>) {
+        if event.value.is_empty() {
+            self.values.remove(event.key.as_ref());
+        } else {
+            self.values.insert(event.key.as_ref().into(), event.value.as_ref().into());
+        }
+    }
+}
+
+/// The time that an event says it happened at; zero if it says none.
+fn time_of(event: &Event<'_>) -> Timestamp {
+    match event {
+        Event::Publish(event) | Event::Move(event) => event.time,
+        Event::Opened(event) => event.time,
+        Event::CreateTopic(event) => event.time,
+        Event::CreateGroup(event) => event.time,
+        Event::Ack(event) => event.time,
+        Event::Nack(event) => event.time,
+        Event::Bury(event) => event.time,
+        Event::Redrive(event) => event.time,
+        Event::KeepId(event) => event.time,
+        Event::KeepProcessed(event) => event.time,
+        _ => Timestamp::ZERO,
+    }
+}
