@@ -61,6 +61,26 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Segments smaller than this could not hold their own header and a frame or two.
+    pub(crate) const SEGMENT_MIN: u32 = 16 << 10;
+
+    /// Refuses what can't work.
+    pub(crate) fn check(&self) -> crate::error::Result<()> {
+        use crate::error::{Code, Error};
+        let least = Self::SEGMENT_MIN;
+        if self.segment_bytes < least || self.first_segment_bytes < least {
+            let what = format!("`segment_bytes` is at least {least}");
+            return Err(Error::new(Code::BadSetting, what));
+        }
+        if self.max_message_bytes >= self.max_frame_bytes || self.max_frame_bytes >= 1 << 28 {
+            let what = "`max_message_bytes` is less than `max_frame_bytes`, and that is less than 256 MiB";
+            return Err(Error::new(Code::BadSetting, what));
+        }
+        Ok(())
+    }
+}
+
 /// How long a failed message waits before it is tried again, and how often.
 ///
 /// Exponential backoff with jitter: the wait doubles from `first` to `longest`, and each wait is drawn between half

@@ -20,7 +20,7 @@ fn check_name(what: &str, name: &str) -> Result<()> {
 
 impl Engine {
     /// Appends an event that is decided under the lock, and makes it durable.
-    fn establish<T>(&self, decide: impl Fn(&mut Core) -> Result<(T, Option<Event<'_>>)>) -> Result<T> {
+    fn establish<T>(&self, decide: impl Fn(&mut Core) -> Result<(T, Option<Event<'static>>)>) -> Result<T> {
         loop {
             let mut core = self.open_core()?;
             let (value, event) = decide(&mut core)?;

@@ -166,11 +166,12 @@ impl Engine {
             }
         }
         // Only the next messages are named ahead: one that comes again has a past, and is named each time.
-        let window = core.windows.entry(group).or_default();
         if let Some(last) = fresh {
+            let mut window = core.windows.get(&group).copied().unwrap_or_default();
             let quick = now.since(window.since) < WINDOW_QUICK;
             window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
             window.since = now;
+            core.windows.insert(group, window);
             let ahead = last.plus(window.size).min(visible).since(last.next());
             if let Some(run) = runs.last_mut() {
                 let clear = (0..ahead)

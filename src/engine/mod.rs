@@ -22,6 +22,8 @@ mod room;
 mod settle;
 mod snapshot;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod verify;
 mod visible;

@@ -98,6 +98,12 @@ pub(crate) struct Published<'a> {
 }
 
 impl<'a> Published<'a> {
+    /// Only the numbers, without messages: all that the state looks at.
+    #[cfg(test)]
+    pub(crate) fn bare(topic: TopicId, first: Offset, count: u64, time: Timestamp, bytes: u64) -> Self {
+        Self { topic, first, end: first.plus(count), count, time, bytes, layout: Layout::Views(&[]) }
+    }
+
     /// Messages to be moved: of one topic, in offset order, as they were read. Each has been verified.
     pub(crate) fn moved(topic: TopicId, views: &'a [MessageView<'a>]) -> Self {
         debug_assert!(views.is_sorted_by(|left, right| left.offset < right.offset), "moved in offset order");

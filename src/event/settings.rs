@@ -87,7 +87,8 @@ pub(crate) fn patch_topic_durability(mut durability: Option<Durability>, patch: 
                 0 => Some(Durability::Memory),
                 1 => Some(Durability::Os),
                 2 => Some(Durability::Disk),
-                _ => durability,
+                // A level that this release doesn't know: the store's own, however it came about.
+                _ => None,
             };
         }
     }

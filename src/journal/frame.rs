@@ -138,7 +138,7 @@ mod tests {
         let lsn = Lsn::new(SegmentId(3), Position(5000));
         let bytes = header().seal(&segment(3), lsn);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "050000400010000086a6103654caceba");
+        assert_eq!(hex, "050000400010000086a6103603349a20");
     }
 
     #[test]
