@@ -9,7 +9,6 @@ mod event;
 mod journal;
 mod message;
 mod state;
-mod state;
 mod storage;
 mod sync;
 mod ticket;

@@ -99,6 +99,10 @@ impl Engine {
                 let here = window.segment().id == cursor.next.segment() && window.end() > cursor.next;
                 if here && let Some(frame) = window.frame(cursor.next.position())? {
                     cursor.base = window.segment().base;
+                    // Nothing comes behind a seal.
+                    if crate::journal::seal_of(&frame).is_some() {
+                        return Ok(None);
+                    }
                     cursor.next = Lsn::new(cursor.next.segment(), frame.next);
                     return Ok(Some(frame));
                 }
@@ -109,20 +113,14 @@ impl Engine {
                 }
             }
             cursor.windows.clear();
-            let active = {
+            {
                 let core = self.open_core()?;
                 if cursor.next >= core.tail.end() {
                     return Ok(None);
                 }
                 cursor.windows = core.tail.recent(cursor.next, READ_AHEAD).into_iter().map(Window::from).collect();
-                core.tail.active().id
-            };
+            }
             if cursor.windows.is_empty() {
-                let sealed = self.files.known(cursor.next.segment()).and_then(|known| known.seal);
-                let past = sealed.is_some_and(|seal| cursor.next.position().get() >= seal.length);
-                if past && cursor.next.segment() != active {
-                    return Ok(None);
-                }
                 cursor.windows.push_back(Window::read(&self.files, cursor.next, READ_AHEAD)?);
             } else if cursor.windows.front().is_some_and(|window| window.segment().id != cursor.next.segment()) {
                 return Ok(None);
