@@ -1,0 +1,164 @@
+//! What must be true of the store, kept as plain collections by the side that calls it.
+
+use millpond::{Durability, Offset};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How firmly something is known to have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Firm {
+    /// The call was made; a crash may take it back.
+    Asked,
+    /// It survives the death of the process.
+    Os,
+    /// It survives power loss.
+    Disk,
+}
+
+impl From<Durability> for Firm {
+    fn from(level: Durability) -> Self {
+        match level {
+            Durability::Os => Self::Os,
+            Durability::Disk => Self::Disk,
+            _ => Self::Asked,
+        }
+    }
+}
+
+/// A fact that a resolved ticket told us.
+#[derive(Clone, Copy, Debug)]
+pub enum Fact {
+    Message { topic: usize, index: usize },
+    Ack { group: usize, offset: Offset },
+}
+
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub payload: Vec<u8>,
+    pub firm: Firm,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct GroupModel {
+    pub acked: BTreeMap<Offset, Firm>,
+    /// Messages that failed, were buried, or may have been charged with a crash: only these may end as dead letters.
+    pub touched: BTreeSet<Offset>,
+    pub delivered: BTreeSet<Offset>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    pub topics: Vec<Vec<Entry>>,
+    pub groups: Vec<GroupModel>,
+    resolved: Vec<Fact>,
+}
+
+impl Model {
+    pub fn new(topics: usize, groups: usize) -> Self {
+        Self {
+            topics: vec![Vec::new(); topics],
+            groups: vec![GroupModel::default(); topics * groups],
+            resolved: Vec::new(),
+        }
+    }
+
+    /// Everything that had resolved when something was asked for: it is before that in the journal.
+    pub fn mark(&self) -> usize {
+        self.resolved.len()
+    }
+
+    pub fn resolve(&mut self, fact: Fact, firm: Firm) {
+        self.firm_up(fact, firm);
+        self.resolved.push(fact);
+    }
+
+    /// Something asked for at `mark` has become this firm, and so has everything before it.
+    pub fn reached(&mut self, mark: usize, firm: Firm) {
+        for at in 0..mark {
+            self.firm_up(self.resolved[at], firm);
+        }
+        if firm == Firm::Disk {
+            self.resolved.drain(..mark);
+        }
+    }
+
+    fn firm_up(&mut self, fact: Fact, firm: Firm) {
+        match fact {
+            Fact::Message { topic, index } => {
+                if let Some(entry) = self.topics[topic].get_mut(index) {
+                    entry.firm = entry.firm.max(firm);
+                }
+            }
+            Fact::Ack { group, offset } => {
+                let known = self.groups[group].acked.entry(offset).or_insert(Firm::Asked);
+                *known = (*known).max(firm);
+            }
+        }
+    }
+
+    /// The store came back after losing everything that was less firm than `least`, and shows these messages. What is
+    /// wrong with that, if anything.
+    pub fn reopened(&mut self, topic: usize, found: &[Vec<u8>], least: Firm) -> Result<(), String> {
+        let log = &mut self.topics[topic];
+        let promised = log.iter().rposition(|entry| entry.firm >= least).map_or(0, |last| last + 1);
+        if found.len() < promised {
+            return Err(format!("I1: topic {topic}: {promised} messages were promised, {} are there", found.len()));
+        }
+        if found.len() > log.len() {
+            return Err(format!("I2: topic {topic}: {} messages were published, {} are there", log.len(), found.len()));
+        }
+        for (index, (entry, found)) in log.iter().zip(found).enumerate() {
+            if entry.payload != *found {
+                return Err(format!("I2: topic {topic} offset {index}: not what was published there"));
+            }
+        }
+        log.truncate(found.len());
+        // What recovery shows it has first made durable.
+        log.iter_mut().for_each(|entry| entry.firm = Firm::Disk);
+        Ok(())
+    }
+
+    /// After all topics: acks that were not firm enough may have been lost.
+    pub fn forget(&mut self, least: Firm) {
+        self.resolved.clear();
+        for group in &mut self.groups {
+            for firm in group.acked.values_mut() {
+                *firm = if *firm >= least { Firm::Disk } else { Firm::Asked };
+            }
+        }
+    }
+
+    /// A message was handed out. What is wrong with that, if anything.
+    pub fn delivered(&mut self, topic: usize, group: usize, offset: Offset, payload: &[u8]) -> Result<(), String> {
+        let index = usize::try_from(offset.get()).unwrap();
+        let Some(entry) = self.topics[topic].get(index) else {
+            return Err(format!("I2: topic {topic} group {group} offset {offset}: never published"));
+        };
+        if entry.payload != payload {
+            return Err(format!("I2: topic {topic} group {group} offset {offset}: another payload"));
+        }
+        let held = &mut self.groups[group];
+        if held.acked.get(&offset).is_some_and(|firm| *firm > Firm::Asked) {
+            return Err(format!("I5: topic {topic} group {group} offset {offset}: delivered again after its ack"));
+        }
+        held.acked.remove(&offset);
+        held.delivered.insert(offset);
+        Ok(())
+    }
+
+    /// The group says that it has nothing left. What it has passed over, if anything.
+    pub fn drained(&self, topic: usize, group: usize, dead: &BTreeSet<Offset>) -> Result<(), String> {
+        let held = &self.groups[group];
+        for index in 0..self.topics[topic].len() {
+            let offset = Offset::new(index as u64);
+            let settled = held.acked.contains_key(&offset);
+            if dead.contains(&offset) {
+                if !held.touched.contains(&offset) {
+                    return Err(format!("I4: topic {topic} group {group} offset {offset}: parked, but nothing happened to it"));
+                }
+            } else if !settled {
+                return Err(format!("I4: topic {topic} group {group} offset {offset}: never settled, and not there"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,456 @@
+//! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
+
+use crate::model::{Fact, Firm, Model};
+use millpond::testing::{Faults, SimDisk};
+use millpond::{Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retry, Store};
+use millpond::{Ticket, Timestamp, Topic};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+pub const TOPICS: usize = 2;
+pub const GROUPS: usize = 2;
+
+/// Something asked for and not answered yet.
+struct Pending {
+    ticket: Ticket<Receipt>,
+    fact: Fact,
+    level: Durability,
+    mark: usize,
+}
+
+struct PendingAck {
+    ticket: Ticket<()>,
+    facts: Vec<Fact>,
+    mark: usize,
+}
+
+struct Open {
+    store: Store,
+    topics: Vec<Topic>,
+    consumers: Vec<Consumer>,
+    held: Vec<(usize, Delivery)>,
+    pending: Vec<Pending>,
+    acks: Vec<PendingAck>,
+}
+
+pub struct World {
+    disk: SimDisk,
+    clock: ManualClock,
+    rng: fastrand::Rng,
+    model: Model,
+    open: Option<Open>,
+    openings: u64,
+    published: u64,
+    pub trace: String,
+    faulty: bool,
+}
+
+fn poll<T: Unpin>(ticket: &mut Ticket<T>) -> Poll<Result<T, Error>> {
+    Pin::new(ticket).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+type Check = Result<(), String>;
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        Self {
+            disk: SimDisk::new(rng.u64(..)),
+            clock: ManualClock::starting_at(Timestamp::new(1_700_000_000_000)),
+            model: Model::new(TOPICS, GROUPS),
+            open: None,
+            openings: 0,
+            published: 0,
+            trace: String::new(),
+            faulty: rng.u8(0..3) == 0,
+            rng,
+        }
+    }
+
+    fn options(&mut self) -> Options {
+        let segment = self.rng.choice([16 << 10, 24 << 10, 64 << 10]).unwrap();
+        Store::options()
+            .segment_bytes(segment)
+            .first_segment_bytes(16 << 10)
+            .tail_cache_bytes(self.rng.choice([0, 4096, 1 << 20]).unwrap())
+            .buffer_bytes(self.rng.choice([4096, 1 << 20]).unwrap())
+    }
+
+    fn set_faults(&mut self) {
+        let mut faults = Faults::default();
+        faults.short_read = 0.01;
+        faults.short_write = 0.01;
+        if self.faulty {
+            faults.sync_error = 0.002;
+            faults.write_error = 0.001;
+        }
+        self.disk.set_faults(faults);
+    }
+
+    /// Opens the store, possibly dying on the way; then compares what it shows with what was promised.
+    fn reopen(&mut self, least: Firm) -> Check {
+        let mut least = least;
+        loop {
+            self.openings += 1;
+            let mut cut = false;
+            if self.rng.u8(0..4) == 0 {
+                let mut faults = Faults::default();
+                faults.stop_after = Some(self.rng.u64(0..12));
+                self.disk.set_faults(faults);
+                cut = true;
+            } else {
+                self.disk.set_faults(Faults::default());
+            }
+            let options = self.options();
+            let opened = Store::open_simulated(&self.disk, self.clock.clone(), self.rng.u64(..), options);
+            match opened.and_then(|store| self.prepare(store)) {
+                Ok(open) => {
+                    if cut {
+                        // It may still strike; that is then a crash like any other.
+                        self.disk.set_faults(Faults::default());
+                    }
+                    let found = self.read_all(&open)?;
+                    self.open = Some(open);
+                    for (topic, found) in found.iter().enumerate() {
+                        self.model.reopened(topic, found, least)?;
+                    }
+                    self.model.forget(least);
+                    self.set_faults();
+                    return Ok(());
+                }
+                Err(error) if cut => {
+                    let _ = writeln!(self.trace, "open cut short: {}", error.code());
+                    if self.rng.bool() {
+                        self.disk.crash();
+                        least = Firm::Disk;
+                    } else {
+                        self.disk.kill();
+                    }
+                }
+                Err(error) => return Err(format!("the store does not open: {error}")),
+            }
+        }
+    }
+
+    fn prepare(&self, store: Store) -> Result<Open, Error> {
+        let settings = Group::default()
+            .lease(Duration::from_secs(20))
+            .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
+        let (mut topics, mut consumers) = (Vec::new(), Vec::new());
+        for topic in 0..TOPICS {
+            let topic = store.topic(&format!("topic {topic}"))?;
+            for group in 0..GROUPS {
+                consumers.push(topic.consumer(&format!("group {group}"), settings.clone())?);
+            }
+            topics.push(topic);
+        }
+        Ok(Open { store, topics, consumers, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
+    }
+
+    fn read_all(&self, open: &Open) -> Result<Vec<Vec<Vec<u8>>>, String> {
+        let read = |topic: &Topic| -> Result<Vec<Vec<u8>>, String> {
+            let mut found = Vec::new();
+            for record in topic.read(..) {
+                let record = record.map_err(|error| format!("I9: reading fails: {error}"))?;
+                if record.offset() != Offset::new(found.len() as u64) {
+                    return Err(format!("I3: offset {} follows {} messages", record.offset(), found.len()));
+                }
+                found.push(record.payload().to_vec());
+            }
+            Ok(found)
+        };
+        open.topics.iter().map(read).collect()
+    }
+
+    /// The store is gone: with the machine, with the process, or closed. Then it is opened again.
+    fn die(&mut self, power: bool) -> Check {
+        let least = if power {
+            self.disk.crash();
+            Firm::Disk
+        } else {
+            self.disk.kill();
+            Firm::Os
+        };
+        let _ = writeln!(self.trace, "die power={power}");
+        // Whoever held a delivery may be what brought it down.
+        if let Some(open) = self.open.take() {
+            for group in &mut self.model.groups {
+                let delivered: Vec<Offset> = group.delivered.iter().copied().collect();
+                group.touched.extend(delivered);
+            }
+            drop(open);
+        }
+        self.reopen(least)
+    }
+
+    fn close(&mut self) -> Check {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let synced = open.store.sync().wait();
+        if synced.is_ok() {
+            let mark = self.model.mark();
+            self.model.reached(mark, Firm::Disk);
+        }
+        self.settle_pending(&mut open);
+        open.held.clear();
+        let closed = open.store.clone().close();
+        let _ = writeln!(self.trace, "close {}", closed.is_ok());
+        drop(open);
+        if closed.is_err() {
+            self.disk.kill();
+            return self.reopen(Firm::Os);
+        }
+        self.reopen(if synced.is_ok() { Firm::Os } else { Firm::Disk })
+    }
+
+    /// Looks at what has resolved meanwhile. False if the store is poisoned.
+    fn settle_pending(&mut self, open: &mut Open) -> bool {
+        let mut good = true;
+        let model = &mut self.model;
+        open.pending.retain_mut(|pending| match poll(&mut pending.ticket) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(receipt)) => {
+                if let Fact::Message { index, .. } = pending.fact {
+                    assert_eq!(receipt.offset, Offset::new(index as u64), "I3: order is fixed at the call");
+                }
+                model.reached(pending.mark.min(model.mark()), pending.level.into());
+                model.resolve(pending.fact, pending.level.into());
+                false
+            }
+            Poll::Ready(Err(_)) => {
+                good = false;
+                false
+            }
+        });
+        open.acks.retain_mut(|pending| match poll(&mut pending.ticket) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(())) => {
+                model.reached(pending.mark.min(model.mark()), Firm::Os);
+                for fact in &pending.facts {
+                    model.resolve(*fact, Firm::Os);
+                }
+                false
+            }
+            Poll::Ready(Err(_)) => {
+                good = false;
+                false
+            }
+        });
+        good
+    }
+
+    fn publish(&mut self, open: &mut Open) -> bool {
+        let topic = self.rng.usize(0..TOPICS);
+        let level = self.rng.choice([Durability::Memory, Durability::Os, Durability::Disk, Durability::Disk]).unwrap();
+        self.published += 1;
+        // Often of the same length, so that a stale frame could stand exactly behind a new one.
+        let extra = self.rng.choice([0, 0, 0, 0, 100, 700]).unwrap();
+        let mut payload = format!("{topic}/{:08}/", self.published).into_bytes();
+        payload.resize(payload.len() + extra, b'x');
+        let mut message = Message::new(payload.clone()).durability(level);
+        if self.rng.u8(0..4) == 0 {
+            message = message.key(format!("key {}", self.published % 5)).id(payload.clone());
+        }
+        let mark = self.model.mark();
+        let index = self.model.topics[topic].len();
+        let fact = Fact::Message { topic, index };
+        let mut ticket = open.topics[topic].publish(message);
+        let entry = crate::model::Entry { payload, firm: Firm::Asked };
+        match poll(&mut ticket) {
+            Poll::Ready(Ok(receipt)) => {
+                assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
+                self.model.topics[topic].push(entry);
+                self.model.resolve(fact, level.into());
+                true
+            }
+            Poll::Ready(Err(error)) => error.into_message().is_some(),
+            Poll::Pending => {
+                self.model.topics[topic].push(entry);
+                if self.rng.bool() {
+                    match ticket.wait() {
+                        Ok(receipt) => {
+                            assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
+                            self.model.reached(mark, level.into());
+                            self.model.resolve(fact, level.into());
+                            true
+                        }
+                        Err(_) => false,
+                    }
+                } else {
+                    open.pending.push(Pending { ticket, fact, level, mark });
+                    true
+                }
+            }
+        }
+    }
+
+    fn lease(&mut self, open: &mut Open) -> Result<bool, String> {
+        let group = self.rng.usize(0..TOPICS * GROUPS);
+        let max = self.rng.choice([1, 1, 3, 10]).unwrap();
+        let batch = match open.consumers[group].lease_many(max, Duration::ZERO) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let _ = writeln!(self.trace, "lease fails: {}", error.code());
+                return Ok(false);
+            }
+        };
+        for delivery in batch {
+            self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload())?;
+            if delivery.counters().crashes > 0 || delivery.counters().timeouts > 0 {
+                self.model.groups[group].touched.insert(delivery.offset());
+            }
+            open.held.push((group, delivery));
+        }
+        Ok(true)
+    }
+
+    fn settle(&mut self, open: &mut Open) -> bool {
+        if open.held.is_empty() {
+            return true;
+        }
+        let (group, delivery) = open.held.swap_remove(self.rng.usize(0..open.held.len()));
+        let offset = delivery.offset();
+        let mark = self.model.mark();
+        let mut ticket = match self.rng.u8(0..12) {
+            0 => {
+                self.model.groups[group].touched.insert(offset);
+                delivery.nack("it fails now and then")
+            }
+            1 => delivery.release(),
+            2 => {
+                self.model.groups[group].touched.insert(offset);
+                delivery.bury("it is not wanted")
+            }
+            3 => {
+                self.model.groups[group].touched.insert(offset);
+                drop(delivery);
+                return true;
+            }
+            4 => return delivery.extend(Duration::from_secs(30)).is_ok() || true,
+            _ => {
+                let fact = Fact::Ack { group, offset };
+                let mut ticket = delivery.ack();
+                match poll(&mut ticket) {
+                    Poll::Ready(Ok(())) => self.model.resolve(fact, Firm::Os),
+                    Poll::Ready(Err(error)) => return error.code() == "lease-lost",
+                    Poll::Pending => {
+                        self.model.groups[group].acked.entry(offset).or_insert(Firm::Asked);
+                        open.acks.push(PendingAck { ticket, facts: vec![fact], mark });
+                    }
+                }
+                return true;
+            }
+        };
+        match poll(&mut ticket) {
+            Poll::Ready(Err(error)) => error.code() == "lease-lost",
+            _ => true,
+        }
+    }
+
+    /// One step of the workload.
+    fn step(&mut self) -> Check {
+        let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
+        let dice = self.rng.u8(0..100);
+        let good = match dice {
+            0..=39 => self.publish(&mut open),
+            40..=54 => self.lease(&mut open)?,
+            55..=79 => self.settle(&mut open),
+            80..=87 => open.store.step_commit().is_ok(),
+            88..=93 => open.store.step_upkeep().is_ok(),
+            94..=97 => {
+                self.clock.advance(Duration::from_millis(self.rng.u64(1..8_000)));
+                true
+            }
+            98 => {
+                let mark = self.model.mark();
+                let synced = open.store.sync().wait().is_ok();
+                if synced {
+                    self.model.reached(mark, Firm::Disk);
+                }
+                synced
+            }
+            _ => {
+                let wall = self.rng.u64(1_600_000_000_000..1_800_000_000_000);
+                self.clock.set_wall(Timestamp::new(wall));
+                true
+            }
+        };
+        let _ = writeln!(self.trace, "{dice} {good} {}", self.disk.operations());
+        let good = self.settle_pending(&mut open) && good;
+        self.open = Some(open);
+        if good { Ok(()) } else { self.die(self.rng.clone().bool()) }
+    }
+
+    /// The whole run.
+    pub fn run(&mut self, operations: u32, crashes: u32) -> Check {
+        self.reopen(Firm::Disk)?;
+        for crash in 0..=crashes {
+            for _ in 0..operations / (crashes + 1) {
+                self.step()?;
+            }
+            if crash == crashes {
+                break;
+            }
+            match self.rng.u8(0..8) {
+                0 => self.close()?,
+                1..=3 => {
+                    // In the middle of whatever comes next.
+                    let mut faults = Faults::default();
+                    faults.stop_after = Some(self.rng.u64(0..20));
+                    self.disk.set_faults(faults);
+                    for _ in 0..30 {
+                        let Some(mut open) = self.open.take() else { break };
+                        let good = self.publish(&mut open) && self.settle(&mut open) && open.store.step_upkeep().is_ok();
+                        let good = self.settle_pending(&mut open) && good;
+                        self.open = Some(open);
+                        if !good {
+                            break;
+                        }
+                    }
+                    self.die(true)?;
+                }
+                dice => self.die(dice < 6)?,
+            }
+        }
+        self.drain()
+    }
+
+    /// At the end everything is delivered and settled, or parked.
+    fn drain(&mut self) -> Check {
+        self.faulty = false;
+        self.die(false)?;
+        self.disk.set_faults(Faults::default());
+        for group in 0..TOPICS * GROUPS {
+            let Some(mut open) = self.open.take() else { return Err("not open".to_owned()) };
+            for _ in 0..10_000 {
+                let batch = open.consumers[group].lease_many(50, Duration::ZERO).map_err(|error| error.to_string())?;
+                let mut any = false;
+                for delivery in batch {
+                    any = true;
+                    let offset = delivery.offset();
+                    self.model.delivered(group / GROUPS, group, offset, delivery.payload())?;
+                    delivery.ack().wait().map_err(|error| format!("the ack of {offset} fails: {error}"))?;
+                    self.model.resolve(Fact::Ack { group, offset }, Firm::Os);
+                }
+                if open.consumers[group].idle() {
+                    break;
+                }
+                if !any {
+                    self.clock.advance(Duration::from_secs(31));
+                }
+            }
+            if !open.consumers[group].idle() {
+                return Err(format!("I4: group {group} is never idle: {:?}", open.consumers[group].stats()));
+            }
+            let dead = open.consumers[group].dead_letters().map_err(|error| error.to_string())?;
+            let dead: BTreeSet<Offset> = dead.iter().map(|letter| letter.offset()).collect();
+            self.model.drained(group / GROUPS, group, &dead)?;
+            self.settle_pending(&mut open);
+            self.open = Some(open);
+        }
+        Ok(())
+    }
+}
