@@ -1,26 +1,100 @@
-//! millpond: an embedded, crash-safe message queue.
+//! An embedded, crash-safe message queue: a directory on disk, opened by one process, with no server. It is to queues
+//! what SQLite is to tables.
+//!
+//! ```
+//! # fn main() -> millpond::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path().join("data");
+//! use millpond::{Group, Message, Store};
+//!
+//! let store = Store::open(&path)?; // opening is recovery
+//! let orders = store.topic("orders")?;
+//! orders.publish(Message::new("4711").key("customer-7")).wait()?; // on the disk now
+//!
+//! let email = orders.consumer("email", Group::default())?;
+//! let order = email.lease()?;
+//! assert_eq!(order.payload(), b"4711");
+//! order.ack().wait()?;
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! * **Durable.** A message published with [`Durability::Disk`], the default, is there after a power cut once its
+//!   [`Ticket`] has resolved.
+//! * **True.** What is delivered was published, byte for byte: everything read from the disk is checked first.
+//! * **Ordered.** Offsets are dense and rise in the order of the calls; who reads a topic sees them in order.
+//! * **At least once.** Every group gets every message until it is acked or parked as a [`DeadLetter`]. A message whose
+//!   ack is durable does not come back.
+//! * **Poison-proof.** A message that brings its process down every time is found and parked, and those that were in
+//!   flight beside it are not charged for that.
+//! * **Damage is never silent.** A torn end that nobody was promised is trimmed and reported; damage to what was
+//!   promised is an error that names topics and offsets. Nothing is passed over in silence, nothing panics.
+//!
+//! # What it is not
+//!
+//! * It is not a server, and not for several processes at once: a directory belongs to the one that opened it.
+//! * It is not replicated: it is as durable as the disk under it.
+//! * It is not exactly once: after a crash a message can be delivered again, so handlers need to bear that. The
+//!   [`LeaseId`] helps to tell a late holder from the present one.
+//! * It is not for network file systems, whose locks and syncs promise less than this needs.
+//!
+//! # The map of the house
+//!
+//! | to | there is |
+//! |---|---|
+//! | open, close, verify a directory | [`Store`], [`Options`] |
+//! | publish | [`Topic::publish`], [`Topic::publish_all`], [`Message`], [`Receipt`], [`BatchReceipt`] |
+//! | wait for an outcome, or `.await` it | [`Ticket`] |
+//! | say how durable | [`Durability`], [`TopicSettings`], [`Store::sync`] |
+//! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
+//! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
+//! | stop waiting | [`Consumer::stopper`] |
+//! | see what was given up | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`] |
+//! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
+//! | look inside | [`Store::stats`], [`Store::recovery`], [`Store::verify`] |
+//! | know what to do about an error | [`Error`], [`ErrorKind`] |
+//!
+//! One group is one independent reader of a topic: several threads with clones of one [`Consumer`] share its messages,
+//! several groups each get all of them.
 #![forbid(unsafe_code)]
 
 mod clock;
 mod config;
+mod consumer;
+mod dead_letter;
+mod delivery;
 mod engine;
 mod error;
 mod event;
 mod journal;
+mod link;
 mod message;
+mod options;
+mod replay;
 mod state;
 mod storage;
+mod store;
 mod sync;
 mod ticket;
+mod topic;
 mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{Durability, Group, Options, Retry, Start, TopicSettings};
+pub use consumer::{Batch, Consumer, Stopper};
+pub use dead_letter::{BuryReason, DeadLetter};
+pub use delivery::{Counters, Delivery};
 pub use engine::{GroupStats, Progress, RecoveryReport, Report, SegmentStats, StoreStats, TopicStats};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};
+pub use replay::Replay;
+pub use store::Store;
 pub use ticket::Ticket;
+pub use topic::Topic;
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
 
 /// The simulated disk. For tests; no promise of stability covers it.

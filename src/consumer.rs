@@ -1,0 +1,282 @@
+//! [`Consumer`]: leasing the messages of a group. [`Batch`]: several at once. [`Stopper`]: an end to the waiting.
+
+use crate::config::Start;
+use crate::dead_letter::{self, DeadLetter};
+use crate::delivery::{self, Delivery};
+use crate::engine::{GroupStats, Outcome, Wait};
+use crate::error::{Code, Error, Result};
+use crate::link::{Link, or_default};
+use crate::ticket::Ticket;
+use crate::types::{GroupId, Offset, TopicId};
+use std::iter::FusedIterator;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A consumer group of a topic, seen by those who do its work.
+///
+/// Clones are cheap, share one [`Stopper`], and can lease from as many threads as there are; each message goes to one
+/// of them. A consumer doesn't keep its store open.
+///
+/// ```
+/// # fn main() -> millpond::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = millpond::Store::open(dir.path())?;
+/// use millpond::Group;
+/// let orders = store.topic("orders")?;
+/// orders.publish("4711").wait()?;
+/// let email = orders.consumer("email", Group::default())?;
+/// while let Some(order) = email.try_lease()? {
+///     assert_eq!(order.payload(), b"4711");
+///     order.ack().wait()?;
+/// }
+/// assert!(email.idle());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a consumer share.
+#[derive(Debug)]
+struct Shared {
+    link: Link,
+    topic: TopicId,
+    topic_name: Arc<str>,
+    group: GroupId,
+    name: Box<str>,
+    stopped: AtomicBool,
+}
+
+impl Consumer {
+    pub(crate) fn new(link: Link, topic: TopicId, topic_name: &Arc<str>, group: GroupId, name: &str) -> Self {
+        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { link, topic, topic_name, group, name, stopped }) }
+    }
+
+    /// The group's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The name of the topic that the group reads.
+    #[must_use]
+    pub fn topic_name(&self) -> &str {
+        &self.shared.topic_name
+    }
+
+    /// The next message, if one can be handed out now: due retries first, then new messages, in offset order.
+    ///
+    /// # Errors
+    /// `Closed` after the store was closed or this consumer [stopped](Self::stopper); `Poisoned` after a failed write
+    /// or sync; `Corrupt` if the message can't be read whole; `Full` if there is no room to note that it was handed
+    /// out.
+    pub fn try_lease(&self) -> Result<Option<Delivery>> {
+        self.lease_one(Wait::No)
+    }
+
+    /// The next message, waited for as long as it takes.
+    ///
+    /// # Errors
+    /// As for [`try_lease`](Self::try_lease); `Closed` also ends the waiting.
+    pub fn lease(&self) -> Result<Delivery> {
+        loop {
+            if let Some(delivery) = self.lease_one(Wait::Forever)? {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// The next message, waited for up to `patience`; nothing if none came in that time.
+    ///
+    /// # Errors
+    /// As for [`lease`](Self::lease).
+    pub fn lease_timeout(&self, patience: Duration) -> Result<Option<Delivery>> {
+        self.lease_one(Wait::For(patience))
+    }
+
+    /// Up to `max` messages at once. Waits up to `linger` for the first, and for no further one; empty if none came in
+    /// that time, or if `max` is 0. It may be fewer than `max` though there are more.
+    ///
+    /// # Errors
+    /// As for [`lease`](Self::lease).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// # let orders = store.topic("orders")?;
+    /// # orders.publish_all(["a".into(), "b".into()]).wait()?;
+    /// # let email = orders.consumer("email", millpond::Group::default())?;
+    /// use std::time::Duration;
+    /// let batch = email.lease_many(100, Duration::from_millis(50))?;
+    /// email.ack_all(batch).wait()?;
+    /// # assert!(email.idle());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lease_many(&self, max: usize, linger: Duration) -> Result<Batch> {
+        self.lease_batch(max, Wait::For(linger))
+    }
+
+    /// Settles several deliveries of this group as done, in one step.
+    ///
+    /// # Errors
+    /// In the ticket: as for [`Delivery::ack`], where `LeaseLost` concerns those whose lease was lost, while the others
+    /// are settled. `Misuse` with the code `foreign-delivery` if one is of another group or store: then none is
+    /// settled, and [`Error::into_deliveries`] gives all of them back.
+    pub fn ack_all(&self, deliveries: impl IntoIterator<Item = Delivery>) -> Ticket<()> {
+        let Shared { link, group, .. } = &*self.shared;
+        let mut deliveries: Vec<Delivery> = deliveries.into_iter().collect();
+        if let Some(foreign) = deliveries.iter().find(|delivery| !delivery.belongs_to(link, *group)) {
+            let what = format!(
+                "the delivery of offset {} is not one of group {:?} of topic {:?}: nothing was settled",
+                foreign.offset(),
+                self.name(),
+                self.topic_name()
+            );
+            return Ticket::done(Err(Error::new(Code::ForeignDelivery, what).returning(deliveries)));
+        }
+        settle_all(link, *group, &mut deliveries, &Outcome::Ack)
+    }
+
+    /// Goes on from `start`: what lies before is settled, dead letters excepted, and what lies from there on is handed
+    /// out again, whatever became of it. Leases of the group end.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, or whatever kept it from being recorded.
+    pub fn seek(&self, start: Start) -> Result<()> {
+        self.shared.link.engine()?.seek(self.shared.group, start)
+    }
+
+    /// The group's numbers now. All but the name are zero if the store does not answer, being closed or poisoned: that
+    /// is logged, and told by every call that can fail.
+    #[must_use]
+    pub fn stats(&self) -> GroupStats {
+        let group = self.shared.group;
+        let stats = or_default("group stats", self.shared.link.engine().and_then(|engine| engine.group_stats(group)));
+        GroupStats { name: self.name().to_owned(), ..stats }
+    }
+
+    /// Whether nothing is left to do: nothing is ready, handed out, or waiting for a retry. False if the store does not
+    /// answer, since then that is not known; the next lease says why.
+    #[must_use]
+    pub fn idle(&self) -> bool {
+        self.shared.link.engine().and_then(|engine| engine.is_idle(self.shared.group)).unwrap_or(false)
+    }
+
+    /// The messages the group has given up on, by offset, with their records: as many as there are, payloads included.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`. A message that can't be read is no error here: [`DeadLetter::unreadable`] says why.
+    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
+        let engine = self.shared.link.engine()?;
+        dead_letter::list(&engine, self.shared.topic, self.shared.group)
+    }
+
+    /// What stops this consumer and its clones, from any thread.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper { shared: self.shared.clone() }
+    }
+
+    fn lease_one(&self, wait: Wait) -> Result<Option<Delivery>> {
+        Ok(self.lease_batch(1, wait)?.next())
+    }
+
+    fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
+        let Shared { link, group, stopped, .. } = &*self.shared;
+        let engine = link.engine()?;
+        // The engine takes 0 for 1.
+        let leased = if max == 0 { Vec::new() } else { engine.lease(*group, max, wait, stopped)? };
+        let deliveries: Vec<Delivery> = leased
+            .into_iter()
+            .map(|leased| {
+                let id = engine.lease_id(leased.epoch);
+                Delivery::new(link.clone(), *group, leased, id)
+            })
+            .collect();
+        Ok(Batch { link: link.clone(), group: *group, rest: deliveries.into_iter() })
+    }
+}
+
+/// Several deliveries of one lease call; see [`Consumer::lease_many`].
+///
+/// What was not taken out of it when it is dropped is given back uncharged. What was taken out is settled like any
+/// other [`Delivery`].
+#[derive(Debug)]
+#[must_use = "what is not taken out of a batch is given back"]
+pub struct Batch {
+    link: Link,
+    group: GroupId,
+    rest: std::vec::IntoIter<Delivery>,
+}
+
+impl Iterator for Batch {
+    type Item = Delivery;
+
+    fn next(&mut self) -> Option<Delivery> {
+        self.rest.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.rest.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Batch {}
+
+impl FusedIterator for Batch {}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let rest = self.rest.as_mut_slice();
+        settle_all(&self.link, self.group, rest, &Outcome::Release { after: None }).detach();
+    }
+}
+
+/// Settles deliveries of one group in one step; dropping them does nothing any more.
+fn settle_all(link: &Link, group: GroupId, deliveries: &mut [Delivery], how: &Outcome) -> Ticket<()> {
+    if deliveries.is_empty() {
+        return Ticket::done(Ok(()));
+    }
+    deliveries.iter_mut().for_each(Delivery::hand_over);
+    let held: Vec<(Offset, u64)> = deliveries.iter().map(Delivery::held).collect();
+    delivery::settle(link, group, &held, how)
+}
+
+/// Stops a [`Consumer`] and its clones. Other consumers of the group, opened by themselves, go on.
+///
+/// ```
+/// # fn main() -> millpond::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = millpond::Store::open(dir.path())?;
+/// # let email = store.topic("orders")?.consumer("email", millpond::Group::default())?;
+/// use millpond::ErrorKind;
+/// let stopper = email.stopper();
+/// let worker = std::thread::spawn(move || email.lease().map(drop));
+/// stopper.stop();
+/// assert_eq!(worker.join().unwrap().unwrap_err().kind(), ErrorKind::Closed);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Stopper {
+    shared: Arc<Shared>,
+}
+
+impl Stopper {
+    /// From now on every lease by the consumer or a clone of it fails with
+    /// [`ErrorKind::Closed`](crate::ErrorKind::Closed), those that are waiting included. Deliveries that are held can
+    /// still be settled. There is no way back: open the consumer anew.
+    pub fn stop(&self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        // If the engine is gone, nobody waits.
+        if let Ok(engine) = self.shared.link.engine() {
+            engine.wake();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! [`DeadLetter`]: a message that a group has given up on, and why.
+
+use crate::delivery::Counters;
+use crate::engine::{Engine, ReadCursor};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::Record;
+use crate::types::{GroupId, Offset, Timestamp, TopicId};
+use crate::{event, state};
+use std::fmt;
+
+/// Why a group gave up on a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BuryReason {
+    /// The consumer said so: [`Delivery::bury`](crate::Delivery::bury).
+    Asked,
+    /// It failed as often as [`Retry::attempts`](crate::Retry::attempts) allows.
+    Failures,
+    /// Its lease ran out as often as [`Group::max_timeouts`](crate::Group::max_timeouts) allows.
+    Timeouts,
+    /// It brought the process down as often as [`Group::max_crashes`](crate::Group::max_crashes) allows.
+    Crashes,
+    /// Its bytes could not be read back whole.
+    Unreadable,
+}
+
+impl From<event::BuryReason> for BuryReason {
+    fn from(stored: event::BuryReason) -> Self {
+        match stored {
+            event::BuryReason::Asked => Self::Asked,
+            event::BuryReason::Failures => Self::Failures,
+            event::BuryReason::Timeouts => Self::Timeouts,
+            event::BuryReason::Crashes => Self::Crashes,
+            event::BuryReason::Unreadable => Self::Unreadable,
+        }
+    }
+}
+
+impl fmt::Display for BuryReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Asked => "the consumer asked for it",
+            Self::Failures => "it failed too often",
+            Self::Timeouts => "its lease ran out too often",
+            Self::Crashes => "it brought the process down too often",
+            Self::Unreadable => "its bytes could not be read back whole",
+        })
+    }
+}
+
+/// A message that a group has given up on. It is still where it was in the topic; this is a copy of what was known when
+/// it was asked for. See [`Consumer::dead_letters`](crate::Consumer::dead_letters).
+///
+/// ```
+/// # fn main() -> millpond::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = millpond::Store::open(dir.path())?;
+/// # let orders = store.topic("orders")?;
+/// # orders.publish("4711").wait()?;
+/// # let email = orders.consumer("email", millpond::Group::default())?;
+/// use millpond::BuryReason;
+/// email.lease()?.bury("no such address").wait()?;
+/// for letter in email.dead_letters()? {
+///     assert_eq!(letter.reason(), BuryReason::Asked);
+///     assert_eq!(letter.record().unwrap().payload(), b"4711");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DeadLetter {
+    offset: Offset,
+    reason: BuryReason,
+    counters: Counters,
+    life: u32,
+    time: Timestamp,
+    errors: Vec<(Timestamp, String)>,
+    record: Result<Option<Record>>,
+}
+
+impl DeadLetter {
+    /// The message's place in its topic.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.offset
+    }
+
+    /// Why the group gave up on it.
+    #[must_use]
+    pub fn reason(&self) -> BuryReason {
+        self.reason
+    }
+
+    /// When it was parked, on the engine's clock.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        self.time
+    }
+
+    /// What has happened to it in this group, over all its lives.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Times it was handed out.
+    #[must_use]
+    pub fn leases(&self) -> u32 {
+        self.counters.leases
+    }
+
+    /// Times its handling failed.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.counters.failures
+    }
+
+    /// Times its lease ran out while the process lived.
+    #[must_use]
+    pub fn timeouts(&self) -> u32 {
+        self.counters.timeouts
+    }
+
+    /// Deaths of the process that are laid to it.
+    #[must_use]
+    pub fn crashes(&self) -> u32 {
+        self.counters.crashes
+    }
+
+    /// How often it had been made deliverable again before.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.life
+    }
+
+    /// The errors that are kept, each with its time; the newest last.
+    #[must_use]
+    pub fn errors(&self) -> &[(Timestamp, String)] {
+        &self.errors
+    }
+
+    /// The message itself; `None` if it is gone or [can't be read](Self::unreadable).
+    #[must_use]
+    pub fn record(&self) -> Option<&Record> {
+        self.record.as_ref().ok().and_then(Option::as_ref)
+    }
+
+    /// Why the message can't be read, if it is there and can't.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&Error> {
+        self.record.as_ref().err()
+    }
+}
+
+/// The dead letters of a group, by offset.
+pub(crate) fn list(engine: &Engine, topic: TopicId, group: GroupId) -> Result<Vec<DeadLetter>> {
+    let mut cursor = ReadCursor::default();
+    let letters = engine.dead_letters(group)?.into_iter();
+    letters.map(|(offset, letter)| view(engine, topic, offset, letter, &mut cursor)).collect()
+}
+
+fn view(
+    engine: &Engine,
+    topic: TopicId,
+    offset: Offset,
+    letter: state::DeadLetter,
+    cursor: &mut ReadCursor,
+) -> Result<DeadLetter> {
+    let record = match engine.read(topic, offset, cursor) {
+        // The first one from there on need not be this one.
+        Ok(found) => Ok(found.filter(|record| record.offset() == offset)),
+        // One message that can't be read doesn't hide the others; a store that is closed has none to show.
+        Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::System | ErrorKind::Retry) => Err(error),
+        Err(error) => return Err(error),
+    };
+    Ok(DeadLetter {
+        offset,
+        reason: letter.reason.into(),
+        counters: letter.counters.into(),
+        life: letter.life,
+        time: letter.time,
+        errors: letter.errors.into_iter().map(|(time, text)| (time, text.into())).collect(),
+        record,
+    })
+}

@@ -1,0 +1,138 @@
+//! The setters of [`Options`]. A setting that makes no sense is reported by [`Options::open`], not here.
+
+use crate::config::{Durability, Options};
+use std::time::Duration;
+
+/// One setter for each setting. All take and return the options, so that they can be chained.
+///
+/// ```
+/// # fn main() -> millpond::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// use millpond::{Durability, Store};
+/// let store = Store::options().durability(Durability::Os).segment_bytes(8 << 20).open(dir.path())?;
+/// # store.close()
+/// # }
+/// ```
+impl Options {
+    /// Whether a store is made where there is none: in a directory that is empty or absent. Default: yes.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Whether [`Store::topic`](crate::Store::topic) and [`Store::topic_with`](crate::Store::topic_with) make topics
+    /// that don't exist. Default: yes; with no, an unknown name is an error with the code `unknown-topic`.
+    #[must_use]
+    pub fn create_topics(mut self, create: bool) -> Self {
+        self.create_topics = create;
+        self
+    }
+
+    /// Where a message must be when its publish resolves, unless its topic or the message says otherwise. Default:
+    /// [`Durability::Disk`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Where a settlement must be when it resolves. Default: [`Durability::Os`]; what is lost with the machine is
+    /// delivered again.
+    #[must_use]
+    pub fn ack_durability(mut self, durability: Durability) -> Self {
+        self.ack_durability = durability;
+        self
+    }
+
+    /// Size of a segment, one file of the journal, in bytes, at least 16 KiB. Default: 64 MiB.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u32) -> Self {
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Size of a new store's first segment in bytes, at least 16 KiB, so that a small store stays small. Default:
+    /// 4 MiB.
+    #[must_use]
+    pub fn first_segment_bytes(mut self, bytes: u32) -> Self {
+        self.first_segment_bytes = bytes;
+        self
+    }
+
+    /// The largest frame in bytes, less than 256 MiB: what one call publishes, all its messages together, is one frame.
+    /// Default: 128 MiB. Anything larger is refused with the code `too-large`.
+    #[must_use]
+    pub fn max_frame_bytes(mut self, bytes: u32) -> Self {
+        self.max_frame_bytes = bytes;
+        self
+    }
+
+    /// The largest message in bytes, payload and attributes together; less than
+    /// [`max_frame_bytes`](Self::max_frame_bytes). Default: 16 MiB. Anything larger is refused with the code
+    /// `too-large`.
+    #[must_use]
+    pub fn max_message_bytes(mut self, bytes: u32) -> Self {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// How many bytes may wait in memory to be written; publishes beyond that wait in their tickets. Default: 8 MiB.
+    #[must_use]
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of the newest messages are kept in memory for those who read right behind the publishers.
+    /// Default: 4 MiB.
+    #[must_use]
+    pub fn tail_cache_bytes(mut self, bytes: usize) -> Self {
+        self.tail_cache_bytes = bytes;
+        self
+    }
+
+    /// From how many unwritten bytes on they are written though nobody waits for them. Default: 64 KiB.
+    #[must_use]
+    pub fn write_threshold_bytes(mut self, bytes: usize) -> Self {
+        self.write_threshold_bytes = bytes;
+        self
+    }
+
+    /// How long bytes stay unwritten though nobody waits for them. Default: 1 ms.
+    #[must_use]
+    pub fn write_delay(mut self, delay: Duration) -> Self {
+        self.write_delay = delay;
+        self
+    }
+
+    /// How long what was written stays unsynced at most: what a power cut may take of what was published or settled
+    /// with [`Durability::Os`] or less. Default: 1 s.
+    #[must_use]
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = interval;
+        self
+    }
+
+    /// How many publishes may wait in line for room; further ones are refused and hand their message back. Default:
+    /// 1024.
+    #[must_use]
+    pub fn max_waiting_publishes(mut self, publishes: usize) -> Self {
+        self.max_waiting_publishes = publishes;
+        self
+    }
+
+    /// How many bytes of an error text are kept; longer ones are cut at a character. Default: 1024.
+    #[must_use]
+    pub fn error_text_bytes(mut self, bytes: usize) -> Self {
+        self.error_text_bytes = bytes;
+        self
+    }
+
+    /// How many segments are kept open for reading, a file descriptor each. Default: 64.
+    #[must_use]
+    pub fn open_segments(mut self, segments: usize) -> Self {
+        self.open_segments = segments;
+        self
+    }
+}

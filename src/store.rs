@@ -1,0 +1,264 @@
+//! [`Store`]: opening a directory, and closing it.
+
+#[cfg(feature = "testing")]
+use crate::clock::{ManualClock, SeededEntropy};
+use crate::clock::{SystemClock, SystemEntropy};
+use crate::config::{Options, TopicSettings};
+use crate::engine::{Engine, Environment, Progress, RecoveryReport, Report, StoreStats};
+use crate::error::Result;
+use crate::link::or_default;
+use crate::storage::RealDisk;
+#[cfg(feature = "testing")]
+use crate::storage::sim::SimDisk;
+use crate::ticket::Ticket;
+use crate::topic::Topic;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// An open store: one directory, which belongs to this process until the store is closed.
+///
+/// Clones are cheap and stand for the same opening. The directory is free again when [`close`](Self::close) returns, or
+/// when the last clone is gone; topics, consumers and deliveries don't keep it, and fail with
+/// [`ErrorKind::Closed`](crate::ErrorKind::Closed) from then on.
+#[derive(Clone, Debug)]
+pub struct Store {
+    guard: Arc<Guard>,
+}
+
+/// What all clones of a store share: when it goes, the store is closed.
+#[derive(Debug)]
+struct Guard {
+    engine: Arc<Engine>,
+    /// Somebody called `close` and was told how it went.
+    told: AtomicBool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.told.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = self.engine.close() {
+            tracing::error!(code = error.code(), %error, "the store was dropped, and closing it failed");
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store at `path`, or makes one if the directory is empty or absent. Opening is recovery: see
+    /// [`recovery`](Self::recovery) for what it found.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let path = dir.path().join("data");
+    /// let store = millpond::Store::open(&path)?;
+    /// assert!(store.topics().is_empty());
+    /// store.close()
+    /// # }
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::options().open(path)
+    }
+
+    /// The default settings, to be changed and then [opened](Options::open) with.
+    #[must_use]
+    pub fn options() -> Options {
+        Options::default()
+    }
+
+    /// Opens the topic `name`, or makes it; it is durable when this returns.
+    ///
+    /// # Errors
+    /// `Misuse` with the code `bad-name` if there can be no such topic, and with `unknown-topic` if there is none and
+    /// [`Options::create_topics`] says no; `Closed`; or whatever kept it from being made durable.
+    pub fn topic(&self, name: &str) -> Result<Topic> {
+        self.topic_with(name, TopicSettings::default())
+    }
+
+    /// Opens or makes the topic `name`, as [`topic`](Self::topic) does, and changes what `settings` sets.
+    ///
+    /// # Errors
+    /// As for [`topic`](Self::topic).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{Durability, TopicSettings};
+    /// let clicks = store.topic_with("clicks", TopicSettings::default().durability(Durability::Os))?;
+    /// # assert_eq!(clicks.name(), "clicks");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn topic_with(&self, name: &str, settings: TopicSettings) -> Result<Topic> {
+        self.find_topic(name, Some(&settings))
+    }
+
+    /// Opens the topic `name` if it exists.
+    ///
+    /// # Errors
+    /// `Misuse` with the code `unknown-topic` if it doesn't; `Closed`.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// assert_eq!(store.existing_topic("oders").unwrap_err().code(), "unknown-topic");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn existing_topic(&self, name: &str) -> Result<Topic> {
+        self.find_topic(name, None)
+    }
+
+    fn find_topic(&self, name: &str, settings: Option<&TopicSettings>) -> Result<Topic> {
+        let id = self.guard.engine.topic(name, settings)?;
+        Ok(Topic::new(&self.guard.engine, id, name))
+    }
+
+    /// The names of all topics.
+    #[must_use]
+    pub fn topics(&self) -> Vec<String> {
+        self.guard.engine.topic_names()
+    }
+
+    /// Asks that everything published and settled so far be synced to the disk, whatever durability it asked for
+    /// itself. The ticket resolves when it is.
+    ///
+    /// # Errors
+    /// In the ticket: whatever kept it from the disk.
+    pub fn sync(&self) -> Ticket<()> {
+        self.guard.engine.sync()
+    }
+
+    /// The store's numbers now. All are zero if the store does not answer, being closed or poisoned: that is logged,
+    /// and told by every call that can fail.
+    #[must_use]
+    pub fn stats(&self) -> StoreStats {
+        or_default("store stats", self.guard.engine.stats())
+    }
+
+    /// What opening found: whether the store had been closed, and what was trimmed of a torn end.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        self.guard.engine.recovery()
+    }
+
+    /// Closes the store for all its clones: waiting leases end, what was accepted is written and synced, and the
+    /// directory is free when this returns. Deliveries that are still held are handed out again after the next open,
+    /// and nothing is charged for that.
+    ///
+    /// Closing a store that is closed does nothing.
+    ///
+    /// # Errors
+    /// What kept the rest from the disk, or the first failure of a store that was poisoned before. The store is closed
+    /// all the same.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use millpond::{ErrorKind, Store};
+    /// let store = Store::open(dir.path())?;
+    /// let orders = store.topic("orders")?;
+    /// store.close()?;
+    /// assert_eq!(orders.publish("4711").wait().unwrap_err().kind(), ErrorKind::Closed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn close(self) -> Result<()> {
+        let closed = self.guard.engine.close();
+        self.guard.told.store(true, Ordering::Release);
+        closed
+    }
+
+    /// Reads every byte of the store at `path`, which must not be open, and says what is damaged. It changes nothing,
+    /// and works on a store that refuses to open. `progress` is called now and then.
+    ///
+    /// # Errors
+    /// `Locked` if the store is open somewhere; `Misuse` if there is none; `Corrupt` if so much is damaged that nothing
+    /// could be counted; `System` if the operating system refused. Damage that was found is no error: it is in the
+    /// report.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use millpond::Store;
+    /// Store::open(dir.path())?.close()?;
+    /// assert!(Store::verify(dir.path(), |_| ())?.damage.is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<Report> {
+        crate::engine::verify(Arc::new(RealDisk::new(path.as_ref())), &mut progress)
+    }
+
+    fn start(environment: Environment, options: Options, threads: bool) -> Result<Self> {
+        let engine = Engine::open(environment, options, threads)?;
+        Ok(Self { guard: Arc::new(Guard { engine, told: AtomicBool::new(false) }) })
+    }
+}
+
+/// For tests and the simulator; no promise of stability covers it.
+#[cfg(feature = "testing")]
+impl Store {
+    /// Opens a store on a simulated disk, without any threads: nothing is written or upkept but by those who wait, and
+    /// by [`step_commit`](Self::step_commit) and [`step_upkeep`](Self::step_upkeep). All randomness follows from
+    /// `seed`.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    pub fn open_simulated(disk: &SimDisk, clock: ManualClock, seed: u64, options: Options) -> Result<Self> {
+        let environment = Environment {
+            storage: Arc::new(disk.clone()),
+            clock: Arc::new(clock),
+            entropy: Arc::new(SeededEntropy::new(seed)),
+        };
+        Self::start(environment, options, false)
+    }
+
+    /// Does what the commit thread would do next; whether there was anything to do.
+    ///
+    /// # Errors
+    /// The write or sync that failed.
+    pub fn step_commit(&self) -> Result<bool> {
+        self.guard.engine.poll_commit()
+    }
+
+    /// Does what the upkeep thread would do now; whether there was anything to do.
+    ///
+    /// # Errors
+    /// What kept it from being done.
+    pub fn step_upkeep(&self) -> Result<bool> {
+        self.guard.engine.poll_upkeep()
+    }
+}
+
+impl Options {
+    /// Opens the store at `path` with these settings. The path is taken from the current directory of this moment.
+    ///
+    /// # Errors
+    /// `Locked` if the store is open elsewhere, in this process or another; `Corrupt` if what was promised durable is
+    /// damaged; `Unsupported` if a newer release wrote it; `Misuse` if the directory holds something else, if there is
+    /// no store and [`Options::create`] says no, or if a setting makes no sense; `System` if the operating system
+    /// refused.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use millpond::Store;
+    /// let refused = Store::options().create(false).open(dir.path()).unwrap_err();
+    /// assert_eq!(refused.code(), "no-such-store");
+    /// ```
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
+        let environment = Environment {
+            storage: Arc::new(RealDisk::new(path.as_ref())),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+        };
+        Store::start(environment, self, true)
+    }
+}

@@ -1,0 +1,137 @@
+//! [`Topic`]: publishing into a topic, reading it, and opening its groups.
+
+use crate::config::Group;
+use crate::consumer::Consumer;
+use crate::engine::{Engine, TopicStats};
+use crate::error::Result;
+use crate::link::{Link, or_default};
+use crate::message::{BatchReceipt, Message, Receipt};
+use crate::replay::Replay;
+use crate::ticket::Ticket;
+use crate::types::{Offset, TopicId};
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+/// A named sequence of messages in a [`Store`](crate::Store).
+///
+/// Clones are cheap and stand for the same topic. A topic doesn't keep its store open: when the last `Store` is gone,
+/// every call that can fail fails with [`ErrorKind::Closed`](crate::ErrorKind::Closed).
+#[derive(Clone, Debug)]
+pub struct Topic {
+    link: Link,
+    id: TopicId,
+    name: Arc<str>,
+}
+
+impl Topic {
+    pub(crate) fn new(engine: &Arc<Engine>, id: TopicId, name: &str) -> Self {
+        Self { link: Link::to(engine), id, name: name.into() }
+    }
+
+    /// The topic's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Publishes a message. Its place among the others is fixed when this returns; the ticket resolves when it is as
+    /// durable as was asked.
+    ///
+    /// # Errors
+    /// In the ticket. If the message was refused, nothing of it was written, and
+    /// [`Error::into_message`](crate::Error::into_message) gives it back: `Full` if there is no room, `Misuse` if it is
+    /// too large, `Closed` or `Poisoned` if the store takes nothing more. After `OutcomeUnknown` it may have been
+    /// written or not.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{Message, Offset};
+    /// let receipt = store.topic("orders")?.publish(Message::new("4711").id("order-4711")).wait()?;
+    /// assert_eq!(receipt.offset, Offset::ZERO);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish(&self, message: impl Into<Message>) -> Ticket<Receipt> {
+        let message = message.into();
+        match self.link.engine() {
+            Ok(engine) => engine.publish(self.id, message),
+            Err(error) => Ticket::done(Err(error.returning(message))),
+        }
+    }
+
+    /// Publishes several messages as one: all are accepted or none, at consecutive offsets, and a crash leaves all or
+    /// none.
+    ///
+    /// # Errors
+    /// In the ticket, as for [`publish`](Self::publish); [`Error::into_messages`](crate::Error::into_messages) gives
+    /// refused ones back.
+    pub fn publish_all(&self, messages: impl IntoIterator<Item = Message>) -> Ticket<BatchReceipt> {
+        let messages: Vec<Message> = messages.into_iter().collect();
+        match self.link.engine() {
+            Ok(engine) => engine.publish_all(self.id, messages),
+            Err(error) => Ticket::done(Err(error.returning(messages))),
+        }
+    }
+
+    /// Opens the consumer group `group`, or makes it; it is durable when this returns. What `settings` sets is changed
+    /// if the group exists already.
+    ///
+    /// # Errors
+    /// `Misuse` if the name or a setting is not allowed, `Closed`, or whatever kept it from being made durable.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{Group, Start};
+    /// let email = store.topic("orders")?.consumer("email", Group::default().start(Start::Latest))?;
+    /// assert_eq!((email.topic_name(), email.name()), ("orders", "email"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn consumer(&self, group: &str, settings: Group) -> Result<Consumer> {
+        let id = self.link.engine()?.group(self.id, group, &settings)?;
+        Ok(Consumer::new(self.link.clone(), self.id, &self.name, id, group))
+    }
+
+    /// Reads messages without consuming them: those of `range` that are there and visible now. What the range has of
+    /// offsets that are gone already is left out; [`first_offset`](Self::first_offset) says where they begin.
+    pub fn read(&self, range: impl RangeBounds<Offset>) -> Replay {
+        Replay::new(self.link.clone(), self.id, &range)
+    }
+
+    /// The offset of the oldest message there is; equal to [`end_offset`](Self::end_offset) if there is none.
+    /// Zero if the store does not answer, being closed or poisoned: that is logged, and told by every call that can
+    /// fail.
+    #[must_use]
+    pub fn first_offset(&self) -> Offset {
+        self.bounds().0
+    }
+
+    /// The offset after the newest visible message. Zero if the store does not answer, as for
+    /// [`first_offset`](Self::first_offset).
+    #[must_use]
+    pub fn end_offset(&self) -> Offset {
+        self.bounds().1
+    }
+
+    /// The names of the topic's consumer groups; none if the last `Store` is gone.
+    #[must_use]
+    pub fn groups(&self) -> Vec<String> {
+        or_default("groups", self.link.engine().map(|engine| engine.group_names(self.id)))
+    }
+
+    /// The topic's numbers now. All but the name are zero if the store does not answer, as for
+    /// [`first_offset`](Self::first_offset).
+    #[must_use]
+    pub fn stats(&self) -> TopicStats {
+        let stats = or_default("topic stats", self.link.engine().and_then(|engine| engine.topic_stats(self.id)));
+        TopicStats { name: self.name().to_owned(), ..stats }
+    }
+
+    fn bounds(&self) -> (Offset, Offset) {
+        or_default("bounds of a topic", self.link.engine().and_then(|engine| engine.bounds(self.id)))
+    }
+}
