@@ -47,8 +47,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error.kind() {
-            ErrorKind::Locked => Self::refused(format!("the store is locked by its owner: {error}")),
-            ErrorKind::Misuse | ErrorKind::Unsupported => Self::refused(error.to_string()),
+            ErrorKind::Locked | ErrorKind::Misuse | ErrorKind::Unsupported => Self::refused(error.to_string()),
             _ => Self::failed(error.to_string()),
         }
     }

@@ -56,7 +56,8 @@ fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
             let oldest = group.oldest_claimable.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
             let line = json!({
                 "kind": "group", "topic": topic.name, "group": group.name, "ready": group.ready,
-                "leased": group.leased, "retrying": group.retrying, "dead": group.dead, "oldest_ms": oldest,
+                "leased": group.leased, "retrying": group.retrying, "suspects": group.suspects, "dead": group.dead,
+                "oldest_ms": oldest,
             });
             output::json_line(out, &line)?;
         }
@@ -86,6 +87,7 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
         ("READY", right),
         ("LEASED", right),
         ("RETRYING", right),
+        ("SUSPECT", right),
         ("DEAD", right),
         ("OLDEST", right),
     ]);
@@ -107,6 +109,7 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
                 group.ready.to_string(),
                 group.leased.to_string(),
                 group.retrying.to_string(),
+                group.suspects.to_string(),
                 group.dead.to_string(),
                 group.oldest_claimable.map_or_else(|| "-".to_owned(), output::span),
             ]);

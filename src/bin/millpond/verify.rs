@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::output::{self, ProgressLine};
-use millpond::{Damage, ErrorKind, Store};
+use millpond::{Damage, ErrorKind, Report, Store};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -44,54 +44,76 @@ impl Verify {
             });
         });
         line.clear();
-        let (damage, counts) = match checked {
-            Ok(report) => {
-                let counts = json!({
-                    "kind": "verdict", "intact": report.damage.is_empty(), "segments": report.segments,
-                    "frames": report.frames, "topics": report.topics, "messages": report.messages,
-                });
-                let text = format!(
-                    "segments: {}, frames: {}, topics: {}, messages: {}",
-                    report.segments, report.frames, report.topics, report.messages
-                );
-                (report.damage, (counts, text))
-            }
+        let verdict = match checked {
+            Ok(report) => Verdict::of(report),
             // So much is damaged that nothing could be counted: that is an answer too, not a failure to check.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let counts = json!({ "kind": "verdict", "intact": false, "error": error.to_string() });
-                (error.damage().to_vec(), (counts, error.to_string()))
-            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => Verdict {
+                damage: error.damage().iter().map(|place| ("damage", place.clone())).collect(),
+                intact: false,
+                line: json!({ "kind": "verdict", "intact": false, "error": error.to_string() }),
+                text: error.to_string(),
+            },
             Err(error) => return Err(Failure::from(error).into_refused()),
         };
-        let intact = counts.0.get("intact") == Some(&json!(true));
-        self.show(&damage, &counts.0, &counts.1, intact)?;
-        if intact { Ok(()) } else { Err(Failure::failed(format!("{} is damaged", self.dir.display()))) }
+        self.show(&verdict)?;
+        if verdict.intact { Ok(()) } else { Err(Failure::failed(format!("{} is damaged", self.dir.display()))) }
     }
 
-    fn show(&self, damage: &[Damage], verdict: &serde_json::Value, text: &str, intact: bool) -> Result<(), Failure> {
+    fn show(&self, verdict: &Verdict) -> Result<(), Failure> {
         let mut out = BufWriter::new(io::stdout().lock());
-        for place in damage {
+        for (kind, place) in &verdict.damage {
             if self.json {
                 let messages = place.messages.iter();
                 let messages: Vec<_> = messages
                     .map(|(topic, first, last)| json!({ "topic": topic, "first": first.get(), "last": last.get() }))
                     .collect();
                 let line = json!({
-                    "kind": "damage", "file": place.file, "from": place.from, "to": place.to, "what": place.what,
+                    "kind": kind, "file": place.file, "from": place.from, "to": place.to, "what": place.what,
                     "messages": messages,
                 });
                 output::json_line(&mut out, &line)?;
             } else {
-                writeln!(out, "damaged: {place}")?;
+                writeln!(out, "{kind}: {place}")?;
             }
         }
         if self.json {
-            output::json_line(&mut out, verdict)?;
-        } else if intact {
-            writeln!(out, "intact: {text}")?;
+            output::json_line(&mut out, &verdict.line)?;
         } else {
-            writeln!(out, "not intact: {text}")?;
+            writeln!(out, "{}: {}", if verdict.intact { "intact" } else { "not intact" }, verdict.text)?;
         }
         Ok(out.flush()?)
+    }
+}
+
+/// What there is to show, for people and for programs.
+struct Verdict {
+    /// Each with its kind: what is in a snapshot costs time to rebuild, but no message.
+    damage: Vec<(&'static str, Damage)>,
+    intact: bool,
+    line: serde_json::Value,
+    text: String,
+}
+
+impl Verdict {
+    fn of(report: Report) -> Self {
+        let intact = report.damage.is_empty() && report.snapshot_damage.is_empty();
+        let (segments, frames, messages) = (report.segments, report.frames, report.messages);
+        let torn = report.torn.map(|torn| (torn.from.to_string(), torn.to.to_string()));
+        let mut text = format!("segments: {segments}, frames: {frames}, messages: {messages}");
+        if let Some((from, to)) = &torn {
+            text.push_str(&format!(
+                "\nan unfinished write from {from} to {to}, of which nobody was told that it was stored; \
+                 the next opening removes it"
+            ));
+        } else if !report.clean {
+            text.push_str("\nthe last process that had it open did not close it, which is no damage");
+        }
+        let line = json!({
+            "kind": "verdict", "intact": intact, "clean": report.clean, "segments": segments, "frames": frames,
+            "messages": messages, "torn": torn,
+        });
+        let damage = report.damage.into_iter().map(|place| ("damage", place));
+        let snapshots = report.snapshot_damage.into_iter().map(|place| ("snapshot-damage", place));
+        Self { damage: damage.chain(snapshots).collect(), intact, line, text }
     }
 }

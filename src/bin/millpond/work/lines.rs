@@ -87,8 +87,8 @@ fn feed(
     }
     while !answers.ended.load(Ordering::SeqCst) && !shop.stopping() {
         if !held.wait_below(AHEAD, SILENCE) {
-            // Either it is slow, then a fresh one goes on where it ends; or it keeps its answers until a buffer is full or
-            // its input ends, and would be waited for for ever.
+            // Either it is slow, then a fresh one goes on where it ends; or it keeps its answers until a buffer is
+            // full or its input ends, and would be waited for for ever.
             output::note("the command answers none of its lines: closing its stdin (does it write them as it goes?)");
             return Ok(());
         }
