@@ -14,8 +14,9 @@ const AFTER_HELP: &str = r#"Examples:
 It changes nothing, and works on a store that refuses to open. The store must
 not be open elsewhere.
 
-With --json each damaged place is a line ("kind": "damage") and the last line
-is the verdict ("kind": "verdict").
+With --json each damaged place is a line ("kind": "damage", or "snapshot-damage"
+if no message is lost with it), and the last line is the verdict ("kind":
+"verdict").
 
 Exit codes:
   0  intact
