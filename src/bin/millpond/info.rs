@@ -1,0 +1,136 @@
+//! `millpond info`: what is in a store, and how far its groups are.
+
+use crate::failure::Failure;
+use crate::output::{self, Align, Table};
+use millpond::{Store, StoreStats};
+use serde_json::json;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+const AFTER_HELP: &str = r#"Examples:
+  millpond info ./pond
+  millpond info ./pond --json | jq 'select(.kind == "group" and .dead > 0)'
+
+Of each group: READY can be handed out now, LEASED is handed out, RETRYING
+waits for its next attempt, DEAD was given up and stays in the log. OLDEST is
+how long the oldest message that could be handed out has been waiting. LIVE is
+what somebody still needs of a segment.
+
+With --json each line is an object whose "kind" says what it is about: "store",
+"topic", "group" or "segment"."#;
+
+/// Show topics, groups, and what they take on disk
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Info {
+    /// The store's directory
+    dir: PathBuf,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Info {
+    /// Opens the store, counts, and shows.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let store = Store::options().create(false).open(&self.dir)?;
+        let stats = store.stats();
+        let mut out = BufWriter::new(io::stdout().lock());
+        let shown = if self.json { lines(&stats, &mut out) } else { tables(&stats, &mut out) };
+        let shown = shown.and_then(|()| out.flush());
+        let closed = store.close();
+        shown?;
+        Ok(closed?)
+    }
+}
+
+fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
+    output::json_line(out, &json!({ "kind": "store", "openings": stats.incarnation.get() }))?;
+    for topic in &stats.topics {
+        let line = json!({
+            "kind": "topic", "topic": topic.name, "messages": topic.messages, "first": topic.first.get(),
+            "end": topic.end.get(), "bytes": topic.bytes,
+        });
+        output::json_line(out, &line)?;
+        for group in &topic.groups {
+            let oldest = group.oldest_claimable.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            let line = json!({
+                "kind": "group", "topic": topic.name, "group": group.name, "ready": group.ready,
+                "leased": group.leased, "retrying": group.retrying, "suspects": group.suspects, "dead": group.dead,
+                "oldest_ms": oldest,
+            });
+            output::json_line(out, &line)?;
+        }
+    }
+    for segment in &stats.segments {
+        let line = json!({
+            "kind": "segment", "segment": segment.id.get(), "bytes": segment.bytes, "live": segment.live_bytes,
+        });
+        output::json_line(out, &line)?;
+    }
+    Ok(())
+}
+
+fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
+    let right = Align::Right;
+    let mut topics = Table::new(&[
+        ("TOPIC", Align::Left),
+        ("MESSAGES", right),
+        ("FIRST", right),
+        ("NEXT", right),
+        ("BYTES", right),
+        ("GROUPS", right),
+    ]);
+    let mut groups = Table::new(&[
+        ("GROUP", Align::Left),
+        ("TOPIC", Align::Left),
+        ("READY", right),
+        ("LEASED", right),
+        ("RETRYING", right),
+        ("SUSPECT", right),
+        ("DEAD", right),
+        ("OLDEST", right),
+    ]);
+    let mut any_group = false;
+    for topic in &stats.topics {
+        topics.row([
+            output::text(topic.name.as_bytes()),
+            topic.messages.to_string(),
+            topic.first.to_string(),
+            topic.end.to_string(),
+            output::size(topic.bytes),
+            topic.groups.len().to_string(),
+        ]);
+        for group in &topic.groups {
+            any_group = true;
+            groups.row([
+                output::text(group.name.as_bytes()),
+                output::text(topic.name.as_bytes()),
+                group.ready.to_string(),
+                group.leased.to_string(),
+                group.retrying.to_string(),
+                group.suspects.to_string(),
+                group.dead.to_string(),
+                group.oldest_claimable.map_or_else(|| "-".to_owned(), output::span),
+            ]);
+        }
+    }
+    let mut segments = Table::new(&[("SEGMENT", right), ("BYTES", right), ("LIVE", right)]);
+    for segment in &stats.segments {
+        segments.row([segment.id.to_string(), output::size(segment.bytes), output::size(segment.live_bytes)]);
+    }
+    if stats.topics.is_empty() {
+        writeln!(out, "no topics yet")?;
+    } else {
+        topics.write(out)?;
+    }
+    if any_group {
+        writeln!(out)?;
+        groups.write(out)?;
+    }
+    if !stats.segments.is_empty() {
+        writeln!(out)?;
+        segments.write(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The command line of millpond: put messages in, work them off, look at them, check the directory.
+//!
+//! One file per command. What a command can't do is a [`failure::Failure`], which knows its exit code.
+
+mod failure;
+mod info;
+mod output;
+mod peek;
+mod put;
+mod verify;
+mod work;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+const AFTER_HELP: &str = "\
+Examples:
+  seq 1 1000 | millpond put ./pond numbers
+  millpond work ./pond numbers printer --once -- cat
+  millpond peek ./pond numbers -n 3
+  millpond info ./pond
+  millpond verify ./pond
+
+Exit codes:
+  0  done
+  1  failed on the way, or (verify) damaged, or (work --once) left a new dead letter
+  2  not begun: wrong usage, no such store or topic, or the store is locked by its owner
+
+A store is a directory that one process has open at a time. While one command
+runs on it, another is told that it is locked by its owner.";
+
+/// An embedded, crash-safe message queue: a directory on disk, no server.
+#[derive(Debug, Parser)]
+#[command(name = "millpond", version, about, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Put(put::Put),
+    Work(work::Work),
+    Peek(peek::Peek),
+    Info(info::Info),
+    Verify(verify::Verify),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Put(put) => put.run(),
+        Command::Work(work) => work.run(),
+        Command::Peek(peek) => peek.run(),
+        Command::Info(info) => info.run(),
+        Command::Verify(verify) => verify.run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

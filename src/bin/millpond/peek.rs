@@ -1,0 +1,199 @@
+//! `millpond peek`: look at messages without consuming them.
+
+use crate::failure::Failure;
+use crate::output::{self, Align, Table};
+use millpond::{Offset, Record, Store, Topic};
+use serde::Serialize;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::PathBuf;
+
+/// Rows of a table that are kept to find its widths; longer output comes as several tables.
+const TABLE_ROWS: u64 = 1_000;
+/// Characters of a payload that a terminal is shown; elsewhere it is shown whole.
+const TERMINAL_PAYLOAD: usize = 80;
+/// Characters of an id, a key or the headers that a table shows.
+const CELL: usize = 32;
+
+const AFTER_HELP: &str = r#"Examples:
+  millpond peek ./pond numbers                      the ten oldest
+  millpond peek ./pond numbers -n 3 --from latest   the three newest
+  millpond peek ./pond numbers --from 500 --json | jq -r .payload
+
+A table cuts what is long; --json gives one object a line with everything:
+"offset", "time" (milliseconds since 1970, UTC), "payload", and if the message
+has them "id", "key" and "headers" (a list of pairs). What is not UTF-8 comes
+as hexadecimal digits under "payload_hex", "id_hex", "key_hex"; such a header's
+value is {"hex": ..}."#;
+
+/// Show messages of a topic without consuming them
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Peek {
+    /// The store's directory
+    dir: PathBuf,
+    /// The topic to look into
+    topic: String,
+    /// How many messages to show
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 10)]
+    count: u64,
+    /// Where to begin: an offset, `earliest` (the oldest there are), or `latest` (so as to show the newest N)
+    #[arg(long, value_name = "OFFSET|earliest|latest", default_value = "earliest", value_parser = from)]
+    from: From,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Earliest,
+    Latest,
+    Offset(u64),
+}
+
+fn from(argument: &str) -> Result<From, String> {
+    match argument {
+        "earliest" => Ok(From::Earliest),
+        "latest" => Ok(From::Latest),
+        offset => offset.parse().map(From::Offset).map_err(|_| "not an offset, `earliest` or `latest`".to_owned()),
+    }
+}
+
+impl Peek {
+    /// Shows up to `count` messages.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let store = Store::options().create(false).open(&self.dir)?;
+        let topic = store.existing_topic(&self.topic)?;
+        let shown = self.show(&topic);
+        let closed = store.close();
+        shown?;
+        Ok(closed?)
+    }
+
+    fn show(&self, topic: &Topic) -> Result<(), Failure> {
+        let (first, end) = (topic.first_offset(), topic.end_offset());
+        let start = match self.from {
+            From::Earliest => first,
+            From::Latest => Offset::new(end.get().saturating_sub(self.count)).max(first),
+            From::Offset(offset) => Offset::new(offset),
+        };
+        if first == end {
+            output::note(&format!("topic {} holds no messages", topic.name()));
+            return Ok(());
+        }
+        if start >= end {
+            output::note(&format!("topic {} ends before offset {start}: its next message gets {end}", topic.name()));
+            return Ok(());
+        }
+        if start < first {
+            output::note(&format!("what lay before offset {first} is gone"));
+        }
+        let mut out = BufWriter::new(io::stdout().lock());
+        let mut records = topic.read(start.max(first)..);
+        let mut left = self.count;
+        while left > 0 {
+            let page: Vec<Record> =
+                records.by_ref().take(usize::try_from(left.min(TABLE_ROWS)).unwrap_or(1)).collect::<Result<_, _>>()?;
+            if page.is_empty() {
+                break;
+            }
+            left = left.saturating_sub(page.len() as u64);
+            if self.json {
+                page.iter().try_for_each(|record| output::json_line(&mut out, &Line::of(record)))?;
+            } else {
+                table(&page).write(&mut out)?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+fn table(page: &[Record]) -> Table {
+    let payload_width = if io::stdout().is_terminal() { TERMINAL_PAYLOAD } else { usize::MAX };
+    let mut columns = vec![("OFFSET", Align::Right), ("TIME", Align::Left)];
+    let (ids, keys) = (page.iter().any(|r| r.id().is_some()), page.iter().any(|r| r.key().is_some()));
+    let headers = page.iter().any(|record| record.headers().next().is_some());
+    // A column that would be empty all the way down only takes room from the payload.
+    columns.extend(ids.then_some(("ID", Align::Left)));
+    columns.extend(keys.then_some(("KEY", Align::Left)));
+    columns.extend(headers.then_some(("HEADERS", Align::Left)));
+    columns.push(("PAYLOAD", Align::Left));
+    let mut table = Table::new(&columns);
+    for record in page {
+        let cell = |bytes: Option<&[u8]>| output::cut(output::text(bytes.unwrap_or_default()), CELL);
+        let mut row = vec![record.offset().to_string(), output::time(record.time())];
+        row.extend(ids.then(|| cell(record.id())));
+        row.extend(keys.then(|| cell(record.key())));
+        row.extend(headers.then(|| {
+            let pairs: Vec<String> = record.headers().map(|(name, value)| pair(name, value)).collect();
+            output::cut(pairs.join(" "), CELL)
+        }));
+        row.push(output::cut(output::text(record.payload()), payload_width));
+        table.row(row);
+    }
+    table
+}
+
+fn pair(name: &str, value: &[u8]) -> String {
+    format!("{}={}", output::text(name.as_bytes()), output::text(value))
+}
+
+/// A message as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    offset: u64,
+    time: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    headers: Vec<(&'a str, Value<'a>)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload_hex: Option<String>,
+}
+
+/// A header's value: text, or the digits of what is no text.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Value<'a> {
+    Text(&'a str),
+    Bytes { hex: String },
+}
+
+impl<'a> Line<'a> {
+    fn of(record: &'a Record) -> Self {
+        let (id, id_hex) = text_or_hex(record.id());
+        let (key, key_hex) = text_or_hex(record.key());
+        let (payload, payload_hex) = text_or_hex(Some(record.payload()));
+        let headers = record.headers().map(|(name, value)| match str::from_utf8(value) {
+            Ok(text) => (name, Value::Text(text)),
+            Err(_) => (name, Value::Bytes { hex: output::hex(value) }),
+        });
+        Self {
+            offset: record.offset().get(),
+            time: record.time().get(),
+            id,
+            id_hex,
+            key,
+            key_hex,
+            headers: headers.collect(),
+            payload,
+            payload_hex,
+        }
+    }
+}
+
+fn text_or_hex(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
+    match bytes.map(|bytes| (bytes, str::from_utf8(bytes))) {
+        None => (None, None),
+        Some((_, Ok(text))) => (Some(text), None),
+        Some((bytes, Err(_))) => (None, Some(output::hex(bytes))),
+    }
+}
