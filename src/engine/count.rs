@@ -72,7 +72,11 @@ impl Engine {
 }
 
 impl Core {
-    fn group_counts(&self, group: GroupId, now: crate::types::Timestamp) -> Result<(GroupStats, TopicId, Option<Offset>)> {
+    fn group_counts(
+        &self,
+        group: GroupId,
+        now: crate::types::Timestamp,
+    ) -> Result<(GroupStats, TopicId, Option<Offset>)> {
         let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
         let visible = self.visible.end(held.topic());
         let counts = held.counts(now, visible);

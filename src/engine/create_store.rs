@@ -1,8 +1,8 @@
 //! Making a directory into a store. Until the last step, a rename, it is none: a creation that was cut short is begun
 //! again by the next one, and nothing of it is ever taken for damage.
 
-use super::open::{known_identity, read_identity, take_lock};
 use super::Environment;
+use super::open::{known_identity, read_identity, take_lock};
 use crate::config::Options;
 use crate::error::{Code, Error, Result};
 use crate::journal::{DIRECTORY, FileKind, IDENTITY, IDENTITY_UNFINISHED, Identity, Numbers, Preparation, parse_name};
@@ -85,7 +85,9 @@ fn make(environment: &Environment, options: &Options) -> io::Result<Identity> {
     }
     storage.sync_dir(DIRECTORY)?;
     let file = match storage.open(IDENTITY_UNFINISHED, Access::Create) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => storage.open(IDENTITY_UNFINISHED, Access::Write)?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            storage.open(IDENTITY_UNFINISHED, Access::Write)?
+        }
         other => other?,
     };
     write_all_at(&*file, &identity.encode(), 0)?;

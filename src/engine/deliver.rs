@@ -149,7 +149,14 @@ impl Engine {
     }
 
     /// Puts into the journal that these messages are about to be handed out, if it isn't there yet.
-    fn name(&self, core: &mut Core, group: GroupId, offsets: &[Offset], visible: Offset, now: Timestamp) -> Result<(), Refusal> {
+    fn name(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        offsets: &[Offset],
+        visible: Offset,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let Some(held) = core.state.group(group) else { return Ok(()) };
         let mut unnamed: Vec<Offset> = offsets.iter().copied().filter(|offset| held.needs_record(*offset)).collect();
         if unnamed.is_empty() {

@@ -6,8 +6,8 @@ use crate::config::{Durability, Options};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, Opened};
 use crate::journal::{
-    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, OpenSegment, Recovery, Start, Tail,
-    Trimmed, segment_name,
+    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, OpenSegment, Recovery, Start,
+    Tail, Trimmed, segment_name,
 };
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
 use crate::sync::{Condvar, Mutex};
@@ -105,7 +105,12 @@ impl Engine {
         Ok(engine)
     }
 
-    fn recover(environment: Environment, options: Options, identity: Identity, lock: Arc<dyn StorageFile>) -> Result<Self> {
+    fn recover(
+        environment: Environment,
+        options: Options,
+        identity: Identity,
+        lock: Arc<dyn StorageFile>,
+    ) -> Result<Self> {
         let storage = environment.storage.clone();
         let mut recovery = Recovery::begin(storage.clone(), identity.store)?;
         let mut replay = Replay::default();

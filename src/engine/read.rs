@@ -82,7 +82,10 @@ impl Engine {
         let position = if segment == core.tail.active().id {
             core.tail.index().locate(topic.get(), offset.get())
         } else {
-            self.files.known(segment).and_then(|known| known.index).and_then(|index| index.locate(topic.get(), offset.get()))
+            self.files
+                .known(segment)
+                .and_then(|known| known.index)
+                .and_then(|index| index.locate(topic.get(), offset.get()))
         };
         let Some(position) = position else {
             let what = format!("segment {segment} has no index entry for topic {topic} offset {offset}");
@@ -180,7 +183,8 @@ fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset) -> Re
         return Ok(found);
     }
     for event in events(&frame.body, base) {
-        let (Event::Publish(published) | Event::Move(published)) = event.map_err(|error| undecodable(frame, error))? else {
+        let (Event::Publish(published) | Event::Move(published)) = event.map_err(|error| undecodable(frame, error))?
+        else {
             continue;
         };
         if published.topic != topic {

@@ -4,7 +4,9 @@ use super::read::undecodable;
 use super::snapshot::{Piece, read_snapshot};
 use crate::error::{Code, Error, Result};
 use crate::event::{DecodeError, Event, events};
-use crate::journal::{Files, Flags, Found, Frame, Known, Listing, Note, Recovery, Scanner, SegmentIndex, Segment, Sighting, Step};
+use crate::journal::{
+    Files, Flags, Found, Frame, Known, Listing, Note, Recovery, Scanner, Segment, SegmentIndex, Sighting, Step,
+};
 use crate::journal::{read_sidecar, segment_name};
 use crate::state::State;
 use crate::storage::{Access, Storage};
@@ -76,7 +78,14 @@ impl Replay {
         }
     }
 
-    fn take(&mut self, recovery: &mut Recovery, frame: &Frame, segment: &Segment, skip: bool, damaged: bool) -> Result<()> {
+    fn take(
+        &mut self,
+        recovery: &mut Recovery,
+        frame: &Frame,
+        segment: &Segment,
+        skip: bool,
+        damaged: bool,
+    ) -> Result<()> {
         for event in events(&frame.body, segment.base) {
             let event = event.map_err(|error| match error {
                 DecodeError::UnknownKind(kind) => {
@@ -124,16 +133,17 @@ impl Replay {
 }
 
 fn note_of(published: &crate::event::Published<'_>) -> Note {
-    Note {
-        stream: published.topic.get(),
-        first: published.first.get(),
-        count: published.count,
-        time: published.time,
-    }
+    Note { stream: published.topic.get(), first: published.first.get(), count: published.count, time: published.time }
 }
 
 /// Registers every segment with an index: from its sidecar if that is right, otherwise by a scan. How many scans.
-pub(super) fn indexes(storage: &dyn Storage, store: StoreId, files: &Files, found: &Found, listing: &Listing) -> Result<u64> {
+pub(super) fn indexes(
+    storage: &dyn Storage,
+    store: StoreId,
+    files: &Files,
+    found: &Found,
+    listing: &Listing,
+) -> Result<u64> {
     let mut rebuilt = 0;
     for walked in &found.walked {
         let (segment, seal) = (walked.segment.clone(), Some(walked.seal));
@@ -141,7 +151,8 @@ pub(super) fn indexes(storage: &dyn Storage, store: StoreId, files: &Files, foun
     }
     let first = found.walked.first().map_or(found.active.id, |walked| walked.segment.id);
     for segment in listing.segments.range(..first).map(|(_, segment)| segment) {
-        let (index, seal) = match read_sidecar(storage, store, segment.id).filter(|(_, seal)| seal.successor.get() != 0) {
+        let (index, seal) = match read_sidecar(storage, store, segment.id).filter(|(_, seal)| seal.successor.get() != 0)
+        {
             Some((index, seal)) => (index, seal),
             None => {
                 rebuilt += 1;
@@ -164,7 +175,9 @@ fn scan(storage: &dyn Storage, segment: &Arc<Segment>) -> Result<(SegmentIndex, 
         let position = scanner.position();
         let Sighting::Frame(frame) = scanner.next().map_err(failed)? else {
             let damage = crate::journal::damaged(segment.id, position, "a sealed segment is damaged");
-            return Err(Error::new(Code::Damaged, "the journal is damaged; nothing was changed").with_damage(vec![damage]));
+            return Err(
+                Error::new(Code::Damaged, "the journal is damaged; nothing was changed").with_damage(vec![damage])
+            );
         };
         if let Some(seal) = crate::journal::seal_of(&frame) {
             return Ok((index, seal));
@@ -173,7 +186,9 @@ fn scan(storage: &dyn Storage, segment: &Arc<Segment>) -> Result<(SegmentIndex, 
             continue;
         }
         for event in events(&frame.body, segment.base) {
-            if let Event::Publish(published) | Event::Move(published) = event.map_err(|error| undecodable(&frame, error))? {
+            if let Event::Publish(published) | Event::Move(published) =
+                event.map_err(|error| undecodable(&frame, error))?
+            {
                 index.note(frame.lsn.position(), note_of(&published));
             }
         }

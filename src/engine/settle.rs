@@ -16,9 +16,16 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     Ack,
-    Nack { error: String, after: Option<Duration> },
-    Release { after: Option<Duration> },
-    Bury { error: String },
+    Nack {
+        error: String,
+        after: Option<Duration>,
+    },
+    Release {
+        after: Option<Duration>,
+    },
+    Bury {
+        error: String,
+    },
     /// The delivery was dropped unsettled: a failure, or, while the store closes, a release.
     Dropped,
 }
@@ -98,8 +105,11 @@ impl Engine {
         how: &Outcome,
     ) -> Result<Result<Option<Span>>, Refusal> {
         let Some(state) = core.state.group(group) else { return Ok(Err(no_group())) };
-        let lost: Vec<Offset> =
-            held.iter().filter(|(offset, epoch)| state.check(*offset, *epoch) == Hold::Lost).map(|lost| lost.0).collect();
+        let lost: Vec<Offset> = held
+            .iter()
+            .filter(|(offset, epoch)| state.check(*offset, *epoch) == Hold::Lost)
+            .map(|lost| lost.0)
+            .collect();
         // Nothing of a settlement whose lease was lost takes effect for that message; the others are settled.
         let mut good: Vec<Offset> =
             held.iter().map(|(offset, _)| *offset).filter(|offset| !lost.contains(offset)).collect();
@@ -175,14 +185,20 @@ impl Engine {
         let failures = held.in_this_life(offset, counters).failures;
         let wait = after.unwrap_or_else(|| core.backoff(group, failures));
         let time = self.now();
-        let nack =
-            Nack { group, offset, counters, time, due: time.plus(wait), error: Cow::Owned(self.bounded(error)) };
+        let nack = Nack { group, offset, counters, time, due: time.plus(wait), error: Cow::Owned(self.bounded(error)) };
         let span = core.record(&Event::Nack(nack))?;
         self.upkeep_by(core, time.plus(wait));
         Ok(span)
     }
 
-    fn bury(&self, core: &mut Core, group: GroupId, offset: Offset, reason: BuryReason, error: &str) -> Result<Span, Refusal> {
+    fn bury(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        offset: Offset,
+        reason: BuryReason,
+        error: &str,
+    ) -> Result<Span, Refusal> {
         let counters = core.state.group(group).map(|held| held.counters(offset)).unwrap_or_default();
         self.bury_with(core, group, offset, reason, error, counters)
     }

@@ -125,12 +125,7 @@ mod tests {
     use crate::types::SegmentId;
 
     fn header() -> FrameHeader {
-        FrameHeader {
-            length: 5,
-            flags: Flags::SNAPSHOT,
-            durable: Position(4096),
-            body_crc: crc32fast::hash(b"hello"),
-        }
+        FrameHeader { length: 5, flags: Flags::SNAPSHOT, durable: Position(4096), body_crc: crc32fast::hash(b"hello") }
     }
 
     #[test]

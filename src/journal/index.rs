@@ -46,10 +46,8 @@ impl SegmentIndex {
             earliest: note.time,
             ..StreamIndex::default()
         });
-        let due = stream
-            .entries
-            .last()
-            .is_none_or(|(_, last)| position.get().saturating_sub(last.get()) >= INDEX_STRIDE);
+        let due =
+            stream.entries.last().is_none_or(|(_, last)| position.get().saturating_sub(last.get()) >= INDEX_STRIDE);
         if due {
             stream.entries.push((note.first, position));
         }

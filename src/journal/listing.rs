@@ -46,7 +46,9 @@ impl Listing {
                     match read {
                         Ok(segment) => drop(listing.segments.insert(id, Arc::new(segment))),
                         Err(BadSegment::Future(version)) => {
-                            let what = format!("{name} has format version {version}, newer than this release reads: use a newer one");
+                            let what = format!(
+                                "{name} has format version {version}, newer than this release reads: use a newer one"
+                            );
                             return Err(Error::new(Code::FutureVersion, what));
                         }
                         Err(bad) => drop(listing.bad.insert(id, bad)),

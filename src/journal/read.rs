@@ -22,12 +22,7 @@ pub(crate) struct Window {
 
 impl From<Written> for Window {
     fn from(written: Written) -> Self {
-        Self {
-            segment: written.segment.segment,
-            start: written.start.get(),
-            bytes: written.bytes,
-            trusted: true,
-        }
+        Self { segment: written.segment.segment, start: written.start.get(), bytes: written.bytes, trusted: true }
     }
 }
 
@@ -51,7 +46,8 @@ impl Window {
     fn fill(&mut self, files: &Files, length: usize) -> Result<()> {
         let left = self.segment.capacity.saturating_sub(self.start) as usize;
         let mut bytes = BytesMut::zeroed(length.min(left));
-        let failed = |source| Error::io(format!("reading {} at byte {}", segment_name(self.segment.id), self.start), source);
+        let failed =
+            |source| Error::io(format!("reading {} at byte {}", segment_name(self.segment.id), self.start), source);
         let file = files.reader(self.segment.id).map_err(failed)?;
         let read = read_up_to(&*file, &mut bytes, u64::from(self.start)).map_err(failed)?;
         bytes.truncate(read);

@@ -161,8 +161,11 @@ impl Recovery {
             None => {
                 let id = first.unwrap_or(SegmentId(1));
                 let what = self.listing.why_missing(id);
-                Err(Error::new(Code::SegmentMissing, format!("{} is needed and can't be used: {what}", segment_name(id)))
-                    .with_damage(vec![whole_file(id, what)]))
+                Err(Error::new(
+                    Code::SegmentMissing,
+                    format!("{} is needed and can't be used: {what}", segment_name(id)),
+                )
+                .with_damage(vec![whole_file(id, what)]))
             }
         }
     }
@@ -242,7 +245,12 @@ impl Recovery {
                         }
                         return Ok((Step::Damage, false));
                     }
-                    let step = self.bad_place(sight, position, &segment, header.map(|found| (found.flags, found.frame_length())))?;
+                    let step = self.bad_place(
+                        sight,
+                        position,
+                        &segment,
+                        header.map(|found| (found.flags, found.frame_length())),
+                    )?;
                     if let Some(step) = step {
                         return Ok((step, false));
                     }
@@ -268,7 +276,12 @@ impl Recovery {
         match Control::decode(&frame.body) {
             Some(Control::Seal(seal)) => {
                 if seal.length != frame.lsn.position().get() || seal.checksum != before {
-                    self.report(segment.id, frame.lsn.position(), frame.next, "the seal does not fit the segment's frames");
+                    self.report(
+                        segment.id,
+                        frame.lsn.position(),
+                        frame.next,
+                        "the seal does not fit the segment's frames",
+                    );
                     self.sealed = Some(seal);
                     return Some((Step::Damage, false));
                 }
@@ -361,7 +374,8 @@ impl Recovery {
 
     /// A later segment with a frame that claims durability in it: then all of this one was durable.
     fn later_claim(&self, id: SegmentId) -> Result<Option<SegmentId>> {
-        for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment) {
+        for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment)
+        {
             let scanner = self.open(segment)?;
             let found = survey(&**scanner.file(), segment, Position(SEGMENT_HEADER))
                 .map_err(|source| self.reading(segment.id, source))?;
@@ -422,7 +436,8 @@ impl Recovery {
 
     /// Overwrites what was trimmed, writes again what may not be durable, and syncs both.
     fn secure(&self, end: Lsn) -> Result<()> {
-        let last = self.walked.iter().map(|walked| (walked.segment.id, walked.seal.length + super::control::SEAL_FRAME));
+        let last =
+            self.walked.iter().map(|walked| (walked.segment.id, walked.seal.length + super::control::SEAL_FRAME));
         let pieces = last.chain([(end.segment(), end.position().get())]);
         for (id, to) in pieces.filter(|(id, _)| *id >= self.claimed.segment()) {
             let name = segment_name(id);

@@ -16,7 +16,10 @@ const BLOCK: usize = 1 << 20;
 pub(crate) enum Sighting {
     Frame(Frame),
     /// Not a whole frame. The header, if that at least verifies.
-    Bad { plausible: bool, header: Option<FrameHeader> },
+    Bad {
+        plausible: bool,
+        header: Option<FrameHeader>,
+    },
 }
 
 /// Walks over the frames of one segment.

@@ -219,10 +219,7 @@ pub(crate) mod tests {
         let bytes = segment(3).encode(STORE);
         let other = StoreId([8; 16]);
         assert_eq!(Segment::decode(&bytes, 1 << 16, other, SegmentId(3)), Err(BadSegment::Foreign(STORE)));
-        assert_eq!(
-            Segment::decode(&bytes, 1 << 16, STORE, SegmentId(4)),
-            Err(BadSegment::Misplaced(SegmentId(3)))
-        );
+        assert_eq!(Segment::decode(&bytes, 1 << 16, STORE, SegmentId(4)), Err(BadSegment::Misplaced(SegmentId(3))));
         assert_eq!(Segment::decode(&bytes, 1 << 40, STORE, SegmentId(3)), Err(BadSegment::Long));
     }
 

@@ -203,8 +203,7 @@ mod tests {
         index.note(Position(4096), Note { stream: 1, first: 5, count: 3, time: Timestamp(1000) });
         index.note(Position(8200), Note { stream: 1, first: 8, count: 1, time: Timestamp(1002) });
         let seal = Seal { length: 9000, checksum: 5, successor: SegmentId(4) };
-        let hex: String =
-            encode(&index, STORE, SegmentId(3), seal).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = encode(&index, STORE, SegmentId(3), seal).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
             hex,
             "4d494c4c4944580a0100000000000000070707070707070707070707070707070300000001010503\

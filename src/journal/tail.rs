@@ -265,11 +265,8 @@ impl Tail {
         };
         self.passed_over.extend(self.spares.drain(..found).map(|spare| spare.segment.id));
         let Some(successor) = self.spares.pop_front() else { return Err(Refusal::NoSegment { bytes: needed }) };
-        let seal = Seal {
-            length: self.end,
-            checksum: self.checksum.clone().finalize(),
-            successor: successor.segment.id,
-        };
+        let seal =
+            Seal { length: self.end, checksum: self.checksum.clone().finalize(), successor: successor.segment.id };
         self.control(Control::Seal(seal));
         self.sealed.push(Sealed {
             segment: self.active.segment.clone(),
@@ -316,8 +313,7 @@ impl Tail {
         let start = self.end();
         let length = u32::try_from(length).unwrap_or(MAX_BODY);
         // Zero while the segment before is not known durable; see the decision table in `judge`.
-        let durable =
-            if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
+        let durable = if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
         let header = FrameHeader { length, flags, durable, body_crc: crc };
         let bytes = header.seal(&self.active.segment, start);
         if durable != Position::ZERO {

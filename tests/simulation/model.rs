@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// How firmly something is known to have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Firm {
+pub(crate) enum Firm {
     /// The call was made; a crash may take it back.
     Asked,
     /// It survives the death of the process.
@@ -26,34 +26,34 @@ impl From<Durability> for Firm {
 
 /// A fact that a resolved ticket told us.
 #[derive(Clone, Copy, Debug)]
-pub enum Fact {
+pub(crate) enum Fact {
     Message { topic: usize, index: usize },
     Ack { group: usize, offset: Offset },
 }
 
 #[derive(Clone, Debug)]
-pub struct Entry {
-    pub payload: Vec<u8>,
-    pub firm: Firm,
+pub(crate) struct Entry {
+    pub(crate) payload: Vec<u8>,
+    pub(crate) firm: Firm,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct GroupModel {
-    pub acked: BTreeMap<Offset, Firm>,
+pub(crate) struct GroupModel {
+    pub(crate) acked: BTreeMap<Offset, Firm>,
     /// Messages that failed, were buried, or may have been charged with a crash: only these may end as dead letters.
-    pub touched: BTreeSet<Offset>,
-    pub delivered: BTreeSet<Offset>,
+    pub(crate) touched: BTreeSet<Offset>,
+    pub(crate) delivered: BTreeSet<Offset>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Model {
-    pub topics: Vec<Vec<Entry>>,
-    pub groups: Vec<GroupModel>,
+pub(crate) struct Model {
+    pub(crate) topics: Vec<Vec<Entry>>,
+    pub(crate) groups: Vec<GroupModel>,
     resolved: Vec<Fact>,
 }
 
 impl Model {
-    pub fn new(topics: usize, groups: usize) -> Self {
+    pub(crate) fn new(topics: usize, groups: usize) -> Self {
         Self {
             topics: vec![Vec::new(); topics],
             groups: vec![GroupModel::default(); topics * groups],
@@ -62,17 +62,17 @@ impl Model {
     }
 
     /// Everything that had resolved when something was asked for: it is before that in the journal.
-    pub fn mark(&self) -> usize {
+    pub(crate) fn mark(&self) -> usize {
         self.resolved.len()
     }
 
-    pub fn resolve(&mut self, fact: Fact, firm: Firm) {
+    pub(crate) fn resolve(&mut self, fact: Fact, firm: Firm) {
         self.firm_up(fact, firm);
         self.resolved.push(fact);
     }
 
     /// Something asked for at `mark` has become this firm, and so has everything before it.
-    pub fn reached(&mut self, mark: usize, firm: Firm) {
+    pub(crate) fn reached(&mut self, mark: usize, firm: Firm) {
         for at in 0..mark {
             self.firm_up(self.resolved[at], firm);
         }
@@ -97,7 +97,7 @@ impl Model {
 
     /// The store came back after losing everything that was less firm than `least`, and shows these messages. What is
     /// wrong with that, if anything.
-    pub fn reopened(&mut self, topic: usize, found: &[Vec<u8>], least: Firm) -> Result<(), String> {
+    pub(crate) fn reopened(&mut self, topic: usize, found: &[Vec<u8>], least: Firm) -> Result<(), String> {
         let log = &mut self.topics[topic];
         let promised = log.iter().rposition(|entry| entry.firm >= least).map_or(0, |last| last + 1);
         if found.len() < promised {
@@ -118,7 +118,7 @@ impl Model {
     }
 
     /// After all topics: acks that were not firm enough may have been lost.
-    pub fn forget(&mut self, least: Firm) {
+    pub(crate) fn forget(&mut self, least: Firm) {
         self.resolved.clear();
         for group in &mut self.groups {
             for firm in group.acked.values_mut() {
@@ -128,7 +128,13 @@ impl Model {
     }
 
     /// A message was handed out. What is wrong with that, if anything.
-    pub fn delivered(&mut self, topic: usize, group: usize, offset: Offset, payload: &[u8]) -> Result<(), String> {
+    pub(crate) fn delivered(
+        &mut self,
+        topic: usize,
+        group: usize,
+        offset: Offset,
+        payload: &[u8],
+    ) -> Result<(), String> {
         let index = usize::try_from(offset.get()).unwrap();
         let Some(entry) = self.topics[topic].get(index) else {
             return Err(format!("I2: topic {topic} group {group} offset {offset}: never published"));
@@ -146,14 +152,16 @@ impl Model {
     }
 
     /// The group says that it has nothing left. What it has passed over, if anything.
-    pub fn drained(&self, topic: usize, group: usize, dead: &BTreeSet<Offset>) -> Result<(), String> {
+    pub(crate) fn drained(&self, topic: usize, group: usize, dead: &BTreeSet<Offset>) -> Result<(), String> {
         let held = &self.groups[group];
         for index in 0..self.topics[topic].len() {
             let offset = Offset::new(index as u64);
             let settled = held.acked.contains_key(&offset);
             if dead.contains(&offset) {
                 if !held.touched.contains(&offset) {
-                    return Err(format!("I4: topic {topic} group {group} offset {offset}: parked, but nothing happened to it"));
+                    return Err(format!(
+                        "I4: topic {topic} group {group} offset {offset}: parked, but nothing happened to it"
+                    ));
                 }
             } else if !settled {
                 return Err(format!("I4: topic {topic} group {group} offset {offset}: never settled, and not there"));

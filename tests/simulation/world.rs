@@ -2,7 +2,9 @@
 
 use crate::model::{Fact, Firm, Model};
 use millpond::testing::{Faults, SimDisk};
-use millpond::{Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retry, Store};
+use millpond::{
+    Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retry, Store,
+};
 use millpond::{Ticket, Timestamp, Topic};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,8 +13,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-pub const TOPICS: usize = 2;
-pub const GROUPS: usize = 2;
+pub(crate) const TOPICS: usize = 2;
+pub(crate) const GROUPS: usize = 2;
 
 /// Something asked for and not answered yet.
 struct Pending {
@@ -37,7 +39,7 @@ struct Open {
     acks: Vec<PendingAck>,
 }
 
-pub struct World {
+pub(crate) struct World {
     disk: SimDisk,
     clock: ManualClock,
     rng: fastrand::Rng,
@@ -45,7 +47,7 @@ pub struct World {
     open: Option<Open>,
     openings: u64,
     published: u64,
-    pub trace: String,
+    pub(crate) trace: String,
     faulty: bool,
 }
 
@@ -56,7 +58,7 @@ fn poll<T: Unpin>(ticket: &mut Ticket<T>) -> Poll<Result<T, Error>> {
 type Check = Result<(), String>;
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         Self {
             disk: SimDisk::new(rng.u64(..)),
@@ -385,7 +387,7 @@ impl World {
     }
 
     /// The whole run.
-    pub fn run(&mut self, operations: u32, crashes: u32) -> Check {
+    pub(crate) fn run(&mut self, operations: u32, crashes: u32) -> Check {
         self.reopen(Firm::Disk)?;
         for crash in 0..=crashes {
             for _ in 0..operations / (crashes + 1) {
@@ -403,7 +405,8 @@ impl World {
                     self.disk.set_faults(faults);
                     for _ in 0..30 {
                         let Some(mut open) = self.open.take() else { break };
-                        let good = self.publish(&mut open) && self.settle(&mut open) && open.store.step_upkeep().is_ok();
+                        let good =
+                            self.publish(&mut open) && self.settle(&mut open) && open.store.step_upkeep().is_ok();
                         let good = self.settle_pending(&mut open) && good;
                         self.open = Some(open);
                         if !good {
