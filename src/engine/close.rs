@@ -22,11 +22,13 @@ impl Engine {
 
     /// Closes the store; the directory is free when this returns. A second call does nothing.
     pub(crate) fn close(&self) -> Result<()> {
+        // A second caller waits for the first, and finds the directory free like it.
+        let mut done = self.closing.lock();
+        if std::mem::replace(&mut *done, true) {
+            return Ok(());
+        }
         {
             let mut core = self.core.lock();
-            if core.closed {
-                return Ok(());
-            }
             core.closing = true;
             let why = core.dismissal();
             self.dismiss_line(&mut core, &why);
@@ -36,7 +38,6 @@ impl Engine {
         {
             let mut core = self.core.lock();
             core.closed = true;
-            core.lease_wakers.drain(..).for_each(std::task::Waker::wake);
         }
         self.arrived.notify_all();
         self.committed.notify_all();

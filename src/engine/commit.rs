@@ -52,9 +52,6 @@ impl Core {
                 self.waiting.push(waiting);
             }
         }
-        if self.poison.is_some() {
-            wakers.append(&mut self.lease_wakers);
-        }
         wakers
     }
 }
@@ -96,12 +93,9 @@ impl Engine {
             change(&mut core);
             let (written, durable) = (core.tail.written(), core.tail.durable());
             let arrived = core.visible.advance(written, durable);
-            let mut wakers = core.take_reached();
+            let wakers = core.take_reached();
             if arrived && core.leasing > 0 {
                 self.arrived.notify_all();
-            }
-            if arrived {
-                wakers.append(&mut core.lease_wakers);
             }
             wakers
         };

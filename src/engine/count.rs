@@ -2,7 +2,7 @@
 
 use super::{Core, Engine, GroupStats, ReadCursor, SegmentStats, StoreStats, TopicStats};
 use crate::error::Result;
-use crate::types::{GroupId, Offset, TopicId};
+use crate::types::{GroupId, Offset, SegmentId, TopicId};
 
 impl Engine {
     /// The whole store's numbers.
@@ -11,11 +11,10 @@ impl Engine {
             let core = self.open_core()?;
             let live = core.state.live_bytes();
             let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
-            let active = core.tail.active().id;
             let end = core.tail.end();
-            let segments = self.files.all().into_iter().filter(|known| known.segment.id <= active).map(|known| {
-                let id = known.segment.id;
-                let used = known.seal.map_or(end.position().get(), |seal| seal.length);
+            let segments = self.chain(&core).into_iter().map(|id| {
+                let seal = self.files.known(id).and_then(|known| known.seal);
+                let used = seal.map_or(end.position().get(), |seal| seal.length);
                 SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).copied().unwrap_or_default() }
             });
             let stats = StoreStats {
@@ -33,6 +32,13 @@ impl Engine {
         }
         stats.topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(stats)
+    }
+
+    /// The segments that make up the journal, first to last: without those that are only prepared.
+    pub(super) fn chain(&self, core: &Core) -> Vec<SegmentId> {
+        let sealed = self.files.all().into_iter().filter(|known| known.seal.is_some()).map(|known| known.segment.id);
+        let fresh = core.tail.sealed().iter().map(|sealed| sealed.segment.id);
+        sealed.chain(fresh).chain([core.tail.active().id]).collect()
     }
 
     /// One topic's numbers.
@@ -58,7 +64,8 @@ impl Engine {
         let (mut stats, topic, oldest) = self.open_core()?.group_counts(group, self.now())?;
         if let Some(oldest) = oldest {
             let mut cursor = ReadCursor::default();
-            let record = self.fetch(topic, oldest, &mut cursor)?;
+            // One message that can't be read must not hide all other numbers; its turn will say what is wrong with it.
+            let record = self.fetch(topic, oldest, &mut cursor).ok().flatten();
             stats.oldest_claimable = record.map(|record| self.now().since(record.time));
         }
         Ok(stats)

@@ -97,8 +97,7 @@ struct Core {
     visible: visible::Visible,
     line: VecDeque<line::InLine>,
     waiting: Vec<Waiting>,
-    /// Waits for new messages, of any group; all are told and look again.
-    lease_wakers: Vec<Waker>,
+    /// Calls that wait for messages, of any group; all are told and look again.
     leasing: usize,
     windows: HashMap<GroupId, deliver::HandOut>,
     poison: Option<Arc<Poison>>,
@@ -146,6 +145,8 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Held while the store is being closed; true once that is done.
+    closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
     preparing: Mutex<()>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
@@ -177,12 +178,9 @@ impl Engine {
 
     /// Wakes every waiting lease, to look at its stop flag.
     pub(crate) fn wake(&self) {
-        let wakers = {
-            let mut core = self.core.lock();
-            std::mem::take(&mut core.lease_wakers)
-        };
+        // Under the lock, so that nobody is between looking and waiting.
+        let _core = self.core.lock();
         self.arrived.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -194,7 +192,6 @@ impl Core {
             visible: visible::Visible::default(),
             line: VecDeque::new(),
             waiting: Vec::new(),
-            lease_wakers: Vec::new(),
             leasing: 0,
             windows: HashMap::new(),
             poison: None,

@@ -176,6 +176,7 @@ impl Engine {
             upkeep_work: Condvar::new(),
             threads: Mutex::default(),
             cursors: Mutex::default(),
+            closing: Mutex::default(),
             preparing: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };

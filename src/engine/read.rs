@@ -79,13 +79,13 @@ impl Engine {
         let Some(segment) = core.state.topic(topic).and_then(|topic| topic.extent_of(offset)) else {
             return Ok(false);
         };
+        let (stream, ordinal) = (topic.get(), offset.get());
         let position = if segment == core.tail.active().id {
-            core.tail.index().locate(topic.get(), offset.get())
+            core.tail.index().locate(stream, ordinal)
+        } else if let Some(sealed) = core.tail.sealed().iter().find(|sealed| sealed.segment.id == segment) {
+            sealed.index.locate(stream, ordinal)
         } else {
-            self.files
-                .known(segment)
-                .and_then(|known| known.index)
-                .and_then(|index| index.locate(topic.get(), offset.get()))
+            self.files.known(segment).and_then(|known| known.index).and_then(|index| index.locate(stream, ordinal))
         };
         let Some(position) = position else {
             let what = format!("segment {segment} has no index entry for topic {topic} offset {offset}");

@@ -91,8 +91,6 @@ impl Engine {
         if core.leasing > 0 {
             self.arrived.notify_all();
         }
-        let wakers = std::mem::take(&mut core.lease_wakers);
-        wakers.into_iter().for_each(std::task::Waker::wake);
         self.call_upkeep(core);
     }
 

@@ -175,7 +175,7 @@ impl Engine {
 
     fn begin_snapshot(&self, core: &mut Core) -> Result<(), Refusal> {
         let since = core.tail.appended();
-        let needed: Vec<u8> = self.files.all().iter().flat_map(|known| known.segment.id.get().to_le_bytes()).collect();
+        let needed: Vec<u8> = self.chain(core).iter().flat_map(|id| id.get().to_le_bytes()).collect();
         let begin = core.piece(0, &needed)?;
         let parts = core.state.snapshot_parts().into();
         core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since });

@@ -134,7 +134,8 @@ mod tests {
         let patch = vec![setting(9000, &[1]), setting(GROUP_LEASE, &[]), setting(GROUP_RETRY, &[1, 2])];
         assert_eq!(patch_group_policy(GroupPolicy::default(), &patch), GroupPolicy::default());
         let patch = vec![setting(TOPIC_DURABILITY, &[77])];
-        assert_eq!(patch_topic_durability(Some(Durability::Os), &patch), Some(Durability::Os));
+        // A level that isn't known is as if none was set, whatever stood there before.
+        assert_eq!(patch_topic_durability(Some(Durability::Os), &patch), None);
         let huge = vec![setting(GROUP_MAX_CRASHES, &[u64::MAX]), setting(GROUP_MAX_TIMEOUTS, &[0])];
         let policy = patch_group_policy(GroupPolicy::default(), &huge);
         assert_eq!((policy.max_crashes, policy.max_timeouts), (u32::MAX, 1));

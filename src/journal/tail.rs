@@ -212,6 +212,11 @@ impl Tail {
         std::mem::take(&mut self.passed_over)
     }
 
+    /// Segments that were sealed and not taken yet.
+    pub(crate) fn sealed(&self) -> &[Sealed] {
+        &self.sealed
+    }
+
     /// Segments that were sealed since the last call.
     pub(crate) fn take_sealed(&mut self) -> Vec<Sealed> {
         std::mem::take(&mut self.sealed)

@@ -36,6 +36,9 @@ pub(crate) struct Group {
     pub(super) dead: BTreeMap<Offset, DeadLetter>,
     /// In somebody's hands, or recorded as if: neither settled nor dead.
     pub(super) handed: OffsetSet,
+    /// The message that the last `Delivered` named, if it named no other: only such a one is known to have been in
+    /// somebody's hands, the others may have been named ahead.
+    pub(super) lone: Option<Offset>,
     pub(super) paused_until: Timestamp,
     /// Settled without having been handed out.
     pub(super) passed: ByCause,
@@ -58,6 +61,7 @@ impl Group {
             history: BTreeMap::new(),
             dead: BTreeMap::new(),
             handed: OffsetSet::default(),
+            lone: None,
             paused_until: Timestamp::ZERO,
             passed: ByCause::default(),
             hands: Hands::new(event.start, &BTreeMap::new()),
@@ -178,6 +182,10 @@ impl Group {
     }
 
     pub(super) fn delivered(&mut self, runs: &[Run]) {
+        self.lone = match runs {
+            [Run { first, count: 1 }] => Some(*first),
+            _ => None,
+        };
         let mut named = 0;
         for run in runs.iter().map(|run| bounded(*run, &mut named)) {
             for (offset, past) in self.history.range_mut(run.first..run.end()) {

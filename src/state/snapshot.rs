@@ -107,6 +107,7 @@ struct GroupPart<'a> {
     history: Cow<'a, BTreeMap<Offset, History>>,
     dead: Cow<'a, BTreeMap<Offset, DeadLetter>>,
     passed: Cow<'a, ByCause>,
+    lone: Option<Offset>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -336,6 +337,7 @@ impl Group {
             history: Cow::Borrowed(&self.history),
             dead: Cow::Borrowed(&self.dead),
             passed: Cow::Borrowed(&self.passed),
+            lone: self.lone,
         })
     }
 }
@@ -360,6 +362,7 @@ impl GroupPart<'_> {
             handed: packed::decode(&self.handed)?,
             paused_until: self.paused_until,
             passed: self.passed.into_owned(),
+            lone: self.lone,
         })
     }
 }

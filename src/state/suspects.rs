@@ -4,7 +4,8 @@
 //! time, before anything else of their group, until each is settled or its lease ends with the process alive, which
 //! clears it. So the next death can be laid to exactly one message.
 //!
-//! A message is charged with a crash only if it was its group's only one in flight. One that first became suspect in
+//! A message is charged with a crash only if it was its group's only one in flight, and that is sure: what was named
+//! ahead of the hand-out may never have been in anybody's hands. One that first became suspect in
 //! company has a crash *uncharged*; if it then brings the process down alone, it was the culprit the first time too,
 //! and that crash is added.
 //!
@@ -62,7 +63,7 @@ impl Group {
     pub(super) fn opened(&mut self, crashed: bool) {
         let handed = std::mem::take(&mut self.handed);
         if crashed {
-            let alone = handed.len() == 1;
+            let alone = handed.len() == 1 && self.lone.is_some_and(|lone| handed.contains(lone));
             for run in handed.runs() {
                 for offset in (run.first.0..run.end().0).map(Offset) {
                     self.suspect(offset, alone);

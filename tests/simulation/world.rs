@@ -296,6 +296,9 @@ impl World {
             Ok(batch) => batch,
             Err(error) => {
                 let _ = writeln!(self.trace, "lease fails: {}", error.code());
+                // It may have been named as handed out before it failed, and may then be charged with this death.
+                let all = (0..self.model.topics[group / GROUPS].len() as u64).map(Offset::new);
+                self.model.groups[group].touched.extend(all);
                 return Ok(false);
             }
         };
