@@ -23,7 +23,15 @@ fn run(seed: u64) -> Result<String, String> {
     let mut world = World::new(seed);
     match catch_unwind(AssertUnwindSafe(|| world.run(OPERATIONS, CRASHES))) {
         Ok(Ok(())) => Ok(world.trace),
-        Ok(Err(what)) => Err(what),
+        Ok(Err(what)) => {
+            if std::env::var("MILLPOND_TRACE").is_ok() {
+                let lines: Vec<&str> = world.trace.lines().collect();
+                for line in &lines[lines.len().saturating_sub(60)..] {
+                    println!("{line}");
+                }
+            }
+            Err(what)
+        }
         Err(_) => Err("a panic, see above".to_owned()),
     }
 }

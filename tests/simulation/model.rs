@@ -50,6 +50,8 @@ pub(crate) struct Model {
     pub(crate) topics: Vec<Vec<Entry>>,
     pub(crate) groups: Vec<GroupModel>,
     resolved: Vec<Fact>,
+    /// How many facts were taken off the front of `resolved`, being as firm as can be.
+    settled: usize,
 }
 
 impl Model {
@@ -58,12 +60,13 @@ impl Model {
             topics: vec![Vec::new(); topics],
             groups: vec![GroupModel::default(); topics * groups],
             resolved: Vec::new(),
+            settled: 0,
         }
     }
 
     /// Everything that had resolved when something was asked for: it is before that in the journal.
     pub(crate) fn mark(&self) -> usize {
-        self.resolved.len()
+        self.settled + self.resolved.len()
     }
 
     pub(crate) fn resolve(&mut self, fact: Fact, firm: Firm) {
@@ -73,11 +76,13 @@ impl Model {
 
     /// Something asked for at `mark` has become this firm, and so has everything before it.
     pub(crate) fn reached(&mut self, mark: usize, firm: Firm) {
-        for at in 0..mark {
+        let count = mark.saturating_sub(self.settled);
+        for at in 0..count {
             self.firm_up(self.resolved[at], firm);
         }
         if firm == Firm::Disk {
-            self.resolved.drain(..mark);
+            self.resolved.drain(..count);
+            self.settled += count;
         }
     }
 

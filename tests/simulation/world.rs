@@ -212,25 +212,47 @@ impl World {
     fn settle_pending(&mut self, open: &mut Open) -> bool {
         let mut good = true;
         let model = &mut self.model;
-        open.pending.retain_mut(|pending| match poll(&mut pending.ticket) {
-            Poll::Pending => true,
-            Poll::Ready(Ok(receipt)) => {
-                if let Fact::Message { index, .. } = pending.fact {
-                    assert_eq!(receipt.offset, Offset::new(index as u64), "I3: order is fixed at the call");
+        let mut at = 0;
+        while at < open.pending.len() {
+            let pending = &mut open.pending[at];
+            let outcome = match poll(&mut pending.ticket) {
+                Poll::Pending => {
+                    at += 1;
+                    continue;
                 }
-                model.reached(pending.mark.min(model.mark()), pending.level.into());
-                model.resolve(pending.fact, pending.level.into());
-                false
+                Poll::Ready(outcome) => outcome,
+            };
+            let Pending { fact, level, mark, .. } = open.pending.remove(at);
+            match outcome {
+                Ok(receipt) => {
+                    let _ = writeln!(self.trace, "pending {fact:?} {level:?} resolves");
+                    if let Fact::Message { index, .. } = fact {
+                        assert_eq!(receipt.offset, Offset::new(index as u64), "I3: order is fixed at the call");
+                    }
+                    model.reached(mark, level.into());
+                    model.resolve(fact, level.into());
+                }
+                Err(error) => {
+                    let _ = writeln!(self.trace, "pending fails: {error}");
+                    good = false;
+                    // Refused while it waited in line: it never had an offset, and those behind it move up.
+                    if let (Fact::Message { topic, index }, true) = (fact, error.into_message().is_some()) {
+                        model.topics[topic].remove(index);
+                        for behind in &mut open.pending[at..] {
+                            if let Fact::Message { topic: other, index } = &mut behind.fact
+                                && *other == topic
+                            {
+                                *index -= 1;
+                            }
+                        }
+                    }
+                }
             }
-            Poll::Ready(Err(_)) => {
-                good = false;
-                false
-            }
-        });
+        }
         open.acks.retain_mut(|pending| match poll(&mut pending.ticket) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => {
-                model.reached(pending.mark.min(model.mark()), Firm::Os);
+                model.reached(pending.mark, Firm::Os);
                 for fact in &pending.facts {
                     model.resolve(*fact, Firm::Os);
                 }
@@ -249,7 +271,7 @@ impl World {
         let level = self.rng.choice([Durability::Memory, Durability::Os, Durability::Disk, Durability::Disk]).unwrap();
         self.published += 1;
         // Often of the same length, so that a stale frame could stand exactly behind a new one.
-        let extra = self.rng.choice([0, 0, 0, 0, 100, 700]).unwrap();
+        let extra = self.rng.choice([0, 0, 0, 0, 0, 100, 700, 3000]).unwrap();
         let mut payload = format!("{topic}/{:08}/", self.published).into_bytes();
         payload.resize(payload.len() + extra, b'x');
         let mut message = Message::new(payload.clone()).durability(level);
@@ -261,6 +283,7 @@ impl World {
         let fact = Fact::Message { topic, index };
         let mut ticket = open.topics[topic].publish(message);
         let entry = crate::model::Entry { payload, firm: Firm::Asked };
+        let _ = writeln!(self.trace, "publish {topic} {index} {level:?}");
         match poll(&mut ticket) {
             Poll::Ready(Ok(receipt)) => {
                 assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
@@ -279,7 +302,10 @@ impl World {
                             self.model.resolve(fact, level.into());
                             true
                         }
-                        Err(_) => false,
+                        Err(error) => {
+                            let _ = writeln!(self.trace, "publish fails: {error}");
+                            false
+                        }
                     }
                 } else {
                     open.pending.push(Pending { ticket, fact, level, mark });
@@ -386,7 +412,12 @@ impl World {
         let _ = writeln!(self.trace, "{dice} {good} {}", self.disk.operations());
         let good = self.settle_pending(&mut open) && good;
         self.open = Some(open);
-        if good { Ok(()) } else { self.die(self.rng.clone().bool()) }
+        if good {
+            Ok(())
+        } else {
+            let power = self.rng.bool();
+            self.die(power)
+        }
     }
 
     /// The whole run.
@@ -419,6 +450,14 @@ impl World {
                     self.die(true)?;
                 }
                 dice => self.die(dice < 6)?,
+            }
+            // Often once more, soon: while what the first one left behind still lies just behind the journal's end.
+            while self.rng.bool() {
+                for _ in 0..self.rng.u32(0..5) {
+                    self.step()?;
+                }
+                let power = self.rng.bool();
+                self.die(power)?;
             }
         }
         self.drain()
