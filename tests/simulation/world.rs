@@ -266,12 +266,31 @@ impl World {
         good
     }
 
+    /// Much that is written and not synced: what a power cut then leaves of it has holes.
+    fn burst(&mut self, most: usize) -> Check {
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        for _ in 0..self.rng.usize(0..=most) {
+            let extra = self.rng.usize(0..16);
+            if !self.publish_one(&mut open, Durability::Os, extra, true) {
+                break;
+            }
+        }
+        self.settle_pending(&mut open);
+        self.open = Some(open);
+        Ok(())
+    }
+
     fn publish(&mut self, open: &mut Open) -> bool {
-        let topic = self.rng.usize(0..TOPICS);
         let level = self.rng.choice([Durability::Memory, Durability::Os, Durability::Disk, Durability::Disk]).unwrap();
-        self.published += 1;
         // Often of the same length, so that a stale frame could stand exactly behind a new one.
         let extra = self.rng.choice([0, 0, 0, 0, 0, 100, 700, 3000]).unwrap();
+        let wait = self.rng.bool();
+        self.publish_one(open, level, extra, wait)
+    }
+
+    fn publish_one(&mut self, open: &mut Open, level: Durability, extra: usize, wait: bool) -> bool {
+        let topic = self.rng.usize(0..TOPICS);
+        self.published += 1;
         let mut payload = format!("{topic}/{:08}/", self.published).into_bytes();
         payload.resize(payload.len() + extra, b'x');
         let mut message = Message::new(payload.clone()).durability(level);
@@ -294,7 +313,7 @@ impl World {
             Poll::Ready(Err(error)) => error.into_message().is_some(),
             Poll::Pending => {
                 self.model.topics[topic].push(entry);
-                if self.rng.bool() {
+                if wait {
                     match ticket.wait() {
                         Ok(receipt) => {
                             assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
@@ -430,6 +449,9 @@ impl World {
             if crash == crashes {
                 break;
             }
+            if self.rng.bool() {
+                self.burst(60)?;
+            }
             match self.rng.u8(0..8) {
                 0 => self.close()?,
                 1..=3 => {
@@ -453,9 +475,10 @@ impl World {
             }
             // Often once more, soon: while what the first one left behind still lies just behind the journal's end.
             while self.rng.bool() {
-                for _ in 0..self.rng.u32(0..5) {
+                for _ in 0..self.rng.u32(0..3) {
                     self.step()?;
                 }
+                self.burst(4)?;
                 let power = self.rng.bool();
                 self.die(power)?;
             }
