@@ -292,9 +292,20 @@ impl Recovery {
                 self.closed = true;
                 self.claimed = self.claimed.max(frame.lsn);
             }
+            // From the start means from the very first: what was in segments before this one is in nothing else.
+            Some(Control::Begin(begin)) if self.starts_late(&begin) => {
+                let what = self.listing.why_missing(begin.previous);
+                self.damage.push(whole_file(begin.previous, what));
+                return Some((Step::Damage, false));
+            }
             Some(Control::Begin(_)) | None => {}
         }
         None
+    }
+
+    /// The walk was to start at the start, and its first frame says that there was a segment before.
+    fn starts_late(&self, begin: &Begin) -> bool {
+        self.from == Lsn::ZERO && self.frames == 1 && self.walked.is_empty() && begin.previous != SegmentId::ZERO
     }
 
     /// Goes on in the segment that the seal names. False if that is damaged, which is then reported.
