@@ -159,6 +159,10 @@ pub(super) fn indexes(
                 scan(storage, segment)?
             }
         };
+        if let Some(cut) = crate::journal::cut_short(segment, &seal) {
+            let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
+            return Err(Error::new(Code::Damaged, what).with_damage(vec![cut]));
+        }
         files.add(Known { segment: segment.clone(), seal: Some(seal), index: Some(Arc::new(index)) });
     }
     Ok(rebuilt)

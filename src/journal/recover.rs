@@ -482,6 +482,13 @@ pub(crate) fn damaged(id: SegmentId, from: Position, what: &str) -> Damage {
     damage(id, from, from, what)
 }
 
+/// What is missing of a file that is shorter than its segment's seal says.
+pub(crate) fn cut_short(segment: &Segment, seal: &Seal) -> Option<Damage> {
+    let end = seal.length.saturating_add(super::control::SEAL_FRAME);
+    let missing = (Position(segment.capacity), Position(end));
+    (segment.capacity < end).then(|| damage(segment.id, missing.0, missing.1, "the file was cut short"))
+}
+
 /// Damage that is not a place in a file but the file.
 pub(crate) fn whole_file(id: SegmentId, what: String) -> Damage {
     Damage { what, ..damage(id, Position::ZERO, Position::ZERO, "") }
