@@ -366,6 +366,30 @@ fn a_flipped_byte_behind_a_snapshot_is_told_when_it_is_met_and_by_verify() {
 }
 
 #[test]
+fn a_damaged_piece_of_a_snapshot_costs_time_and_no_message() {
+    let dir = large();
+    let whole = contents(dir.path());
+    let mut pieces = 0;
+    for segment in segments(dir.path()) {
+        let bytes = fs::read(&segment).unwrap();
+        // Flag 4 in the high four bits of a frame's first word.
+        for frame in frames(&segment).into_iter().filter(|frame| bytes[frame.start + 3] & 0x40 != 0) {
+            pieces += 1;
+            flip(&segment, frame.end - 1);
+            let report = Store::verify(dir.path(), |_| ()).unwrap();
+            assert!(report.damage.is_empty(), "{:?}", report.damage);
+            assert!(names_byte(&report.snapshot_damage, &name(&segment), frame.end - 1));
+            match look(dir.path()) {
+                Seen::Opened { right, told: None } => assert_eq!(right, 1500),
+                Seen::Opened { told: Some(error), .. } | Seen::Refused(error) => panic!("{error}"),
+            }
+            restore(&whole, dir.path());
+        }
+    }
+    assert!(pieces > 6, "{pieces}");
+}
+
+#[test]
 fn an_index_that_is_deleted_or_damaged_is_made_anew() {
     let dir = large();
     let whole = contents(dir.path());

@@ -159,7 +159,8 @@ pub(super) fn indexes(
                 scan(storage, segment)?
             }
         };
-        if let Some(cut) = crate::journal::cut_short(segment, &seal) {
+        if segment.capacity < seal.end() {
+            let cut = crate::journal::damaged(segment.id, segment.capacity.into(), "the file was cut short");
             let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
             return Err(Error::new(Code::Damaged, what).with_damage(vec![cut]));
         }

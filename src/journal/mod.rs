@@ -117,7 +117,7 @@ pub(crate) use listing::{Listing, read_sidecar};
 pub(crate) use prepare::{Numbers, Preparation};
 pub(crate) use read::Window;
 pub use recover::Trimmed;
-pub(crate) use recover::{Found, Recovery, Step, cut_short, damaged, whole_file};
+pub(crate) use recover::{Found, Recovery, Step, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, Segment, parse_name, segment_name, sidecar_name, unfinished_sidecar_name,
