@@ -159,6 +159,11 @@ pub(super) fn indexes(
                 scan(storage, segment)?
             }
         };
+        if segment.capacity < seal.end() {
+            let cut = crate::journal::damaged(segment.id, segment.capacity.into(), "the file was cut short");
+            let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
+            return Err(Error::new(Code::Damaged, what).with_damage(vec![cut]));
+        }
         files.add(Known { segment: segment.clone(), seal: Some(seal), index: Some(Arc::new(index)) });
     }
     Ok(rebuilt)

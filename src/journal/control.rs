@@ -45,6 +45,13 @@ pub(crate) struct Seal {
     pub(crate) successor: SegmentId,
 }
 
+impl Seal {
+    /// Where the segment's last frame, the seal, ends.
+    pub(crate) const fn end(&self) -> u32 {
+        self.length.saturating_add(SEAL_FRAME)
+    }
+}
+
 /// Bytes a seal takes with its frame header; always kept free at the end of the active segment.
 pub(crate) const SEAL_FRAME: u32 = FRAME_HEADER + 13;
 

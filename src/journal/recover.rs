@@ -6,7 +6,7 @@
 //! position that a frame claims is written again with the same bytes, and both are synced.
 
 use super::control::{Begin, Control, Seal, Snapshots};
-use super::frame::{Flags, Frame};
+use super::frame::{Flags, Frame, FrameHeader};
 use super::index::{Note, SegmentIndex};
 use super::judge::{Sight, Verdict, judge};
 use super::listing::{Listing, sidecar_claim};
@@ -58,6 +58,8 @@ pub(crate) struct Recovery {
     checksum: crc32fast::Hasher,
     index: SegmentIndex,
     sealed: Option<Seal>,
+    /// Frames of the present segment could not be read: its running checksum is not known.
+    passed_over: bool,
     /// The last frame was a clean close.
     pub(crate) closed: bool,
     claimed: Lsn,
@@ -99,6 +101,7 @@ impl Recovery {
             checksum: crc32fast::Hasher::new(),
             index: SegmentIndex::default(),
             sealed: None,
+            passed_over: false,
             closed: false,
             claimed: Lsn::ZERO,
             snapshots: Snapshots::default(),
@@ -184,6 +187,7 @@ impl Recovery {
         self.checksum = crc32fast::Hasher::new();
         self.index = SegmentIndex::default();
         self.sealed = None;
+        self.passed_over = false;
         Ok(())
     }
 
@@ -245,12 +249,7 @@ impl Recovery {
                         }
                         return Ok((Step::Damage, false));
                     }
-                    let step = self.bad_place(
-                        sight,
-                        position,
-                        &segment,
-                        header.map(|found| (found.flags, found.frame_length())),
-                    )?;
+                    let step = self.bad_place(sight, position, &segment, header)?;
                     if let Some(step) = step {
                         return Ok((step, false));
                     }
@@ -268,14 +267,14 @@ impl Recovery {
             self.claimed = self.claimed.max(Lsn::new(segment.id, durable));
         }
         let before = self.checksum.clone().finalize();
-        let header = frame.header.seal(&segment, frame.lsn);
-        self.checksum.update(header.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
+        self.add_to_checksum(&frame.header, &segment, frame.lsn);
         if !frame.header.flags.has(Flags::CONTROL) {
             return Some((Step::Frame(frame.clone(), segment), frame.lsn < self.from));
         }
         match Control::decode(&frame.body) {
             Some(Control::Seal(seal)) => {
-                if seal.length != frame.lsn.position().get() || seal.checksum != before {
+                let other = !self.passed_over && seal.checksum != before;
+                if seal.length != frame.lsn.position().get() || other {
                     self.report(
                         segment.id,
                         frame.lsn.position(),
@@ -292,9 +291,25 @@ impl Recovery {
                 self.closed = true;
                 self.claimed = self.claimed.max(frame.lsn);
             }
+            // From the start means from the very first: what was in segments before this one is in nothing else.
+            Some(Control::Begin(begin)) if self.starts_late(&begin) => {
+                let what = self.listing.why_missing(begin.previous);
+                self.damage.push(whole_file(begin.previous, what));
+                return Some((Step::Damage, false));
+            }
             Some(Control::Begin(_)) | None => {}
         }
         None
+    }
+
+    fn add_to_checksum(&mut self, header: &FrameHeader, segment: &Segment, lsn: Lsn) {
+        let bytes = header.seal(segment, lsn);
+        self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
+    }
+
+    /// The walk was to start at the start, and its first frame says that there was a segment before.
+    fn starts_late(&self, begin: &Begin) -> bool {
+        self.from == Lsn::ZERO && self.frames == 1 && self.walked.is_empty() && begin.previous != SegmentId::ZERO
     }
 
     /// Goes on in the segment that the seal names. False if that is damaged, which is then reported.
@@ -313,6 +328,7 @@ impl Recovery {
             None => None,
         };
         self.checksum = crc32fast::Hasher::new();
+        self.passed_over = false;
         Ok(false)
     }
 
@@ -322,7 +338,7 @@ impl Recovery {
         sight: Sight,
         position: Position,
         segment: &Arc<Segment>,
-        header: Option<(Flags, u32)>,
+        header: Option<FrameHeader>,
     ) -> Result<Option<Step>> {
         let id = segment.id;
         let file = self.scanner.as_ref().map(|scanner| scanner.file().clone());
@@ -337,23 +353,29 @@ impl Recovery {
         match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
             Verdict::Damage => {
                 let end = behind.first.or(closing).unwrap_or(Position(segment.capacity));
-                let snapshot = header.filter(|(flags, _)| flags.has(Flags::SNAPSHOT));
+                let snapshot = header.filter(|header| header.flags.has(Flags::SNAPSHOT));
                 let scanner = self.scanner.as_mut();
-                if let (Some((_, length)), Some(scanner)) = (snapshot, scanner) {
-                    let end = Position(position.get().saturating_add(length));
+                if let (Some(header), Some(scanner)) = (snapshot, scanner) {
+                    let end = Position(position.get().saturating_add(header.frame_length()));
                     scanner.seek(end);
+                    // Its header is whole: the seal's checksum, which is over headers, still holds.
+                    self.add_to_checksum(&header, segment, Lsn::new(id, position));
                     self.snapshot_damage.push(damage(id, position, end, "a piece of a snapshot is damaged"));
                     return Ok(None);
                 }
                 self.report(id, position, end, "bytes that were durable are damaged");
                 match (behind.first, self.scanner.as_mut()) {
-                    (Some(first), Some(scanner)) => scanner.seek(first),
+                    (Some(first), Some(scanner)) => {
+                        scanner.seek(first);
+                        self.passed_over = true;
+                    }
                     _ => {
                         self.scanner = match self.listing.after(id) {
                             Some(next) => Some(self.open(&next)?),
                             None => None,
                         };
                         self.checksum = crc32fast::Hasher::new();
+                        self.passed_over = false;
                     }
                 }
                 Ok(Some(Step::Damage))
