@@ -228,7 +228,8 @@ impl Default for GroupPolicy {
 }
 
 impl GroupPolicy {
-    /// This policy with what `patch` sets.
+    /// This policy with what `patch` sets: what the stored form has to agree with.
+    #[cfg(test)]
     pub(crate) fn patched(mut self, patch: &Group) -> Self {
         self.lease = patch.lease.unwrap_or(self.lease);
         self.retry = patch.retry.unwrap_or(self.retry);

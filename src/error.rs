@@ -59,12 +59,10 @@ pub(crate) enum Code {
     BadName,
     BadSetting,
     TooLarge,
-    OffsetGone,
     ForeignDelivery,
     Closed,
     Io,
     ReadOnly,
-    Unreadable,
 }
 
 impl Code {
@@ -90,12 +88,10 @@ impl Code {
             Self::BadName => (ErrorKind::Misuse, "bad-name"),
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
-            Self::OffsetGone => (ErrorKind::Misuse, "offset-gone"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Io => (ErrorKind::System, "io"),
             Self::ReadOnly => (ErrorKind::System, "read-only"),
-            Self::Unreadable => (ErrorKind::Retry, "unreadable"),
         }
     }
 }
@@ -181,10 +177,6 @@ impl Error {
             _ => Code::Io,
         };
         Self::new(code, doing).because(Arc::new(source))
-    }
-
-    pub(crate) fn code_of(&self) -> Code {
-        self.0.code
     }
 
     /// What the caller can do next.

@@ -134,26 +134,24 @@ impl Engine {
     /// The first visible record at or after `from`.
     pub(crate) fn read(&self, topic: TopicId, from: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
         let mut offset = from;
-        loop {
-            {
-                let core = self.open_core()?;
-                let (first, end) = core.bounds(topic)?;
-                offset = offset.max(first);
-                let Some(held) = core.state.topic(topic) else { return Ok(None) };
-                while offset < end && held.is_gone(offset) {
-                    offset = offset.next();
-                }
-                if offset >= end {
-                    return Ok(None);
-                }
+        {
+            let core = self.open_core()?;
+            let (first, end) = core.bounds(topic)?;
+            offset = offset.max(first);
+            let Some(held) = core.state.topic(topic) else { return Ok(None) };
+            while offset < end && held.is_gone(offset) {
+                offset = offset.next();
             }
-            return match self.fetch(topic, offset, cursor)? {
-                Some(record) => Ok(Some(record)),
-                None => {
-                    let what = format!("topic {topic} offset {offset} is not where the index says");
-                    Err(Error::new(Code::Damaged, what))
-                }
-            };
+            if offset >= end {
+                return Ok(None);
+            }
+        }
+        match self.fetch(topic, offset, cursor)? {
+            Some(record) => Ok(Some(record)),
+            None => {
+                let what = format!("topic {topic} offset {offset} is not where the index says");
+                Err(Error::new(Code::Damaged, what))
+            }
         }
     }
 

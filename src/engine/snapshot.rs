@@ -10,7 +10,7 @@
 
 use super::{Core, Engine};
 use crate::config::Durability;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::event::{Event, encode, events};
 use crate::journal::{Class, Flags, Frame, Recovery, Refusal, Segment, Step};
 use crate::state::{PartId, State};
@@ -200,21 +200,5 @@ impl Engine {
         core.snapshot.since = running.since;
         core.snapshot.replayed = 0;
         Ok(false)
-    }
-
-    /// Takes a snapshot now, whether one is due or not.
-    pub(super) fn take_snapshot(&self) -> Result<()> {
-        {
-            let mut core = self.open_core()?;
-            core.snapshot.running = None;
-            if let Err(refusal) = self.begin_snapshot(&mut core) {
-                let what = format!("no room for a snapshot: {refusal:?}");
-                return Err(Error::new(crate::error::Code::BufferFull, what));
-            }
-        }
-        while self.core.lock().snapshot.running.is_some() {
-            self.snapshot_piece()?;
-        }
-        Ok(())
     }
 }

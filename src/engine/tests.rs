@@ -8,7 +8,7 @@ use crate::storage::sim::SimDisk;
 use crate::types::{GroupId, Offset, TopicId};
 use std::sync::atomic::AtomicBool;
 
-const RUN: AtomicBool = AtomicBool::new(false);
+static RUN: AtomicBool = AtomicBool::new(false);
 
 struct Bench {
     disk: SimDisk,

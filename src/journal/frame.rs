@@ -92,7 +92,6 @@ impl FrameHeader {
         if segment.header_crc(lsn, bytes.first_chunk()?) != word(bytes, 12)? {
             return None;
         }
-        #[expect(clippy::cast_possible_truncation, reason = "four bits are left")]
         let flags = Flags((first >> 28) as u8);
         Some(Self { length, flags, durable: Position(durable), body_crc: word(bytes, 8)? })
     }

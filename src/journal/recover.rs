@@ -413,7 +413,7 @@ impl Recovery {
     }
 
     /// Makes what was found durable. Refuses if anything was damaged.
-    pub(crate) fn finish(mut self) -> Result<(Found, Listing)> {
+    pub(crate) fn finish(self) -> Result<(Found, Listing)> {
         if !self.damage.is_empty() {
             let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
             return Err(Error::new(Code::Damaged, what).with_damage(self.damage));

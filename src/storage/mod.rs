@@ -21,9 +21,8 @@ mod contract;
 mod real;
 mod real_file;
 #[cfg(any(test, feature = "testing"))]
-pub mod sim;
+pub(crate) mod sim;
 
-#[expect(unused_imports, reason = "for the engine, which comes next")]
 pub(crate) use real::RealDisk;
 
 use std::fmt::Debug;

@@ -4,7 +4,13 @@
 //! * `cargo test --all-features --test simulation` runs a fixed set of seeds.
 //! * `MILLPOND_SEEDS=10000 cargo test --release --all-features --test simulation many_seeds` runs more of them.
 //! * `MILLPOND_SEED=17 cargo test --all-features --test simulation many_seeds` runs one again.
-#![allow(clippy::field_reassign_with_default, reason = "Faults is built step by step")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::field_reassign_with_default,
+    reason = "a test"
+)]
 
 mod model;
 mod world;
@@ -24,12 +30,10 @@ fn run(seed: u64) -> Result<String, String> {
     match catch_unwind(AssertUnwindSafe(|| world.run(OPERATIONS, CRASHES))) {
         Ok(Ok(())) => Ok(world.trace),
         Ok(Err(what)) => {
-            if std::env::var("MILLPOND_TRACE").is_ok() {
-                let lines: Vec<&str> = world.trace.lines().collect();
-                for line in &lines[lines.len().saturating_sub(60)..] {
-                    println!("{line}");
-                }
-            }
+            // The last steps, for whoever looks into it.
+            let lines: Vec<&str> = world.trace.lines().collect();
+            let from = lines.len().saturating_sub(if number("MILLPOND_SEED").is_some() { 60 } else { 0 });
+            lines[from..].iter().for_each(|line| println!("{line}"));
             Err(what)
         }
         Err(_) => Err("a panic, see above".to_owned()),

@@ -379,7 +379,12 @@ impl World {
                 drop(delivery);
                 return true;
             }
-            4 => return delivery.extend(Duration::from_secs(30)).is_ok() || true,
+            4 => {
+                // Extended and then let go of: dropped, so it is charged.
+                self.model.groups[group].touched.insert(offset);
+                let _ = delivery.extend(Duration::from_secs(30)).is_ok();
+                return true;
+            }
             _ => {
                 let fact = Fact::Ack { group, offset };
                 let mut ticket = delivery.ack();

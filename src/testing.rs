@@ -1,0 +1,25 @@
+//! Doors for tests and fuzz targets: the simulated disk, and the decoders on bytes of any kind. Only with feature
+//! `testing`; nothing here is promised to stay.
+
+pub use crate::storage::sim::{Counts, Faults, SimDisk};
+use crate::types::Timestamp;
+
+/// Decodes `body` as the body of a frame, looks at every message in it, and checks that what decodes can be encoded
+/// again. For fuzzing: whatever the bytes, it ends without a panic.
+pub fn decode_frame_body(body: &[u8]) {
+    let shared = bytes::Bytes::copy_from_slice(body);
+    for event in crate::event::events(&shared, Timestamp::ZERO) {
+        let Ok(event) = event else { return };
+        if let crate::event::Event::Publish(published) | crate::event::Event::Move(published) = &event {
+            for view in published.messages() {
+                let Ok(view) = view else { return };
+                let _ = view.verify(published.topic);
+                let _ = view.record(&shared).is_ok();
+            }
+        }
+        let mut again = Vec::new();
+        if !matches!(event, crate::event::Event::Unknown { .. }) {
+            crate::event::encode(&event, &mut again);
+        }
+    }
+}
