@@ -1,11 +1,11 @@
 //! [`DeadLetter`]: a message that a group has given up on, and why.
 
 use crate::delivery::Counters;
-use crate::engine::{Engine, ReadCursor};
+use crate::engine::{Engine, ParkedLetter, ReadCursor};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event;
 use crate::message::Record;
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
-use crate::{event, state};
 use std::fmt;
 
 /// Why a group gave up on a message.
@@ -163,7 +163,7 @@ fn view(
     engine: &Engine,
     topic: TopicId,
     offset: Offset,
-    letter: state::DeadLetter,
+    letter: ParkedLetter,
     cursor: &mut ReadCursor,
 ) -> Result<DeadLetter> {
     let record = match engine.read(topic, offset, cursor) {

@@ -1,15 +1,13 @@
 //! [`Store`]: opening a directory, and closing it.
 
 #[cfg(feature = "testing")]
-use crate::clock::{ManualClock, SeededEntropy};
-use crate::clock::{SystemClock, SystemEntropy};
+use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
+#[cfg(feature = "testing")]
+use crate::engine::SimDisk;
 use crate::engine::{Engine, Environment, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
 use crate::link::or_default;
-use crate::storage::RealDisk;
-#[cfg(feature = "testing")]
-use crate::storage::sim::SimDisk;
 use crate::ticket::Ticket;
 use crate::topic::Topic;
 use std::path::Path;
@@ -194,7 +192,7 @@ impl Store {
     /// # }
     /// ```
     pub fn verify(path: impl AsRef<Path>, mut progress: impl FnMut(Progress)) -> Result<Report> {
-        crate::engine::verify(Arc::new(RealDisk::new(path.as_ref())), &mut progress)
+        crate::engine::verify(&Environment::on_disk(path.as_ref()), &mut progress)
     }
 
     fn start(environment: Environment, options: Options, threads: bool) -> Result<Self> {
@@ -213,11 +211,7 @@ impl Store {
     /// # Errors
     /// As for [`Options::open`].
     pub fn open_simulated(disk: &SimDisk, clock: ManualClock, seed: u64, options: Options) -> Result<Self> {
-        let environment = Environment {
-            storage: Arc::new(disk.clone()),
-            clock: Arc::new(clock),
-            entropy: Arc::new(SeededEntropy::new(seed)),
-        };
+        let environment = Environment::simulated(disk, clock, seed);
         Self::start(environment, options, false)
     }
 
@@ -254,11 +248,7 @@ impl Options {
     /// assert_eq!(refused.code(), "no-such-store");
     /// ```
     pub fn open(self, path: impl AsRef<Path>) -> Result<Store> {
-        let environment = Environment {
-            storage: Arc::new(RealDisk::new(path.as_ref())),
-            clock: Arc::new(SystemClock::new()),
-            entropy: Arc::new(SystemEntropy),
-        };
+        let environment = Environment::on_disk(path.as_ref());
         Store::start(environment, self, true)
     }
 }

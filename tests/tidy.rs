@@ -31,7 +31,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The handles may name what is below them, and each other; nothing below names a handle.
-const HANDLES: &[&str] = &["store", "topic", "consumer", "delivery", "replay", "stats", "transaction"];
+const HANDLES: &[&str] = &[
+    "store",
+    "topic",
+    "consumer",
+    "dead_letter",
+    "delivery",
+    "link",
+    "options",
+    "replay",
+    "stats",
+    "testing",
+    "transaction",
+];
 /// What the handles have no business with: all of it is behind the engine.
 const BEHIND_THE_ENGINE: &[&str] = &["storage", "journal", "state", "tables"];
 /// These re-export and wire up; any module is theirs to name.
@@ -182,7 +194,8 @@ fn a_module_that_grows_out_of_the_layers_is_noticed() {
     assert_eq!(may_name("store", "journal"), Ok(false));
     assert_eq!(may_name("store", "engine"), Ok(true));
     assert!(may_name("utils", "types").is_err());
-    let text = "use crate::{\n    journal::{Frame, Lsn},\n    types::Offset, // crate::state\n};\nfn f(x: crate::engine::E) {}";
+    let text = "use crate::{\n    journal::{Frame, Lsn},\n    types::Offset, // crate::state\n};\n\
+        fn f(x: crate::engine::E) {}";
     let source = Source { path: "src/state/x.rs".into(), text: text.into() };
     let names: Vec<(usize, &str)> = vec![(2, "journal"), (3, "types"), (5, "engine")];
     let found = crate_paths(&source);
@@ -203,7 +216,9 @@ fn no_line_is_wider_than_the_page() {
     for source in all_rust() {
         for (index, line) in source.text.lines().enumerate() {
             let columns = line.chars().count();
-            if columns > MOST_COLUMNS {
+            // A row of a table can't be broken.
+            let row = line.trim_start().trim_start_matches(['/', '!']).trim_start().starts_with('|');
+            if columns > MOST_COLUMNS && !row {
                 offenders.push(at(&source, index + 1, format!("{columns} columns")));
             }
         }

@@ -102,7 +102,8 @@ impl Engine {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// One commit, if there is anything to do and nobody else is at it: what the commit thread does, and what a simulator
+    /// One commit, if there is anything to do and nobody else is at it: what the commit thread does, and what a
+    /// simulator
     /// does instead. Whether something was done.
     pub(crate) fn poll_commit(&self) -> Result<bool> {
         let mut core = self.core.lock();

@@ -1,9 +1,11 @@
 //! The only room with doors to journal and state: commands go in here, recovery happens here.
 //!
-//! Everything that changes is behind one lock, [`Core`]; I/O happens outside it. A command decides, appends its event to
+//! Everything that changes is behind one lock, [`Core`]; I/O happens outside it. A command decides, appends its event
+//! to
 //! the journal's tail and applies it to the state under that lock, in the order of the journal. Commits are led by
 //! whoever needs one (`commit`); what happens by itself, by time, is `upkeep`. Neither needs a thread: `driver` has
-//! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`] instead.
+//! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`]
+//! instead.
 
 mod close;
 mod commit;
@@ -36,16 +38,20 @@ pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 
-use crate::clock::{Clock, Entropy};
+use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Durability, Options};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::journal::{Class, Files, Identity, Numbers, Place, Preparation, Refusal, Span, Stage, Tail};
+pub(crate) use crate::state::DeadLetter as ParkedLetter;
 use crate::state::State;
-use crate::storage::{Storage, StorageFile};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use crate::storage::sim::SimDisk;
+use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -56,6 +62,27 @@ pub(crate) struct Environment {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Environment {
+    /// The store at `path` of this machine.
+    pub(crate) fn on_disk(path: &Path) -> Self {
+        Self {
+            storage: Arc::new(RealDisk::new(path)),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy),
+        }
+    }
+
+    /// A store on a simulated disk, all of whose randomness follows from `seed`.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn simulated(disk: &SimDisk, clock: crate::clock::ManualClock, seed: u64) -> Self {
+        Self {
+            storage: Arc::new(disk.clone()),
+            clock: Arc::new(clock),
+            entropy: Arc::new(crate::clock::SeededEntropy::new(seed)),
+        }
+    }
 }
 
 /// The first failure of a write or sync, remembered with its stage.

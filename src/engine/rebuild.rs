@@ -89,7 +89,10 @@ impl Replay {
         for event in events(&frame.body, segment.base) {
             let event = event.map_err(|error| match error {
                 DecodeError::UnknownKind(kind) => {
-                    let what = format!("the frame at {} has an event of kind {kind:#04x}, which this release does not know: use a newer one", frame.lsn);
+                    let lsn = frame.lsn;
+                    let what = format!(
+                        "the frame at {lsn} has an event of kind {kind:#04x}, unknown here: use a newer release"
+                    );
                     Error::new(Code::FutureVersion, what)
                 }
                 other => undecodable(frame, other),

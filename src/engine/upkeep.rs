@@ -1,4 +1,5 @@
-//! What happens by itself, by time or because something fell due: leases that run out, segments and sidecars, snapshots,
+//! What happens by itself, by time or because something fell due: leases that run out, segments and sidecars,
+//! snapshots,
 //! the mark of a store that goes quiet.
 
 use super::{Core, Engine};

@@ -4,9 +4,7 @@ use super::open::{known_identity, take_lock};
 use super::rebuild::Replay;
 use crate::error::{Code, Damage, Error, Result};
 use crate::journal::{Recovery, Trimmed};
-use crate::storage::Storage;
 use crate::types::Lsn;
-use std::sync::Arc;
 
 /// How far a long piece of work has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +39,8 @@ pub struct Report {
 }
 
 /// Reads everything. The store must be closed: its lock is taken meanwhile.
-pub(crate) fn verify(storage: Arc<dyn Storage>, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+    let storage = environment.storage.clone();
     let Some(_) = known_identity(&*storage)? else {
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };

@@ -150,7 +150,8 @@ golden! {
     })) => "410a0301040102";
     drop_group: encoded(&Event::DropGroup(DropGroup { group: GROUP })) => "420203";
     ack_one: encoded(&Event::Ack(Ack {
-        group: GROUP, runs: vec![Run::one(Offset::new(1000))].into(), processed: (&[][..]).into(), time: Timestamp::ZERO,
+        group: GROUP, runs: vec![Run::one(Offset::new(1000))].into(), processed: (&[][..]).into(),
+        time: Timestamp::ZERO,
     })) => "430e0301e807010000";
     ack_processed: encoded(&Event::Ack(Ack {
         group: GROUP, runs: runs(&[(0, 1), (1, 1)]), processed: vec![[0x44; 16], [0x55; 16]].into(), time: TIME,

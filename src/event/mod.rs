@@ -4,7 +4,8 @@
 //! does a policy drop) was decided before, so that applying it neither refuses nor reads a clock.
 //!
 //! The format page is in three places: `codec` draws the bytes of the events, `publish` those of messages and their
-//! checks, `attributes` those of what a message carries besides its payload. `wire` has the numbers, `settings` the tags.
+//! checks, `attributes` those of what a message carries besides its payload. `wire` has the numbers, `settings` the
+//! tags.
 
 mod attributes;
 mod codec;

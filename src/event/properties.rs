@@ -122,8 +122,9 @@ proptest! {
             let draft = if *alone { Draft::one(topic, message) } else { Draft::batch(topic, one) };
             written(&draft, offset, *time)
         }).collect();
-        let views: Vec<_> =
-            bodies.iter().flat_map(|body| only_publish(body).messages().collect::<Vec<_>>()).map(Result::unwrap).collect();
+        let views =
+            bodies.iter().flat_map(|body| only_publish(body).messages().collect::<Vec<_>>());
+        let views: Vec<_> = views.map(Result::unwrap).collect();
         let event = Event::Move(Published::moved(topic, &views));
         let body = encoded(&event);
         prop_assert_eq!(read(&body), [Ok(event)]);

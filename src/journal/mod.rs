@@ -1,6 +1,8 @@
-//! The journal: one append-only log for a whole store, in segments. It moves opaque bytes and has never heard of a topic.
+//! The journal: one append-only log for a whole store, in segments. It moves opaque bytes and has never heard of a
+//! topic.
 //!
-//! This page is the format, version 1. All numbers are little-endian; all checksums are CRC-32 (IEEE 802.3, as in zlib).
+//! This page is the format, version 1. All numbers are little-endian; all checksums are CRC-32 (IEEE 802.3, as in
+//! zlib).
 //!
 //! # Files
 //!
@@ -22,8 +24,10 @@
 //!  | hash key (16)       | created | crc |
 //! ```
 //!
-//! `ver` (u16) is 1. `hash` (u16) names the algorithm by which ids are hashed: 1 is SipHash-1-3 with 128 bits of output,
-//! keyed with `hash key`. A release that doesn't know a bit of `incompat` must not open the store; bits of `compat` it may
+//! `ver` (u16) is 1. `hash` (u16) names the algorithm by which ids are hashed: 1 is SipHash-1-3 with 128 bits of
+//! output,
+//! keyed with `hash key`. A release that doesn't know a bit of `incompat` must not open the store; bits of `compat` it
+//! may
 //! ignore. `created` is in milliseconds since the Unix epoch. `crc` covers bytes 0 to 60. A future version keeps magic,
 //! version, and a checksum in the last four bytes.
 //!
@@ -36,8 +40,10 @@
 //!  | base | encryption key id | zeros ...     | crc |
 //! ```
 //!
-//! `ver` (u16) is 1, `flags` (u32) 0. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each time the
-//! file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. The key id is
+//! `ver` (u16) is 1, `flags` (u32) 0. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each
+//! time the
+//! file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. The key id
+//! is
 //! zero: not encrypted. `crc` covers bytes 0 to 4092. The file's length is the segment's capacity.
 //!
 //! # Frame: 16 bytes of header, then the body
@@ -47,13 +53,16 @@
 //!  | length, flags   | durable | body crc | header crc | body ...
 //! ```
 //!
-//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed, 2 encrypted (both reserved), 4 a
+//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed, 2 encrypted (both reserved),
+//!   4 a
 //!   piece of a snapshot, 8 one of the journal's own frames.
-//! * `durable`: everything before this position of this segment, and every segment before it, was durable when the frame
+//! * `durable`: everything before this position of this segment, and every segment before it, was durable when the
+//!   frame
 //!   was made. 0 while the segment before was not.
 //! * `body crc` covers the body and not its place, so that it can be made before the place is known.
 //! * `header crc` covers salt (u64), LSN (u64), and bytes 0 to 12. Salt and LSN are not stored: a frame verifies at its
-//!   own place in its own segment only, and bytes of a former life of the file never do. It is verified before the length
+//!   own place in its own segment only, and bytes of a former life of the file never do. It is verified before the
+//!   length
 //!   is believed.
 //!
 //! Frames follow each other without gaps from byte 4096 on. A frame is a fact: all of it counts, or nothing.
@@ -71,20 +80,24 @@
 //!
 //! # Rules
 //!
-//! * Numbers of segments rise in the order of use and are never used twice. A segment is prepared under its `.new` name,
+//! * Numbers of segments rise in the order of use and are never used twice. A segment is prepared under its `.new`
+//!   name,
 //!   synced, renamed, and the directory synced, before the seal that names it is written.
-//! * Bytes are written before they are synced, older segments first in both. Nothing in a new segment is promised before
+//! * Bytes are written before they are synced, older segments first in both. Nothing in a new segment is promised
+//!   before
 //!   a sync of the old one has covered its seal.
 //! * A failed write or sync poisons the store; neither is tried again.
 //! * Recovery judges every place by the table of `judge`. What lies behind the end is overwritten with zeros, what lies
-//!   behind the highest durable position that a frame claims is written again, both are synced, and only then is anything
+//!   behind the highest durable position that a frame claims is written again, both are synced, and only then is
+//!   anything
 //!   answered.
 //! * A sidecar is written after what it describes is durable, so it is also a claim: a segment that is shorter was cut.
 //!
 //! # What is assumed of the disk
 //!
 //! * A sync that succeeds has made durable what was written before it through the same handle.
-//! * A sector (512 bytes or more) that is written again with the same bytes in front keeps those bytes, whichever version
+//! * A sector (512 bytes or more) that is written again with the same bytes in front keeps those bytes, whichever
+//!   version
 //!   survives a power cut. Anything else may happen to what was not synced: lost, torn, reordered.
 //! * Renames within a directory are atomic.
 //! * Damage is random: an adversary who can write to the files can forge them.

@@ -52,7 +52,8 @@ pub(crate) struct Preparation {
 }
 
 impl Preparation {
-    /// Begins a segment of `capacity` bytes, whose times will be counted from `base`. With `zero` its blocks are written
+    /// Begins a segment of `capacity` bytes, whose times will be counted from `base`. With `zero` its blocks are
+    /// written
     /// in advance, so that a later sync has nothing but data to write.
     pub(crate) fn begin(
         storage: &Arc<dyn Storage>,

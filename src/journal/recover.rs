@@ -1,6 +1,7 @@
 //! Finding the journal's end again, and making sure of what was found.
 //!
-//! The engine pulls frames with [`Recovery::next`], from wherever a snapshot lets it start; every place where a frame is
+//! The engine pulls frames with [`Recovery::next`], from wherever a snapshot lets it start; every place where a frame
+//! is
 //! expected is judged by the table in `judge`. [`Recovery::finish`] then makes what was found durable before anybody is
 //! told of it: what still verifies behind a torn place is overwritten with zeros, everything behind the highest durable
 //! position that a frame claims is written again with the same bytes, and both are synced.

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! All fixed fields little-endian. The body is a count of streams, and for each: stream, first, last - first, count,
-//! earliest time, latest - earliest, count of priority runs and for each (level, first, count), count of entries and for
+//! earliest time, latest - earliest, count of priority runs and for each (level, first, count), count of entries and
+//! for
 //! each (ordinal, position), each as the difference from the one before it.
 //!
 //! The seal at the end is the segment's own (or, after a clean close, says how far the unsealed segment went, with

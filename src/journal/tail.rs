@@ -343,7 +343,8 @@ impl Tail {
         Span { start, end: self.end() }
     }
 
-    /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if there
+    /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if
+    /// there
     /// is nothing to do. Only one commit may be under way at a time.
     pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Commit> {
         if self.unwritten == 0 && !(sync && self.durable < self.written) {

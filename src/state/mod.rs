@@ -21,7 +21,8 @@
 //! # Who does what
 //!
 //! `topic`: where messages lie. `group`: what a group is done with (`settled`, over `offsets`, `chunk`, `packed`), what
-//! it remembers of the rest (`past`, `suspects`). `lease`, `pick`: what is in flight and what comes next. `snapshot`: all
+//! it remembers of the rest (`past`, `suspects`). `lease`, `pick`: what is in flight and what comes next. `snapshot`:
+//! all
 //! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
 
 mod chunk;

@@ -1,3 +1,5 @@
+//! What the real disk promises, on this machine's own.
+
 use super::*;
 use crate::storage::{contract, write_all_at};
 use std::os::unix::fs::{PermissionsExt, symlink};

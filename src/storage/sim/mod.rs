@@ -8,17 +8,20 @@
 //! * Reads see the page cache: every write made, synced or not, also through other handles and after [`SimDisk::kill`].
 //! * A successful sync makes all bytes and the length of a file durable, by whichever handle they were written.
 //! * A power cut ([`SimDisk::crash`]) chooses, for each sector of 512 bytes, which version of the page cache's sector
-//!   the disk has: the durable one or that after any of the writes since. Choices are made in several manners: all lost;
+//!   the disk has: the durable one or that after any of the writes since. Choices are made in several manners: all
+//!   lost;
 //!   all kept; in order up to one write that is torn, from its front or anywhere; each write for itself lost, whole or
 //!   torn; each sector or page of 4 KiB written back at a moment of its own. Sectors are never torn inside. Since the
 //!   cache holds whole sectors, a write that survives brings along the earlier bytes in its sectors.
-//! * The length that survives is chosen apart from the bytes. A file that grew without its data reads as zeros there, as
+//! * The length that survives is chosen apart from the bytes. A file that grew without its data reads as zeros there,
+//!   as
 //!   noise, or as what a file removed earlier held at the same position; where it was preallocated, as zeros.
 //! * A power cut in the middle of a write leaves part of the write in the page cache, torn like the others; one in the
 //!   middle of a sync, a crash with nothing of that sync certain.
 //! * A sync that fails, and write-back that fails in the background, leave some of what waited on the disk and *forget*
 //!   the rest: reads go on seeing it, later syncs succeed, and it is gone after a power cut unless its sectors were
-//!   written again. Each handle that was open then reports the error once, at its next sync; handles opened later never.
+//!   written again. Each handle that was open then reports the error once, at its next sync; handles opened later
+//!   never.
 //!   (Linux tells a later one if nobody was told before; we do not count on that.)
 //! * If very much was written without a sync, older versions of a sector no longer take part in the choice: it is the
 //!   newest or the durable one.
@@ -33,7 +36,8 @@
 //!
 //! # Space, locks, processes
 //!
-//! * Space is the sum of the lengths of files, preallocation included. A file that is removed while it is open keeps its
+//! * Space is the sum of the lengths of files, preallocation included. A file that is removed while it is open keeps
+//!   its
 //!   space until it is closed. Writing inside a file's length never lacks space.
 //! * Locks belong to handles, two of the same process exclude each other, and end with the handle or the process.
 //! * After a crash or a kill every older handle fails. A crash changes the boot id, a kill does not.
@@ -104,7 +108,8 @@ impl SimDisk {
         self.machine.lock().crash();
     }
 
-    /// The process dies and the machine does not: all that was written is there, and no more durable than it was. Handles
+    /// The process dies and the machine does not: all that was written is there, and no more durable than it was.
+    /// Handles
     /// and locks are gone.
     pub fn kill(&self) {
         self.machine.lock().kill();

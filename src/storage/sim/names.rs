@@ -73,7 +73,8 @@ impl Directory {
         }
     }
 
-    /// The power is gone and back. A prefix of the changes survives, as on a file system with a journal, or now and then
+    /// The power is gone and back. A prefix of the changes survives, as on a file system with a journal, or now and
+    /// then
     /// any of them, as on one without.
     pub(super) fn crash(&mut self, mood: Mood, rng: &mut Rng) {
         let changes = std::mem::take(&mut self.pending);

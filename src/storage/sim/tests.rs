@@ -1,3 +1,5 @@
+//! What the simulated disk promises, and what it takes away.
+
 use super::*;
 use crate::storage::{Lock, contract, read_exact_at, write_all_at};
 use std::collections::BTreeSet;
