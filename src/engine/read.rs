@@ -82,9 +82,10 @@ impl Engine {
         let position = if segment == core.tail.active().id {
             core.tail.index().locate(topic.get(), offset.get())
         } else {
-            self.files
-                .known(segment)
-                .and_then(|known| known.index)
+            // Between its seal and the upkeep's next turn, the index is still with the tail.
+            core.tail
+                .sealed_index(segment)
+                .or_else(|| self.files.known(segment).and_then(|known| known.index))
                 .and_then(|index| index.locate(topic.get(), offset.get()))
         };
         let Some(position) = position else {

@@ -82,14 +82,14 @@ impl Engine {
     fn write_sidecars(&self) -> Result<bool> {
         let sealed = {
             let mut core = self.open_core()?;
-            core.tail.take_sealed()
+            let sealed = core.tail.take_sealed();
+            // Under the same hold of the lock: readers find an index here or there at any moment.
+            for Sealed { segment, seal, index } in &sealed {
+                self.files.add(Known { segment: segment.clone(), seal: Some(*seal), index: Some(index.clone()) });
+            }
+            sealed
         };
         for sealed in sealed {
-            self.files.add(Known {
-                segment: sealed.segment.clone(),
-                seal: Some(sealed.seal),
-                index: Some(sealed.index.clone()),
-            });
             self.write_sidecar(&sealed)?;
         }
         Ok(false)
