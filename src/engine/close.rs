@@ -30,10 +30,9 @@ impl Engine {
         {
             let mut core = self.core.lock();
             core.closing = true;
-            let why = core.dismissal();
-            self.dismiss_line(&mut core, &why);
         }
         self.wake();
+        self.serve_line();
         let outcome = self.finish();
         {
             let mut core = self.core.lock();
@@ -53,6 +52,30 @@ impl Engine {
         }
         *self.lock.lock() = None;
         outcome
+    }
+
+    /// Takes in what stands in line: it was published before the store was closed, and its tickets may be gone. What
+    /// there is no room for is sent away.
+    fn serve_line(&self) {
+        loop {
+            let end = {
+                let mut core = self.core.lock();
+                if core.check().is_err() {
+                    break;
+                }
+                self.admit_line(&mut core);
+                if core.line.is_empty() {
+                    return;
+                }
+                core.tail.end()
+            };
+            if self.drive(end, Durability::Os, None).and_then(|_| self.make_room()).is_err() {
+                break;
+            }
+        }
+        let mut core = self.core.lock();
+        let why = core.dismissal();
+        self.dismiss_line(&mut core, &why);
     }
 
     /// The last frames: everything durable, then `Closed`, then the sidecar that says how far the journal goes.

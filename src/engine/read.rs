@@ -82,10 +82,12 @@ impl Engine {
         let (stream, ordinal) = (topic.get(), offset.get());
         let position = if segment == core.tail.active().id {
             core.tail.index().locate(stream, ordinal)
-        } else if let Some(sealed) = core.tail.sealed().iter().find(|sealed| sealed.segment.id == segment) {
-            sealed.index.locate(stream, ordinal)
         } else {
-            self.files.known(segment).and_then(|known| known.index).and_then(|index| index.locate(stream, ordinal))
+            // Between its seal and the upkeep's next turn, the index is still with the tail.
+            core.tail
+                .sealed_index(segment)
+                .or_else(|| self.files.known(segment).and_then(|known| known.index))
+                .and_then(|index| index.locate(stream, ordinal))
         };
         let Some(position) = position else {
             let what = format!("segment {segment} has no index entry for topic {topic} offset {offset}");

@@ -84,9 +84,9 @@ impl Engine {
         let sealed = {
             let mut core = self.open_core()?;
             let sealed = core.tail.take_sealed();
-            for sealed in &sealed {
-                let (segment, seal) = (sealed.segment.clone(), Some(sealed.seal));
-                self.files.add(Known { segment, seal, index: Some(sealed.index.clone()) });
+            // Under the same hold of the lock: readers find an index here or there at any moment.
+            for Sealed { segment, seal, index } in &sealed {
+                self.files.add(Known { segment: segment.clone(), seal: Some(*seal), index: Some(index.clone()) });
             }
             sealed
         };

@@ -222,6 +222,11 @@ impl Tail {
         std::mem::take(&mut self.sealed)
     }
 
+    /// The index of a segment that was sealed since then.
+    pub(crate) fn sealed_index(&self, id: SegmentId) -> Option<Arc<SegmentIndex>> {
+        self.sealed.iter().find(|sealed| sealed.segment.id == id).map(|sealed| sealed.index.clone())
+    }
+
     /// How far the active segment goes, in the shape of a seal: what its sidecar says after a clean close.
     pub(crate) fn closing(&self) -> Sealed {
         Sealed {

@@ -1,0 +1,182 @@
+//! Real processes on the real disk, killed in the middle of things: what was promised is kept.
+//!
+//! `MILLPOND_KILL_NUMBERS` says how many numbers go through. The million:
+//! `MILLPOND_KILL_NUMBERS=1000000 cargo test --release --test kill`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking; its children are processes"
+)]
+
+use millpond::{Group, Message, Offset, Store};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const DIR: &str = "MILLPOND_TEST_KILL";
+/// The first number to publish, and the one to end before.
+const FROM: &str = "MILLPOND_TEST_KILL_FROM";
+const NUMBERS: &str = "MILLPOND_KILL_NUMBERS";
+/// Numbers that are on their way to the disk at a time, and deliveries that are held at a time.
+const IN_FLIGHT: u64 = 100;
+
+fn numbers() -> u64 {
+    std::env::var(NUMBERS).map_or(20_000, |numbers| numbers.parse().unwrap())
+}
+
+/// What goes out in one piece: a parent never sees half a line that it takes for a whole one.
+fn say(lines: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(lines.as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+/// Publishes numbers, and prints each with its offset once it is durable.
+#[test]
+fn the_child_publishes_until_it_is_killed() {
+    let (Ok(path), Ok(from)) = (std::env::var(DIR), std::env::var(FROM)) else { return };
+    let store = Store::options().segment_bytes(1 << 20).first_segment_bytes(64 << 10).open(path).unwrap();
+    let topic = store.topic("numbers").unwrap();
+    let (mut next, end) = (from.parse::<u64>().unwrap(), numbers());
+    say("\n");
+    while next < end {
+        let upto = (next + IN_FLIGHT).min(end);
+        // Some alone, some in a batch.
+        if (next / IN_FLIGHT) % 2 == 0 {
+            let tickets: Vec<_> = (next..upto).map(|n| (n, topic.publish(Message::new(n.to_string())))).collect();
+            for (number, ticket) in tickets {
+                say(&format!("> {number} {}\n", ticket.wait().unwrap().offset));
+            }
+        } else {
+            let receipt = topic.publish_all((next..upto).map(|n| n.to_string().into())).wait().unwrap();
+            for number in next..upto {
+                say(&format!("> {number} {}\n", receipt.first.plus(number - next)));
+            }
+        }
+        next = upto;
+    }
+    store.close().unwrap();
+}
+
+/// Prints each number that it is handed, and again once its ack is settled.
+#[test]
+fn the_child_consumes_until_it_is_killed() {
+    let (Ok(path), Err(_)) = (std::env::var(DIR), std::env::var(FROM)) else { return };
+    let store = Store::options().segment_bytes(1 << 20).open(path).unwrap();
+    let printer = store.existing_topic("numbers").unwrap().consumer("printer", Group::default()).unwrap();
+    say("\n");
+    while !printer.idle() {
+        let max = usize::try_from(IN_FLIGHT).unwrap();
+        let held: Vec<_> = printer.lease_many(max, Duration::from_millis(10)).unwrap().collect();
+        let offsets: Vec<Offset> = held.iter().map(millpond::Delivery::offset).collect();
+        let lines = |what: &str| offsets.iter().map(|offset| format!("> {what} {offset}\n")).collect::<String>();
+        say(&lines("got"));
+        printer.ack_all(held).wait().unwrap();
+        say(&lines("acked"));
+    }
+    store.close().unwrap();
+}
+
+fn spawn(test: &str, path: &Path, from: Option<u64>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env(DIR, path).stdout(Stdio::piped());
+    if let Some(from) = from {
+        command.env(FROM, from.to_string());
+    }
+    command.spawn().unwrap()
+}
+
+/// Takes the child's lines until it ends, and kills it (SIGKILL) a moment after the `kill_at`-th. Whether it was killed.
+fn follow(mut child: Child, kill_at: usize, pause: Duration, mut take: impl FnMut(&str, u64)) -> bool {
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let (mut line, mut seen) = (String::new(), 0);
+    while out.read_line(&mut line).unwrap() > 0 {
+        // What was printed before the kill counts, half a line doesn't.
+        if let Some((word, number)) = line.strip_prefix("> ").and_then(|rest| rest.strip_suffix('\n')?.split_once(' '))
+        {
+            take(word, number.parse().unwrap());
+            seen += 1;
+            if seen == kill_at {
+                std::thread::sleep(pause);
+                child.kill().unwrap();
+            }
+        }
+        line.clear();
+    }
+    let status = child.wait().unwrap();
+    assert!(status.success() || seen >= kill_at, "the child failed by itself: {status}");
+    !status.success()
+}
+
+#[test]
+fn nothing_that_was_promised_is_lost_to_a_kill_and_nothing_acked_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let (total, mut random) = (numbers(), fastrand::Rng::with_seed(7));
+    let mut pause = move || Duration::from_micros(random.u64(0..3_000));
+
+    // Published by one process after the other, each killed but the last.
+    let mut receipts: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut kills = 0;
+    loop {
+        let from = receipts.last_key_value().map_or(0, |(number, _)| number + 1);
+        let kill_at = if kills < 6 { usize::try_from(total / 9).unwrap() } else { usize::MAX };
+        let child = spawn("the_child_publishes_until_it_is_killed", &path, Some(from));
+        let killed = follow(child, kill_at, pause(), |number, offset| {
+            let before = receipts.insert(number.parse().unwrap(), offset);
+            assert_eq!(before, None, "{number} has two receipts");
+        });
+        if !killed {
+            break;
+        }
+        kills += 1;
+    }
+    assert_eq!((kills, receipts.len() as u64), (6, total));
+
+    let store = Store::open(&path).unwrap();
+    let topic = store.existing_topic("numbers").unwrap();
+    let held: Vec<String> = topic
+        .read(..)
+        .enumerate()
+        .map(|(place, record)| {
+            let record = record.unwrap();
+            assert_eq!(record.offset(), Offset::new(place as u64), "offsets are dense");
+            String::from_utf8(record.payload().to_vec()).unwrap()
+        })
+        .collect();
+    for (number, offset) in &receipts {
+        let found = held.get(usize::try_from(*offset).unwrap());
+        assert_eq!(found, Some(&number.to_string()), "the receipt of {number} says offset {offset}");
+    }
+    let end = held.len() as u64;
+    assert!(end < total + 6 * IN_FLIGHT + 1);
+    store.close().unwrap();
+    assert!(Store::verify(&path, |_| ()).unwrap().damage.is_empty());
+
+    // Consumed by one that is killed half way, and by another.
+    let mut by_first: BTreeMap<(bool, u64), u32> = BTreeMap::new();
+    let child = spawn("the_child_consumes_until_it_is_killed", &path, None);
+    let killed = follow(child, usize::try_from(total).unwrap(), pause(), |word, offset| {
+        *by_first.entry((word == "acked", offset)).or_default() += 1;
+    });
+    assert!(killed);
+    let mut by_second: BTreeMap<(bool, u64), u32> = BTreeMap::new();
+    let child = spawn("the_child_consumes_until_it_is_killed", &path, None);
+    let killed = follow(child, usize::MAX, Duration::ZERO, |word, offset| {
+        *by_second.entry((word == "acked", offset)).or_default() += 1;
+    });
+    assert!(!killed);
+    let acked_by_first = by_first.keys().filter(|(acked, _)| *acked).count();
+    assert!(acked_by_first > 0, "it was killed before it had acked anything");
+    for offset in 0..end {
+        let (first, second) = (by_first.contains_key(&(true, offset)), by_second.get(&(false, offset)));
+        assert!(first || second.is_some(), "offset {offset} was delivered by nobody");
+        assert!(!first || second.is_none(), "offset {offset} was durably acked and came back");
+        assert!(second.is_none_or(|times| *times == 1), "offset {offset} came twice to the second");
+    }
+    let store = Store::open(&path).unwrap();
+    let printer = store.existing_topic("numbers").unwrap().consumer("printer", Group::default()).unwrap();
+    assert!(printer.idle() && printer.dead_letters().unwrap().is_empty());
+}
