@@ -10,6 +10,11 @@ use crate::types::{Lsn, Offset, Timestamp, TopicId};
 /// Bytes read ahead of a reader that goes on in order.
 const READ_AHEAD: usize = 128 << 10;
 
+/// Messages that a reader in order takes out of a batch at a time, and the part of a large batch that it takes: the way
+/// to a message leads through the heads of all before it, so going there for each alone would be quadratic.
+const TAKEN: u64 = 256;
+const TAKEN_PART: u64 = 64;
+
 /// Where a reader is: what it has at hand, and the frame it took its last message from.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCursor {
@@ -18,13 +23,16 @@ pub(crate) struct ReadCursor {
     next: Lsn,
     current: Option<Frame>,
     base: Timestamp,
+    /// Messages of the current frame that come after the last one, as far as they were taken out of it.
+    ahead: std::vec::IntoIter<Record>,
     /// The offset that a reader in order asks for next; only then is `next` a good place to look.
     expected: Option<(TopicId, Offset)>,
 }
 
 /// What a frame says of a message.
 enum Found {
-    Here(Record),
+    /// It, and those of the same batch that come next.
+    Here(Record, Vec<Record>),
     /// The topic's messages in this frame come before the one looked for, or there are none.
     Before,
     /// They come behind it.
@@ -34,13 +42,20 @@ enum Found {
 impl Engine {
     /// The record at `offset`, if it is there to be read.
     pub(super) fn fetch(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
+        let in_order = cursor.expected == Some((topic, offset));
+        if in_order && cursor.ahead.as_slice().first().is_some_and(|next| next.offset == offset) {
+            cursor.expected = Some((topic, offset.next()));
+            return Ok(cursor.ahead.next());
+        }
+        cursor.ahead = Vec::new().into_iter();
         if let Some(frame) = &cursor.current
-            && let Found::Here(record) = look_in(frame, cursor.base, topic, offset)?
+            && let Found::Here(record, ahead) = look_in(frame, cursor.base, topic, offset, in_order)?
         {
+            cursor.ahead = ahead.into_iter();
             cursor.expected = Some((topic, offset.next()));
             return Ok(Some(record));
         }
-        let mut located = cursor.expected != Some((topic, offset));
+        let mut located = !in_order;
         cursor.expected = None;
         if located && !self.locate(topic, offset, cursor)? {
             return Ok(None);
@@ -53,9 +68,10 @@ impl Engine {
                 }
                 continue;
             };
-            match look_in(&frame, cursor.base, topic, offset)? {
-                Found::Here(record) => {
+            match look_in(&frame, cursor.base, topic, offset, in_order)? {
+                Found::Here(record, ahead) => {
                     cursor.current = Some(frame);
+                    cursor.ahead = ahead.into_iter();
                     cursor.expected = Some((topic, offset.next()));
                     return Ok(Some(record));
                 }
@@ -176,8 +192,8 @@ impl Core {
     }
 }
 
-/// Looks for a message in a frame.
-fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset) -> Result<Found> {
+/// Looks for a message in a frame; with `more` those that come next are taken along.
+fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset, more: bool) -> Result<Found> {
     let mut found = Found::Before;
     if !frame.header.flags.is_events() {
         return Ok(found);
@@ -193,10 +209,15 @@ fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset) -> Re
         if offset < published.first {
             found = Found::Behind;
         } else if offset < published.end {
-            let view = published.message_at(offset).map_err(|error| undecodable(frame, error))?;
-            if let Some(view) = view {
+            let mut views = published.messages_from(offset);
+            let view = views.next().transpose().map_err(|error| undecodable(frame, error))?;
+            if let Some(view) = view.filter(|view| view.offset == offset) {
                 let record = view.record(&frame.body).map_err(|error| undecodable(frame, error))?;
-                return Ok(Found::Here(record));
+                let taken = if more { TAKEN.max(published.count / TAKEN_PART) } else { 0 };
+                // What can't be decoded is looked at again when its turn comes, and is an error then.
+                let decoded = views.map_while(|view| view.ok()?.record(&frame.body).ok());
+                let ahead = decoded.take(usize::try_from(taken).unwrap_or(usize::MAX)).collect();
+                return Ok(Found::Here(record, ahead));
             }
         }
     }

@@ -38,7 +38,7 @@ fn exhaust(body: &[u8]) {
         if let Event::Publish(published) | Event::Move(published) = &event {
             for view in published.messages().flatten() {
                 let _ = (view.verify(published.topic), view.attributes(), view.record(&shared));
-                let _ = published.message_at(view.offset);
+                let _ = published.messages_from(view.offset).next();
             }
         }
         let _ = encoded(&event);
@@ -57,12 +57,12 @@ fn check_messages(published: &Published<'_>, messages: &[Message], body: &Bytes,
         assert_eq!((view.offset, view.time), (first.plus(index), time));
         assert_eq!((view.payload, view.attributes().unwrap()), (&message.payload[..], told(message)));
         assert!(view.verify(published.topic));
-        assert_eq!(published.message_at(view.offset).unwrap(), Some(*view));
+        assert_eq!(published.messages_from(view.offset).next(), Some(Ok(*view)));
         let record = view.record(body).unwrap();
         assert_eq!((record.payload(), &record.attributes), (&message.payload[..], &told(message)));
     }
     assert_eq!(published.bytes, views.iter().map(MessageView::content_len).sum::<u64>());
-    assert_eq!(published.message_at(published.end).unwrap(), None);
+    assert_eq!(published.messages_from(published.end).next(), None);
 }
 
 proptest! {
@@ -133,7 +133,7 @@ proptest! {
             prop_assert_eq!(after.check, Some(before.check_for(topic)));
             prop_assert!(before.check.is_none_or(|check| after.check == Some(check)));
             prop_assert!(after.verify(topic));
-            prop_assert_eq!(moved.message_at(before.offset).unwrap().unwrap().payload, before.payload);
+            prop_assert_eq!(moved.messages_from(before.offset).next().unwrap().unwrap().payload, before.payload);
         }
         // And once more, from where it was moved to.
         let again: Vec<_> = moved.messages().map(Result::unwrap).collect();

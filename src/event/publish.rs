@@ -72,7 +72,7 @@
 //! since the content is hashed before the offset is known. A message keeps its check when it is moved; one that was
 //! alone in its frame gets it, by the same rule, when it is first moved.
 
-use super::slots::{Layout, Slots};
+use super::slots::{Layout, Slot, Slots};
 use super::wire::{DecodeError, Decoded};
 use super::{attributes, wire};
 use crate::message::{Attributes, Record};
@@ -123,21 +123,10 @@ impl<'a> Published<'a> {
         self.slots().map(|slot| slot?.view())
     }
 
-    /// The message at this offset, if it is among these. Reads the heads before it and no content.
-    pub(crate) fn message_at(&self, offset: Offset) -> Decoded<Option<MessageView<'a>>> {
-        if offset < self.first || offset >= self.end {
-            return Ok(None);
-        }
-        for slot in self.slots() {
-            let slot = slot?;
-            if slot.offset == offset {
-                return slot.view().map(Some);
-            }
-            if slot.offset > offset {
-                break;
-            }
-        }
-        Ok(None)
+    /// The messages from this offset on. Reads the heads of those before it and no content.
+    pub(crate) fn messages_from(&self, offset: Offset) -> impl Iterator<Item = Decoded<MessageView<'a>>> + use<'a> {
+        let before = move |slot: &Decoded<_>| slot.as_ref().is_ok_and(|slot: &Slot<'_>| slot.offset < offset);
+        self.slots().skip_while(before).map(|slot| slot?.view())
     }
 
     pub(super) fn slots(&self) -> Slots<'a> {
