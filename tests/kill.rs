@@ -88,7 +88,8 @@ fn spawn(test: &str, path: &Path, from: Option<u64>) -> Child {
     command.spawn().unwrap()
 }
 
-/// Takes the child's lines until it ends, and kills it (SIGKILL) a moment after the `kill_at`-th. Whether it was killed.
+/// Takes the child's lines until it ends, and kills it (SIGKILL) a moment after the `kill_at`-th. Whether it was
+/// killed.
 fn follow(mut child: Child, kill_at: usize, pause: Duration, mut take: impl FnMut(&str, u64)) -> bool {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let (mut line, mut seen) = (String::new(), 0);

@@ -96,7 +96,7 @@ fn closing_wakes_those_who_lease_and_refuses_those_who_publish() {
                                         return receipts;
                                     }
                                 }
-                                drop(begun.send(()));
+                                let _ = begun.send(());
                             }
                         })
                     })
