@@ -112,7 +112,7 @@ impl Message {
     }
 
     /// As its publisher made it: without the hashes that were filled in on the way in.
-    fn as_given(mut self) -> Self {
+    fn without_hashes(mut self) -> Self {
         if let Some(attributes) = &mut self.attributes {
             attributes.id_hash = None;
             attributes.payload_hash = None;
@@ -212,13 +212,13 @@ impl Error {
     /// The message that was refused, if this error is about one: nothing of it was written.
     #[must_use]
     pub fn into_message(mut self) -> Option<Message> {
-        self.take_returned().map(Message::as_given)
+        self.take_returned().map(Message::without_hashes)
     }
 
     /// The messages of the batch that was refused: nothing of it was written.
     #[must_use]
     pub fn into_messages(mut self) -> Option<Vec<Message>> {
         let messages: Vec<Message> = self.take_returned()?;
-        Some(messages.into_iter().map(Message::as_given).collect())
+        Some(messages.into_iter().map(Message::without_hashes).collect())
     }
 }
