@@ -1,9 +1,5 @@
 //! A message that kills its process every time is found and parked, and its neighbours are not charged for it (I8).
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking; the child is a process"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking; the child is a process")]
 
 use millpond::{BuryReason, Delivery, Group, Retry, Store};
 use std::io::Write;

@@ -1,5 +1,5 @@
 //! Groups are independent readers: each gets every message (I4), keeps its own progress (I5), and holds up nobody.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::{Consumer, Delivery, Group, Offset, Start, Store, Topic};
 use std::time::{Duration, Instant};

@@ -44,7 +44,7 @@ fn the_child_publishes_until_it_is_killed() {
     while next < end {
         let upto = (next + IN_FLIGHT).min(end);
         // Some alone, some in a batch.
-        if (next / IN_FLIGHT) % 2 == 0 {
+        if (next / IN_FLIGHT).is_multiple_of(2) {
             let tickets: Vec<_> = (next..upto).map(|n| (n, topic.publish(Message::new(n.to_string())))).collect();
             for (number, ticket) in tickets {
                 say(&format!("> {number} {}\n", ticket.wait().unwrap().offset));

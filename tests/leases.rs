@@ -1,5 +1,5 @@
 //! A lease is for a time: afterwards somebody else gets the message, and a holder that was replaced harms nobody.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::{BuryReason, Consumer, Delivery, ErrorKind, Group, Retry, Store};
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
 //! What failed is tried again after a wait, and parked after the last time; what was only given back is not charged.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::{BuryReason, Consumer, Counters, Delivery, Group, Retry, Store};
 use std::time::{Duration, Instant};

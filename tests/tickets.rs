@@ -1,5 +1,5 @@
 //! A ticket is waited for or awaited, kept or dropped: the order was fixed at the call, and nothing is cancelled.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::{ErrorKind, Message, Offset, Receipt, Result, Store, Ticket, Topic};
 use std::pin::pin;
