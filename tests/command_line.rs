@@ -101,7 +101,8 @@ fn lines_of_json_keep_everything_and_a_bad_one_stops_with_what_came_before_it_st
 #[test]
 fn work_hands_each_message_to_a_command_once() {
     let (_dir, path) = numbers();
-    let script = r#"printf '%s %s %s %s %s\n' "$(cat)" "$MILLPOND_OFFSET" "$MILLPOND_ATTEMPT" "$MILLPOND_TOPIC" "$MILLPOND_GROUP""#;
+    let names = r#""$MILLPOND_OFFSET" "$MILLPOND_ATTEMPT" "$MILLPOND_TOPIC" "$MILLPOND_GROUP""#;
+    let script = &format!(r#"printf '%s %s %s %s %s\n' "$(cat)" {names}"#);
     let ended = done(millpond(&["work"], &path, &["numbers", "printer", "--once", "--", "sh", "-c", script], ""));
     let expected: Vec<String> = (1..=20).map(|number| format!("{number} {} 1 numbers printer", number - 1)).collect();
     assert_eq!(ended.out.lines().collect::<Vec<_>>(), expected);
