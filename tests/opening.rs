@@ -274,6 +274,34 @@ fn a_journal_without_an_identity_is_damage_and_no_new_store() {
 }
 
 #[test]
+fn a_journal_that_was_written_is_never_taken_for_a_creation_that_was_cut_short() {
+    let dir = scratch();
+    store_with(dir.path(), 3);
+    let identity = dir.path().join("identity");
+    // As if the last step of the creation had been lost. The identity itself is whole, or half, or empty.
+    let original = fs::read(&identity).unwrap();
+    fs::remove_file(&identity).unwrap();
+    for length in [64, 20, 0] {
+        fs::write(dir.path().join("identity.new"), &original[..length]).unwrap();
+        refused_untouched(dir.path(), ErrorKind::Corrupt, "identity-damaged", "restore the file `identity`");
+    }
+    // Even if nothing but the end of a frame is left of it.
+    let first = segment(dir.path(), 1);
+    let written = fs::read(&first).unwrap();
+    let mut last = vec![0; written.len()];
+    last[..4096].copy_from_slice(&written[..4096]);
+    last[written.len() - 1] = 1;
+    for bytes in [&last, &written[..4096], &written[..10], &[]] {
+        fs::write(&first, bytes).unwrap();
+        refused_untouched(dir.path(), ErrorKind::Corrupt, "identity-damaged", "restore the file `identity`");
+    }
+    fs::write(&first, &written).unwrap();
+    fs::remove_file(dir.path().join("identity.new")).unwrap();
+    fs::write(&identity, original).unwrap();
+    assert_eq!(payloads(dir.path()), ["0", "1", "2"]);
+}
+
+#[test]
 fn an_identity_without_a_journal_is_damage_and_no_new_store() {
     let dir = scratch();
     store_with(dir.path(), 1);
@@ -292,7 +320,9 @@ fn a_creation_that_was_cut_short_is_begun_again() {
     let dir = scratch();
     Store::open(dir.path().join("model")).unwrap().close().unwrap();
     let identity = fs::read(dir.path().join("model/identity")).unwrap();
-    let first = fs::read(segment(&dir.path().join("model"), 1)).unwrap();
+    let mut first = fs::read(segment(&dir.path().join("model"), 1)).unwrap();
+    // As it was before the first frame.
+    first[4096..].fill(0);
     // What a creation leaves, cut after each of its steps.
     type Plant<'a> = (&'a str, &'a [u8]);
     let half = &identity[..20];

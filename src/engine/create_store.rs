@@ -5,10 +5,15 @@ use super::Environment;
 use super::open::{known_identity, read_identity, take_lock};
 use crate::config::Options;
 use crate::error::{Code, Error, Result};
-use crate::journal::{DIRECTORY, FileKind, IDENTITY, IDENTITY_UNFINISHED, Identity, Numbers, Preparation, parse_name};
-use crate::storage::{Access, EntryKind, Storage, StorageFile, write_all_at};
+use crate::journal::{
+    DIRECTORY, FileKind, IDENTITY, IDENTITY_UNFINISHED, Identity, Numbers, Preparation, SEGMENT_HEADER, parse_name,
+};
+use crate::storage::{Access, EntryKind, Storage, StorageFile, read_up_to, write_all_at};
 use std::io;
 use std::sync::Arc;
+
+/// How much is read at a time.
+const PIECE: usize = 64 << 10;
 
 /// What may be in a directory that is to become a store: remains of a creation that was cut short.
 const OURS: [&str; 3] = ["lock", IDENTITY_UNFINISHED, DIRECTORY];
@@ -16,6 +21,25 @@ const OURS: [&str; 3] = ["lock", IDENTITY_UNFINISHED, DIRECTORY];
 /// False only if the path is there and is no directory.
 pub(super) fn is_directory(storage: &dyn Storage) -> bool {
     !matches!(storage.list(""), Err(error) if error.kind() == io::ErrorKind::NotADirectory)
+}
+
+/// Whether there is nothing but zeros behind the header of a segment. It is written so before it gets its name.
+fn is_unused(storage: &dyn Storage, name: &str) -> Result<bool> {
+    let failed = |source| Error::io(format!("reading {name}"), source);
+    let file = storage.open(name, Access::Read).map_err(failed)?;
+    let (mut piece, mut at) = (vec![0; PIECE], u64::from(SEGMENT_HEADER));
+    loop {
+        let read = read_up_to(&*file, &mut piece, at).map_err(failed)?;
+        let read = piece.get(..read).unwrap_or_default();
+        if read.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if read.is_empty() {
+            // One that ends within its header was cut: a creation leaves none.
+            return Ok(at > u64::from(SEGMENT_HEADER));
+        }
+        at = at.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
+    }
 }
 
 /// Refuses a directory with anything in it that is not ours.
@@ -38,9 +62,19 @@ fn check_empty(storage: &dyn Storage, create: bool) -> Result<()> {
             Ok(journal) => journal,
             Err(source) => return Err(Error::io("listing the journal's directory", source)),
         };
+        let mut segments = 0;
         for entry in journal {
             match parse_name(&entry.name) {
-                Some((_, FileKind::Segment | FileKind::Unfinished)) if entry.kind == EntryKind::File && unfinished => {}
+                Some((_, FileKind::Unfinished)) if entry.kind == EntryKind::File && unfinished => {}
+                // A creation makes one segment and puts no frame into it: anything else was a store once.
+                Some((_, FileKind::Segment))
+                    if entry.kind == EntryKind::File
+                        && unfinished
+                        && segments == 0
+                        && is_unused(storage, &format!("{DIRECTORY}/{}", entry.name))? =>
+                {
+                    segments += 1;
+                }
                 Some(_) => {
                     let what = "there is a journal, but no identity: restore the file `identity` from a backup";
                     return Err(Error::new(Code::IdentityDamaged, what));

@@ -133,7 +133,8 @@ pub use recover::Trimmed;
 pub(crate) use recover::{Found, Recovery, Step, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
-    DIRECTORY, FileKind, OpenSegment, Segment, parse_name, segment_name, sidecar_name, unfinished_sidecar_name,
+    DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,
+    unfinished_sidecar_name,
 };
 pub(crate) use tail::{Class, Limits, Place, Refusal, Sealed, Span, Start, Tail};
 
