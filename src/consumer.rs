@@ -234,7 +234,10 @@ impl FusedIterator for Batch {}
 impl Drop for Batch {
     fn drop(&mut self) {
         let rest = self.rest.as_mut_slice();
-        settle_all(&self.link, self.group, rest, &Outcome::Release { after: None }).detach();
+        if !rest.is_empty() {
+            let held = hand_over(rest);
+            delivery::let_go(&self.link, self.group, &held, &Outcome::Release { after: None });
+        }
     }
 }
 
@@ -243,9 +246,13 @@ fn settle_all(link: &Link, group: GroupId, deliveries: &mut [Delivery], how: &Ou
     if deliveries.is_empty() {
         return Ticket::done(Ok(()));
     }
+    delivery::settle(link, group, &hand_over(deliveries), how)
+}
+
+/// Takes over what deliveries hold.
+fn hand_over(deliveries: &mut [Delivery]) -> Vec<(Offset, u64)> {
     deliveries.iter_mut().for_each(Delivery::hand_over);
-    let held: Vec<(Offset, u64)> = deliveries.iter().map(Delivery::held).collect();
-    delivery::settle(link, group, &held, how)
+    deliveries.iter().map(Delivery::held).collect()
 }
 
 /// Stops a [`Consumer`] and its clones. Other consumers of the group, opened by themselves, go on.

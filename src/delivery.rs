@@ -240,7 +240,7 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.settled {
-            settle(&self.link, self.group, &[self.held()], &Outcome::Dropped).detach();
+            let_go(&self.link, self.group, &[self.held()], &Outcome::Dropped);
         }
     }
 }
@@ -250,6 +250,13 @@ pub(crate) fn settle(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &
     match link.engine() {
         Ok(engine) => engine.settle(group, held, how),
         Err(error) => Ticket::done(Err(error)),
+    }
+}
+
+/// Ends what is held in a group because it was dropped: never waits for the disk.
+pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &Outcome) {
+    if let Ok(engine) = link.engine() {
+        engine.let_go(group, held, how);
     }
 }
 

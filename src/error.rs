@@ -197,6 +197,12 @@ impl Error {
         &self.0.damage
     }
 
+    /// The same error, with what it is about put before it.
+    pub(crate) fn about(mut self, what: &str) -> Self {
+        self.0.what.insert_str(0, what);
+        self
+    }
+
     /// The same error once more, for another of those it concerns. What is handed back stays with the first.
     pub(crate) fn again(&self) -> Self {
         Self(Box::new(Inner {

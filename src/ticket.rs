@@ -23,6 +23,9 @@ pub(crate) trait Resolver: Send + Sync {
 
     /// Nobody will wait for this: it has to come true by itself.
     fn abandoned(&self, level: Durability);
+
+    /// A publish was refused, and nobody will hear of it from its ticket.
+    fn unheard(&self, error: Error);
 }
 
 /// That a publish was taken in, and where it went.
@@ -43,18 +46,27 @@ pub(crate) struct Slot(Mutex<SlotState>);
 struct SlotState {
     answer: Option<Result<Admission>>,
     waker: Option<Waker>,
+    /// The ticket was dropped.
+    abandoned: bool,
 }
 
 impl Slot {
-    pub(crate) fn fill(&self, answer: Result<Admission>) {
-        let waker = {
-            let mut state = self.0.lock();
-            state.answer = Some(answer);
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
+    /// Puts the answer there. Who is to be woken then, without a lock held; or the answer, if the ticket is gone.
+    pub(crate) fn fill(&self, answer: Result<Admission>) -> Result<Option<Waker>, Result<Admission>> {
+        let mut state = self.0.lock();
+        if state.abandoned {
+            return Err(answer);
         }
+        state.answer = Some(answer);
+        Ok(state.waker.take())
+    }
+
+    /// Nobody will ask any more. The answer, if it is there already.
+    fn abandon(&self) -> Option<Result<Admission>> {
+        let mut state = self.0.lock();
+        state.abandoned = true;
+        state.waker = None;
+        state.answer.take()
     }
 
     pub(crate) fn is_filled(&self) -> bool {
@@ -88,7 +100,8 @@ enum State<T> {
 ///
 /// What was asked for has its place in the order of things when the call that gave the ticket returns; the ticket
 /// resolves when it is as durable as was asked. Dropping a ticket cancels nothing: the message is still published. Use
-/// [`detach`](Ticket::detach) to say that this is meant; a failure then shows in the next call, and in `close`.
+/// [`detach`](Ticket::detach) to say that this is meant; a failed write or sync then shows in the next call, and in
+/// `close`; a refused publish (a full disk, a message that is too large) in `close`.
 #[must_use = "the outcome is known only when the ticket is waited for; use `detach` if it does not matter"]
 pub struct Ticket<T> {
     state: State<T>,
@@ -118,6 +131,11 @@ impl<T> Ticket<T> {
 
     pub(crate) fn in_line(resolver: Arc<dyn Resolver>, slot: Arc<Slot>, make: fn(Admission) -> T) -> Self {
         Self { state: State::InLine { slot, make }, resolver: Some(resolver) }
+    }
+
+    /// A publish that was refused at once. Unlike another failure, it shows in nothing else if nobody looks here.
+    pub(crate) fn refused(resolver: Arc<dyn Resolver>, error: Error) -> Self {
+        Self { state: State::Done(Err(error)), resolver: Some(resolver) }
     }
 
     /// Blocks until it is resolved. Inside an async task, `.await` the ticket instead.
@@ -187,13 +205,15 @@ impl<T> Ticket<T> {
 
 impl<T> Drop for Ticket<T> {
     fn drop(&mut self) {
-        let level = match &self.state {
-            State::Committing { level, .. } => *level,
-            State::InLine { .. } => Durability::Disk,
-            State::Done(_) | State::Taken => return,
-        };
-        if let Some(resolver) = &self.resolver {
-            resolver.abandoned(level);
+        let Some(resolver) = &self.resolver else { return };
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Committing { level, .. } => resolver.abandoned(level),
+            State::InLine { slot, .. } => match slot.abandon() {
+                Some(Err(error)) => resolver.unheard(error),
+                Some(Ok(_)) | None => resolver.abandoned(Durability::Disk),
+            },
+            State::Done(Err(error)) => resolver.unheard(error),
+            State::Done(Ok(_)) | State::Taken => {}
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::config::Durability;
 use crate::error::{Code, Error, Result};
 use crate::ticket::Ticket;
 use std::sync::Arc;
+use std::task::Waker;
 
 impl Engine {
     /// Everything appended so far is durable when the ticket resolves.
@@ -34,6 +35,7 @@ impl Engine {
         self.wake();
         self.serve_line();
         let outcome = self.finish();
+        let unheard = self.core.lock().unheard.take();
         {
             let mut core = self.core.lock();
             core.closed = true;
@@ -51,7 +53,14 @@ impl Engine {
             }
         }
         *self.lock.lock() = None;
-        outcome
+        outcome?;
+        match unheard {
+            None => Ok(()),
+            Some((1, error)) => Err(error),
+            Some((count, error)) => {
+                Err(error.about(&format!("{count} publishes were refused whose tickets had been dropped; the first: ")))
+            }
+        }
     }
 
     /// Takes in what stands in line: it was published before the store was closed, and its tickets may be gone. What
@@ -63,19 +72,26 @@ impl Engine {
                 if core.check().is_err() {
                     break;
                 }
-                self.admit_line(&mut core);
-                if core.line.is_empty() {
+                let wakers = self.room_made(&mut core);
+                let (end, done) = (core.tail.end(), core.line.is_empty() && core.let_go.is_empty());
+                drop(core);
+                wakers.into_iter().for_each(Waker::wake);
+                if done {
                     return;
                 }
-                core.tail.end()
+                end
             };
             if self.drive(end, Durability::Os, None).and_then(|_| self.make_room()).is_err() {
                 break;
             }
         }
         let mut core = self.core.lock();
+        // What was let go comes back uncharged with the next opening, as everything that is out does.
+        core.let_go.clear();
         let why = core.dismissal();
-        self.dismiss_line(&mut core, &why);
+        let wakers = self.dismiss_line(&mut core, &why);
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// The last frames: everything durable, then `Closed`, then the sidecar that says how far the journal goes.

@@ -27,7 +27,12 @@ impl Drop for Lead<'_> {
                 let source = std::io::Error::other("the commit was interrupted");
                 core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
             }
-            core.take_reached()
+            let mut wakers = core.take_reached();
+            if let Err(error) = core.check() {
+                core.let_go.clear();
+                wakers.extend(self.engine.dismiss_line(&mut core, &error));
+            }
+            wakers
         };
         self.engine.committed.notify_all();
         wakers.into_iter().for_each(Waker::wake);
@@ -184,6 +189,10 @@ impl Resolver for Engine {
 
     fn wait_admitted(&self, slot: &Slot, timeout: Option<Duration>) -> Result<bool> {
         self.await_admission(slot, timeout)
+    }
+
+    fn unheard(&self, error: crate::error::Error) {
+        self.core.lock().refused_unheard(error);
     }
 
     fn abandoned(&self, level: Durability) {

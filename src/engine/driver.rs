@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::error::{Error, Result};
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 /// The pause between two pieces of a preparation that nobody waits for.
@@ -65,8 +66,8 @@ fn commit_turn(engine: &Engine) -> bool {
     }
     drop(core);
     let outcome = engine.poll_commit();
-    let mut core = engine.core.lock();
-    engine.admit_line(&mut core);
+    let wakers = engine.room_made(&mut engine.core.lock());
+    wakers.into_iter().for_each(Waker::wake);
     outcome.is_ok()
 }
 

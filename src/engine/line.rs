@@ -10,6 +10,7 @@ use crate::message::Message;
 use crate::ticket::Slot;
 use crate::types::TopicId;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// What waits.
@@ -46,8 +47,9 @@ pub(super) struct InLine {
 }
 
 impl Engine {
-    /// Takes in from the front of the line what there is room for. Whoever made room calls this.
-    pub(super) fn admit_line(&self, core: &mut Core) {
+    /// Takes in from the front of the line what there is room for.
+    pub(super) fn admit_line(&self, core: &mut Core) -> Vec<Waker> {
+        let mut wakers = Vec::new();
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
             let terms = Terms { now: self.now(), level: front.level };
@@ -55,15 +57,15 @@ impl Engine {
             match outcome {
                 Ok(admission) => {
                     self.after_append(core, front.level);
-                    front.slot.fill(Ok(admission));
+                    wakers.extend(front.slot.fill(Ok(admission)).ok().flatten());
                     // Nobody may be waiting for the ticket any more.
                     self.arm(core, false);
                 }
-                Err(Refusal::TooLarge { limit }) => front.slot.fill(Err(front.work.hand_back(too_large(limit)))),
+                Err(Refusal::TooLarge { limit }) => wakers.extend(core.dismiss(front, too_large(limit))),
                 Err(Refusal::NoSegment { bytes }) => {
                     core.wanted_bytes = core.wanted_bytes.max(bytes);
                     match core.full.clone() {
-                        Some(source) => front.slot.fill(Err(front.work.hand_back(disk_full(source)))),
+                        Some(source) => wakers.extend(core.dismiss(front, disk_full(source))),
                         None => {
                             core.line.push_front(front);
                             break;
@@ -80,14 +82,18 @@ impl Engine {
         if moved {
             self.committed.notify_all();
         }
+        wakers
     }
 
     /// Sends everybody in the line away: the store is closing, or poisoned.
-    pub(super) fn dismiss_line(&self, core: &mut Core, why: &Error) {
-        for waiting in core.line.drain(..) {
-            waiting.slot.fill(Err(waiting.work.hand_back(why.again())));
+    #[must_use]
+    pub(super) fn dismiss_line(&self, core: &mut Core, why: &Error) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        while let Some(waiting) = core.line.pop_front() {
+            wakers.extend(core.dismiss(waiting, why.again()));
         }
         self.committed.notify_all();
+        wakers
     }
 
     /// Waits until a slot in the line is filled, making room meanwhile as the threads of the store would.
@@ -102,12 +108,14 @@ impl Engine {
             }
             let end = {
                 let mut core = self.core.lock();
-                if let Err(error) = core.check() {
-                    self.dismiss_line(&mut core, &error);
-                    continue;
-                }
-                self.admit_line(&mut core);
-                core.tail.end()
+                let wakers = match core.check() {
+                    Ok(()) => self.room_made(&mut core),
+                    Err(error) => self.dismiss_line(&mut core, &error),
+                };
+                let end = core.tail.end();
+                drop(core);
+                wakers.into_iter().for_each(Waker::wake);
+                end
             };
             if slot.is_filled() {
                 return Ok(true);
@@ -120,6 +128,30 @@ impl Engine {
 }
 
 impl Core {
+    /// Refuses one that stood in line. If nobody holds its ticket any more, the refusal is kept for `close`.
+    #[must_use]
+    fn dismiss(&mut self, waiting: InLine, why: Error) -> Option<Waker> {
+        let error = waiting.work.hand_back(why);
+        match waiting.slot.fill(Err(error)) {
+            Ok(waker) => waker,
+            Err(answer) => {
+                if let Err(error) = answer {
+                    self.refused_unheard(error);
+                }
+                None
+            }
+        }
+    }
+
+    /// Keeps a refusal that nobody was there to hear.
+    pub(super) fn refused_unheard(&mut self, error: Error) {
+        tracing::error!(code = error.code(), %error, "a publish was refused, and its ticket had been dropped");
+        match &mut self.unheard {
+            Some((count, _)) => *count = count.saturating_add(1),
+            None => self.unheard = Some((1, error)),
+        }
+    }
+
     /// What a closed or poisoned store says to those in the line.
     pub(super) fn dismissal(&self) -> Error {
         self.check().err().unwrap_or_else(|| Error::new(Code::Closed, "the store is closing"))

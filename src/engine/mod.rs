@@ -123,6 +123,10 @@ struct Core {
     state: State,
     visible: visible::Visible,
     line: VecDeque<line::InLine>,
+    /// Deliveries that were dropped while there was no room to write it down.
+    let_go: VecDeque<settle::Settling<'static>>,
+    /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
+    unheard: Option<(u64, Error)>,
     waiting: Vec<Waiting>,
     /// Calls that wait for messages, of any group; all are told and look again.
     leasing: usize,
@@ -218,6 +222,8 @@ impl Core {
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),
+            let_go: VecDeque::new(),
+            unheard: None,
             waiting: Vec::new(),
             leasing: 0,
             windows: HashMap::new(),

@@ -48,15 +48,15 @@ impl Engine {
     /// Publishes one message. A refusal is in the ticket, with the message.
     pub(crate) fn publish(self: &Arc<Self>, topic: TopicId, mut message: Message) -> Ticket<Receipt> {
         if let Err(error) = self.ready(std::slice::from_mut(&mut message)) {
-            return Ticket::done(Err(error.returning(message)));
+            return Ticket::refused(self.clone(), error.returning(message));
         }
         let outcome = self.submit(&Draft::one(topic, &message), message.durability);
         match outcome {
             Submitted::Admitted(admission) => self.ticket(admission, receipt),
-            Submitted::Refused(error) => Ticket::done(Err(error.returning(message))),
+            Submitted::Refused(error) => Ticket::refused(self.clone(), error.returning(message)),
             Submitted::Wait(level) => match self.stand_in_line(topic, Work::One(message), level) {
                 Ok(slot) => Ticket::in_line(self.clone(), slot, receipt),
-                Err(error) => Ticket::done(Err(error)),
+                Err(error) => Ticket::refused(self.clone(), error),
             },
         }
     }
@@ -68,15 +68,15 @@ impl Engine {
             return Ticket::done(receipt);
         }
         if let Err(error) = self.ready(&mut messages) {
-            return Ticket::done(Err(error.returning(messages)));
+            return Ticket::refused(self.clone(), error.returning(messages));
         }
         let level = messages.iter().filter_map(|message| message.durability).max();
         match self.submit(&Draft::batch(topic, &messages), level) {
             Submitted::Admitted(admission) => self.ticket(admission, batch_receipt),
-            Submitted::Refused(error) => Ticket::done(Err(error.returning(messages))),
+            Submitted::Refused(error) => Ticket::refused(self.clone(), error.returning(messages)),
             Submitted::Wait(level) => match self.stand_in_line(topic, Work::Batch(messages), level) {
                 Ok(slot) => Ticket::in_line(self.clone(), slot, batch_receipt),
-                Err(error) => Ticket::done(Err(error)),
+                Err(error) => Ticket::refused(self.clone(), error),
             },
         }
     }

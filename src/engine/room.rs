@@ -4,6 +4,7 @@ use super::{Core, Engine};
 use crate::error::{Error, Result};
 use crate::journal::Preparation;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// `Disk` commits within this time make it worth writing a segment's blocks in advance.
@@ -73,8 +74,10 @@ impl Engine {
                 core.tail.add_spare(segment);
                 core.wanted_bytes = 0;
                 core.full = None;
-                self.admit_line(&mut core);
+                let wakers = self.room_made(&mut core);
                 self.committed.notify_all();
+                drop(core);
+                wakers.into_iter().for_each(Waker::wake);
                 Ok(false)
             }
             Err(source) => {
@@ -91,8 +94,10 @@ impl Engine {
             tracing::warn!(error = %source, "no segment can be prepared; publishes are refused until there is room");
         }
         core.full = Some(source.clone());
-        self.admit_line(&mut core);
+        let wakers = self.room_made(&mut core);
         self.committed.notify_all();
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
         Err(super::publish::disk_full(source))
     }
 

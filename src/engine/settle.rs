@@ -10,6 +10,7 @@ use crate::ticket::Ticket;
 use crate::types::{GroupId, Offset, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 /// How a delivery ends.
@@ -30,46 +31,101 @@ pub(crate) enum Outcome {
     Dropped,
 }
 
+/// A settlement on its way. What there was no room for is done when it goes on.
+#[derive(Debug)]
+pub(super) struct Settling<'a> {
+    group: GroupId,
+    held: Cow<'a, [(Offset, u64)]>,
+    how: Cow<'a, Outcome>,
+    /// How many of `held` are through; an ack is recorded all at once.
+    next: usize,
+    lost: Vec<Offset>,
+    span: Option<Span>,
+    group_gone: bool,
+}
+
+impl<'a> Settling<'a> {
+    fn new(group: GroupId, held: Cow<'a, [(Offset, u64)]>, how: Cow<'a, Outcome>) -> Self {
+        Self { group, held, how, next: 0, lost: Vec::new(), span: None, group_gone: false }
+    }
+
+    fn into_owned(self) -> Settling<'static> {
+        let Self { group, held, how, next, lost, span, group_gone } = self;
+        let (held, how) = (Cow::Owned(held.into_owned()), Cow::Owned(how.into_owned()));
+        Settling { group, held, how, next, lost, span, group_gone }
+    }
+
+    fn outcome(self) -> Result<Option<Span>> {
+        if self.group_gone {
+            return Err(no_group());
+        }
+        if self.lost.is_empty() {
+            return Ok(self.span);
+        }
+        let offsets: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
+        let what = format!(
+            "the lease of offset {} ran out and somebody else has the message, or it is settled; nothing was changed",
+            offsets.join(", ")
+        );
+        Err(Error::new(Code::LeaseLost, what))
+    }
+}
+
 impl Engine {
     /// Settles deliveries that are held under these epochs.
     pub(crate) fn settle(self: &Arc<Self>, group: GroupId, held: &[(Offset, u64)], how: &Outcome) -> Ticket<()> {
         let level = self.options.ack_durability;
-        match self.settle_now(group, held, how, level) {
-            Ok(Some(span)) if level == Durability::Memory => {
-                let _ = span;
-                Ticket::done(Ok(()))
-            }
-            Ok(Some(span)) => Ticket::committing(self.clone(), span.end, level, ()),
-            Ok(None) => Ticket::done(Ok(())),
+        let settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
+        match self.settle_now(settling, level) {
+            Ok(Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
+            Ok(_) => Ticket::done(Ok(())),
             Err(error) => Ticket::done(Err(error)),
         }
     }
 
-    fn settle_now(
-        &self,
-        group: GroupId,
-        held: &[(Offset, u64)],
-        how: &Outcome,
-        level: Durability,
-    ) -> Result<Option<Span>> {
+    fn settle_now(&self, mut settling: Settling<'_>, level: Durability) -> Result<Option<Span>> {
         loop {
             let mut core = self.open_core()?;
-            let refusal = match self.settle_locked(&mut core, group, held, how) {
-                Ok(outcome) => {
-                    let span = outcome?;
-                    if let Some(span) = span {
-                        if level == Durability::Disk {
-                            core.disk_end = span.end;
-                        }
-                        self.after_settle(&mut core, group, how, level);
-                    }
-                    return Ok(span);
+            match self.settle_locked(&mut core, &mut settling, level) {
+                Ok(()) => return settling.outcome(),
+                Err(refusal) => {
+                    drop(core);
+                    self.relieve(refusal)?;
                 }
-                Err(refusal) => refusal,
-            };
-            drop(core);
-            self.relieve(refusal)?;
+            }
         }
+    }
+
+    /// Settles what was dropped, if there is room for it now. Otherwise whoever makes room does it: a drop does not
+    /// wait for the disk.
+    pub(crate) fn let_go(&self, group: GroupId, held: &[(Offset, u64)], how: &Outcome) {
+        let Ok(mut core) = self.open_core() else { return };
+        let level = self.options.ack_durability;
+        let mut settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
+        if let Err(refusal) = self.settle_locked(&mut core, &mut settling, level) {
+            core.let_go.push_back(settling.into_owned());
+            if let Refusal::NoSegment { bytes } = refusal {
+                core.wanted_bytes = core.wanted_bytes.max(bytes);
+            }
+            self.arm(&mut core, true);
+            self.call_upkeep(&mut core);
+        } else if level != Durability::Memory {
+            // Nobody will wait for it.
+            self.arm(&mut core, false);
+        }
+    }
+
+    /// There is room again: settles what was dropped meanwhile, then takes in what stands in line. The wakers are for
+    /// whoever has let go of the lock.
+    #[must_use]
+    pub(super) fn room_made(&self, core: &mut Core) -> Vec<Waker> {
+        while let Some(mut settling) = core.let_go.pop_front() {
+            if self.settle_locked(core, &mut settling, self.options.ack_durability).is_err() {
+                core.let_go.push_front(settling);
+                return Vec::new();
+            }
+        }
+        self.admit_line(core)
     }
 
     fn after_settle(&self, core: &mut Core, group: GroupId, how: &Outcome, level: Durability) {
@@ -94,52 +150,52 @@ impl Engine {
         self.call_upkeep(core);
     }
 
-    /// Decides and records. The outer error is "no room now"; the inner one is final.
-    fn settle_locked(
-        &self,
-        core: &mut Core,
-        group: GroupId,
-        held: &[(Offset, u64)],
-        how: &Outcome,
-    ) -> Result<Result<Option<Span>>, Refusal> {
-        let Some(state) = core.state.group(group) else { return Ok(Err(no_group())) };
-        let lost: Vec<Offset> = held
-            .iter()
-            .filter(|(offset, epoch)| state.check(*offset, *epoch) == Hold::Lost)
-            .map(|lost| lost.0)
-            .collect();
-        // Nothing of a settlement whose lease was lost takes effect for that message; the others are settled.
-        let mut good: Vec<Offset> =
-            held.iter().map(|(offset, _)| *offset).filter(|offset| !lost.contains(offset)).collect();
-        good.sort_unstable();
-        let mut span = None;
-        if let Outcome::Ack = how {
+    /// Decides and records. Fails if there is no room now, and goes on from there the next time.
+    fn settle_locked(&self, core: &mut Core, settling: &mut Settling<'_>, level: Durability) -> Result<(), Refusal> {
+        let group = settling.group;
+        if let Outcome::Ack = *settling.how {
+            let Some(state) = core.state.group(group) else {
+                settling.group_gone = true;
+                return Ok(());
+            };
+            let mut good = Vec::new();
+            // Nothing of a settlement whose lease was lost takes effect for that message; the others are settled.
+            for (offset, epoch) in &*settling.held {
+                match state.check(*offset, *epoch) {
+                    Hold::Lost => settling.lost.push(*offset),
+                    _ => good.push(*offset),
+                }
+            }
+            good.sort_unstable();
             if !good.is_empty() {
-                let single;
-                let runs = match good.as_slice() {
-                    [one] => {
-                        single = [Run::one(*one)];
-                        Cow::Borrowed(&single[..])
-                    }
-                    many => Cow::Owned(runs(many)),
-                };
-                let ack = Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO };
-                span = Some(core.record(&Event::Ack(ack))?);
+                let ack =
+                    Ack { group, runs: Cow::Owned(runs(&good)), processed: Cow::Borrowed(&[]), time: Timestamp::ZERO };
+                let recorded = core.record(&Event::Ack(ack));
+                if recorded.is_err() {
+                    settling.lost.clear();
+                }
+                settling.span = Some(recorded?);
             }
         } else {
-            for offset in good {
-                span = Some(self.end_one(core, group, offset, how)?);
+            while let Some((offset, epoch)) = settling.held.get(settling.next).copied() {
+                match core.state.group(group).map(|state| state.check(offset, epoch)) {
+                    None => {
+                        settling.group_gone = true;
+                        return Ok(());
+                    }
+                    Some(Hold::Lost) => settling.lost.push(offset),
+                    Some(_) => settling.span = Some(self.end_one(core, group, offset, &settling.how)?),
+                }
+                settling.next += 1;
             }
         }
-        if lost.is_empty() {
-            return Ok(Ok(span));
+        if let Some(span) = settling.span {
+            if level == Durability::Disk {
+                core.disk_end = core.disk_end.max(span.end);
+            }
+            self.after_settle(core, group, &settling.how, level);
         }
-        let offsets: Vec<String> = lost.iter().map(ToString::to_string).collect();
-        let what = format!(
-            "the lease of offset {} ran out and somebody else has the message, or it is settled; nothing was changed",
-            offsets.join(", ")
-        );
-        Ok(Err(Error::new(Code::LeaseLost, what)))
+        Ok(())
     }
 
     /// Ends one delivery that is not simply done.

@@ -3,9 +3,11 @@
 use super::*;
 use crate::clock::{ManualClock, SeededEntropy};
 use crate::config::{Group, Options, Retry, TopicSettings};
+use crate::event::{Ack, Run};
 use crate::message::Message;
 use crate::storage::sim::SimDisk;
 use crate::types::{GroupId, Offset, TopicId};
+use std::borrow::Cow;
 use std::sync::atomic::AtomicBool;
 
 static RUN: AtomicBool = AtomicBool::new(false);
@@ -134,4 +136,85 @@ fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
     let dead = engine.dead_letters(email).unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].1.counters.failures, 2);
+}
+
+/// Publishes, without waiting, until something has to stand in line: how many were taken in before that.
+fn fill_up(engine: &Arc<Engine>, orders: TopicId) -> u64 {
+    for number in 0..10_000 {
+        let before = engine.core.lock().line.len();
+        engine.publish(orders, Message::new(vec![7; 500])).detach();
+        if engine.core.lock().line.len() > before {
+            return number;
+        }
+        while engine.poll_commit().unwrap() {}
+    }
+    panic!("there was room for everything");
+}
+
+#[test]
+fn what_was_dropped_while_there_was_no_room_is_settled_once_there_is_and_the_drop_asks_nothing_of_the_disk() {
+    let mut bench = Bench::new();
+    let engine = bench.open();
+    let (orders, email) = (topic(&engine), group(&engine));
+    engine.publish_all(orders, (0..8).map(|number| Message::new(number.to_string())).collect()).wait().unwrap();
+    let leased = engine.lease(email, 8, Wait::No, &RUN).unwrap();
+    fill_up(&engine, orders);
+    // What is kept free for settling is used up too.
+    while engine
+        .core
+        .lock()
+        .record(&crate::event::Event::Ack(Ack {
+            group: email,
+            runs: Cow::Owned(vec![Run::one(Offset(0))]),
+            processed: Cow::Borrowed(&[]),
+            time: Timestamp::ZERO,
+        }))
+        .is_ok()
+    {}
+    let held: Vec<_> = leased.iter().map(|leased| (leased.record.offset, leased.epoch)).collect();
+    let before = bench.disk.operations();
+    engine.let_go(email, &held[1..4], &Outcome::Release { after: None });
+    engine.let_go(email, &held[4..], &Outcome::Dropped);
+    assert_eq!(bench.disk.operations(), before, "a drop went to the disk");
+    assert_eq!(engine.core.lock().let_go.len(), 2);
+    while engine.poll_upkeep().unwrap() {}
+    while engine.poll_commit().unwrap() {}
+    assert!(engine.core.lock().let_go.is_empty());
+    assert!(engine.core.lock().line.is_empty());
+    let again = engine.lease(email, 8, Wait::No, &RUN).unwrap();
+    assert_eq!(payloads(&again)[..3], ["1", "2", "3"]);
+    assert_eq!(again[3].record.offset, Offset(8), "those that were dropped unsettled wait for their backoff");
+    bench.clock.advance(Duration::from_secs(10));
+    let again = engine.lease(email, 8, Wait::No, &RUN).unwrap();
+    let mut retried = payloads(&again)[..4].to_vec();
+    retried.sort();
+    assert_eq!(retried, ["4", "5", "6", "7"]);
+    assert_eq!(again[0].counters.failures, 1);
+    engine.close().unwrap();
+}
+
+#[test]
+fn closing_on_a_full_disk_says_what_was_refused_whose_ticket_is_gone() {
+    let mut bench = Bench::new();
+    let engine = bench.open();
+    let orders = topic(&engine);
+    bench.disk.set_faults(crate::storage::sim::Faults { capacity: Some(1), ..Default::default() });
+    let taken = fill_up(&engine, orders);
+    // One whose ticket is held gets its message back from that.
+    let held = engine.publish(orders, Message::new(vec![8; 500]));
+    engine.publish(orders, Message::new(vec![9; 500])).detach();
+    let error = engine.close().unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::Full, "{error}");
+    assert!(error.to_string().starts_with("2 publishes were refused whose tickets had been dropped"), "{error}");
+    let error = held.wait().unwrap_err();
+    assert_eq!(error.into_message(), Some(Message::new(vec![8; 500])));
+    drop(engine);
+    bench.disk.set_faults(crate::storage::sim::Faults::default());
+    let engine = bench.open();
+    assert!(engine.recovery().clean);
+    assert_eq!(engine.end_of(topic(&engine)).unwrap(), Offset(taken));
+    // Too large is too large at once; nobody hears of it but `close`.
+    engine.publish(topic(&engine), Message::new(vec![0; 17 << 20])).detach();
+    let error = engine.close().unwrap_err();
+    assert_eq!((error.code(), error.into_message().is_some()), ("too-large", true));
 }

@@ -8,6 +8,7 @@ use crate::journal::{Known, Sealed, sidecar, sidecar_name, unfinished_sidecar_na
 use crate::storage::{Access, write_all_at};
 use crate::types::{GroupId, Timestamp};
 use std::io;
+use std::task::Waker;
 use std::time::Duration;
 
 /// The pause after a preparation has failed.
@@ -34,8 +35,8 @@ impl Engine {
         }
         more |= self.snapshot_piece()?;
         self.mark_quiet()?;
-        let mut core = self.core.lock();
-        self.admit_line(&mut core);
+        let wakers = self.room_made(&mut self.core.lock());
+        wakers.into_iter().for_each(Waker::wake);
         Ok(more)
     }
 
