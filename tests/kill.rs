@@ -156,30 +156,119 @@ fn nothing_that_was_promised_is_lost_to_a_kill_and_nothing_acked_comes_back() {
     store.close().unwrap();
     assert!(Store::verify(&path, |_| ()).unwrap().damage.is_empty());
 
-    // Consumed by one that is killed half way, and by another.
+    consume_with_a_kill(&path, end, pause());
+}
+
+/// Offsets before `end` are consumed by one process that is killed half way, and by another.
+fn consume_with_a_kill(path: &Path, end: u64, pause: Duration) {
     let mut by_first: BTreeMap<(bool, u64), u32> = BTreeMap::new();
-    let child = spawn("the_child_consumes_until_it_is_killed", &path, None);
-    let killed = follow(child, usize::try_from(total).unwrap(), pause(), |word, offset| {
+    let child = spawn("the_child_consumes_until_it_is_killed", path, None);
+    // Two lines for each number: "got" and "acked".
+    let killed = follow(child, usize::try_from(end).unwrap(), pause, |word, offset| {
         *by_first.entry((word == "acked", offset)).or_default() += 1;
     });
     assert!(killed);
-    let mut by_second: BTreeMap<(bool, u64), u32> = BTreeMap::new();
-    let child = spawn("the_child_consumes_until_it_is_killed", &path, None);
+    let mut by_second: BTreeMap<u64, u32> = BTreeMap::new();
+    let child = spawn("the_child_consumes_until_it_is_killed", path, None);
     let killed = follow(child, usize::MAX, Duration::ZERO, |word, offset| {
-        *by_second.entry((word == "acked", offset)).or_default() += 1;
+        *by_second.entry(offset).or_default() += u32::from(word == "got");
     });
     assert!(!killed);
-    let acked_by_first = by_first.keys().filter(|(acked, _)| *acked).count();
-    assert!(acked_by_first > 0, "it was killed before it had acked anything");
+    assert!(by_first.keys().any(|(acked, _)| *acked), "it was killed before it had acked anything");
+    let mut unprinted = 0;
     for offset in 0..end {
-        let (first, second) = (by_first.contains_key(&(true, offset)), by_second.get(&(false, offset)));
-        // An ack may be stored and its line not printed any more when the kill comes; "got" is printed before the ack.
-        let got = by_first.contains_key(&(false, offset));
+        let [got, acked] = [false, true].map(|acked| by_first.contains_key(&(acked, offset)));
+        let second = by_second.get(&offset);
         assert!(got || second.is_some(), "offset {offset} was delivered by nobody");
-        assert!(!first || second.is_none(), "offset {offset} was durably acked and came back");
+        assert!(!acked || second.is_none(), "offset {offset} was durably acked and came back");
         assert!(second.is_none_or(|times| *times == 1), "offset {offset} came twice to the second");
+        // The kill may come after an ack is stored and before its line is printed. "got" is printed before the ack.
+        unprinted += u64::from(!acked && second.is_none());
     }
-    let store = Store::open(&path).unwrap();
+    assert!(unprinted <= IN_FLIGHT, "{unprinted} acks were stored that the consumer had not asked for yet");
+    let store = Store::open(path).unwrap();
     let printer = store.existing_topic("numbers").unwrap().consumer("printer", Group::default()).unwrap();
     assert!(printer.idle() && printer.dead_letters().unwrap().is_empty());
+}
+
+/// Numbers, one a line, through the program's `put`.
+#[cfg(feature = "cli")]
+fn put(path: &Path, numbers: u64) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_millpond"))
+        .arg("put")
+        .arg(path)
+        .arg("numbers")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufWriter::new(child.stdin.take().unwrap());
+    (0..numbers).for_each(|number| writeln!(lines, "{number}").unwrap());
+    drop(lines);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+#[cfg(feature = "cli")]
+fn what_went_through_put_is_delivered_though_the_consumer_is_killed_half_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pond");
+    put(&path, numbers());
+    let store = Store::open(&path).unwrap();
+    let topic = store.existing_topic("numbers").unwrap();
+    let mut count = 0;
+    for record in topic.read(..) {
+        let record = record.unwrap();
+        assert_eq!((record.offset(), record.payload()), (Offset::new(count), count.to_string().as_bytes()));
+        count += 1;
+    }
+    assert_eq!(count, numbers());
+    store.close().unwrap();
+    consume_with_a_kill(&path, count, Duration::from_micros(700));
+}
+
+/// Each effect is a line in a file. What is not acknowledged when the first `work` is killed is worked again, and
+/// nothing else is.
+#[test]
+#[cfg(all(unix, feature = "cli"))]
+fn a_thousand_through_work_have_their_effect_though_the_worker_is_killed_half_way() {
+    const JOBS: usize = 3;
+    let dir = tempfile::tempdir().unwrap();
+    let (path, effects) = (dir.path().join("pond"), dir.path().join("effects"));
+    put(&path, 1000);
+    let work = || {
+        Command::new(env!("CARGO_BIN_EXE_millpond"))
+            .args(["work".as_ref(), path.as_os_str()])
+            .args(["numbers", "printer", "--once", "--jobs", &JOBS.to_string(), "--"])
+            .args(["sh", "-c", r#"n=$(cat); echo "$n" >> "$EFFECTS""#])
+            .env("EFFECTS", &effects)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let done = || {
+        let text = std::fs::read_to_string(&effects).unwrap_or_default();
+        text.split_whitespace().map(|number| number.parse().unwrap()).collect::<Vec<u64>>()
+    };
+    let mut first = work();
+    while done().len() < 500 {
+        assert!(first.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The commands that were running go on without it.
+    std::thread::sleep(Duration::from_millis(300));
+    let before = done().len();
+    let store = Store::open(&path).unwrap();
+    let stats = store.existing_topic("numbers").unwrap().consumer("printer", Group::default()).unwrap().stats();
+    let left = usize::try_from(stats.ready + stats.retrying).unwrap();
+    store.close().unwrap();
+    assert!(left > 0 && left < 1000);
+    assert!(work().wait().unwrap().success());
+    let done = done();
+    assert_eq!(done.len(), before + left, "what was acknowledged was worked again, or something was not worked");
+    let numbers: std::collections::BTreeSet<u64> = done.iter().copied().collect();
+    assert_eq!(numbers, (0..1000).collect());
+    assert!(done.len() <= 1000 + JOBS, "{} effects", done.len());
 }
