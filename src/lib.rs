@@ -57,6 +57,8 @@
 //! | look inside | [`Store::stats`], [`Store::recovery`], [`Store::verify`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`] |
 //!
+//! The [`guide`] has a chapter for each promise.
+//!
 //! One group is one independent reader of a topic: several threads with clones of one [`Consumer`] share its messages,
 //! several groups each get all of them.
 #![forbid(unsafe_code)]
@@ -70,6 +72,7 @@ mod engine;
 mod error;
 #[expect(dead_code, unused_imports, reason = "the format is fixed before every part that writes it is built")]
 mod event;
+pub mod guide;
 #[expect(dead_code, reason = "likewise, and cleaning will read more of it")]
 mod journal;
 mod link;
