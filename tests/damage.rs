@@ -423,3 +423,32 @@ fn an_index_that_is_deleted_or_damaged_is_made_anew() {
     }
     read_all();
 }
+
+#[test]
+fn verifying_tells_how_far_it_is_and_changes_nothing() {
+    let dir = store_with(200, 1 << 20);
+    let store = Store::open(dir.path()).unwrap();
+    let orders = store.topic("orders").unwrap();
+    for _ in 0..40 {
+        orders.publish_all((0..10).map(|_| Message::new(vec![1; 10_000]))).wait().unwrap();
+    }
+    // Locked as long as it is open.
+    assert_eq!(Store::verify(dir.path(), |_| ()).unwrap_err().kind(), ErrorKind::Locked);
+    store.close().unwrap();
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let before = contents(dir.path());
+    let mut told = Vec::new();
+    let report = Store::verify(dir.path(), |progress| {
+        if told.is_empty() {
+            // Two may look at the same time.
+            assert!(Store::verify(dir.path(), |_| ()).unwrap().damage.is_empty());
+        }
+        told.push((progress.done_bytes, progress.total_bytes));
+    })
+    .unwrap();
+    assert_eq!((report.messages, report.damage.len(), report.clean), (600, 0, true));
+    assert!(told.len() >= 5, "{told:?}");
+    assert!(told.is_sorted() && told.first().unwrap().0 == 0);
+    assert!(told.iter().all(|(_, total)| *total == told[0].1) && told.last().unwrap().0 == told[0].1);
+    assert_eq!(contents(dir.path()), before);
+}

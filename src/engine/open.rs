@@ -45,8 +45,20 @@ pub(super) fn take_lock(storage: &dyn Storage) -> Result<Arc<dyn StorageFile>> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => storage.open(LOCK, Access::Write),
         other => other,
     };
-    let file = opened.map_err(|source| Error::io("opening the store's lock file", source))?;
-    match file.try_lock(Lock::Exclusive) {
+    lock(opened.map_err(|source| Error::io("opening the store's lock file", source))?, Lock::Exclusive)
+}
+
+/// Makes sure that nobody has the store open for writing, changing nothing: where there is no lock file, nobody has.
+pub(super) fn share_lock(storage: &dyn Storage) -> Result<Option<Arc<dyn StorageFile>>> {
+    match storage.open(LOCK, Access::Read) {
+        Ok(file) => lock(file, Lock::Shared).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::io("opening the store's lock file", source)),
+    }
+}
+
+fn lock(file: Arc<dyn StorageFile>, how: Lock) -> Result<Arc<dyn StorageFile>> {
+    match file.try_lock(how) {
         Ok(true) => Ok(file),
         Ok(false) => Err(Error::new(
             Code::Locked,

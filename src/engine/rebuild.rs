@@ -45,18 +45,18 @@ impl Replay {
                         }
                     }
                     self.state = snapshot.state;
-                    return self.fold(recovery, begin);
+                    return self.fold(recovery, begin, &mut |_| ());
                 }
                 Ok(None) => tracing::warn!(%begin, "a snapshot can't be used; going back to the one before"),
                 Err(error) => return Err(error),
             }
         }
         self.state = State::default();
-        self.fold(recovery, Lsn::ZERO)
+        self.fold(recovery, Lsn::ZERO, &mut |_| ())
     }
 
-    /// Applies every frame from `from` on.
-    pub(super) fn fold(&mut self, recovery: &mut Recovery, from: Lsn) -> Result<()> {
+    /// Applies every frame from `from` on, and tells `met` of each.
+    pub(super) fn fold(&mut self, recovery: &mut Recovery, from: Lsn, met: &mut dyn FnMut(Lsn)) -> Result<()> {
         recovery.start(from)?;
         let mut damaged = false;
         loop {
@@ -64,6 +64,7 @@ impl Replay {
                 (Step::End, _) => return Ok(()),
                 (Step::Damage, _) => damaged = true,
                 (Step::Frame(frame, segment), skip) => {
+                    met(frame.lsn);
                     if frame.header.flags.has(Flags::SNAPSHOT) {
                         self.meet_snapshot(recovery, &frame, &segment);
                         continue;

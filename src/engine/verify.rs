@@ -1,10 +1,11 @@
 //! Reading a closed store from front to back and saying what is wrong with it, without changing anything.
 
-use super::open::{known_identity, take_lock};
+use super::open::{known_identity, share_lock};
 use super::rebuild::Replay;
 use crate::error::{Code, Damage, Error, Result};
 use crate::journal::{Recovery, Trimmed};
-use crate::types::Lsn;
+use crate::types::{Lsn, SegmentId};
+use std::collections::BTreeMap;
 
 /// How far a long piece of work has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,13 +39,16 @@ pub struct Report {
     pub topics: Vec<(String, u64)>,
 }
 
-/// Reads everything. The store must be closed: its lock is taken meanwhile.
+/// How often it is said how far the reading has come.
+const SAY_EVERY: u64 = 1 << 20;
+
+/// Reads everything. The store must be closed, and stays so meanwhile: its lock is shared with others who verify.
 pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
     let storage = environment.storage.clone();
     let Some(_) = known_identity(&*storage)? else {
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };
-    let _lock = take_lock(&*storage)?;
+    let _lock = share_lock(&*storage)?;
     let Some(identity) = known_identity(&*storage)? else {
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };
@@ -53,7 +57,26 @@ pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(
     progress(Progress { done_bytes: 0, total_bytes });
     let mut replay = Replay::default();
     // From the very first segment, whatever snapshots say: every byte is looked at.
-    match replay.fold(&mut recovery, Lsn::ZERO) {
+    let before: BTreeMap<SegmentId, u64> = recovery
+        .listing
+        .segments
+        .values()
+        .scan(0, |sum: &mut u64, segment| {
+            let before = *sum;
+            *sum = sum.saturating_add(u64::from(segment.capacity));
+            Some((segment.id, before))
+        })
+        .collect();
+    let mut said = 0;
+    let mut met = |lsn: Lsn| {
+        let before = before.get(&lsn.segment()).copied().unwrap_or_default();
+        let done_bytes = before.saturating_add(u64::from(lsn.position().get())).min(total_bytes);
+        if done_bytes >= said + SAY_EVERY {
+            said = done_bytes;
+            progress(Progress { done_bytes, total_bytes });
+        }
+    };
+    match replay.fold(&mut recovery, Lsn::ZERO, &mut met) {
         Ok(()) => {}
         Err(error) if !error.damage().is_empty() => recovery.damage().extend_from_slice(error.damage()),
         Err(error) => return Err(error),
