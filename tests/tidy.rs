@@ -386,3 +386,28 @@ fn every_dependency_is_argued_on_its_line() {
     }
     none("dependencies", &offenders);
 }
+
+/// A mutation that does not apply any more would prove nothing, and is found only when somebody runs them all.
+#[test]
+fn every_mutation_of_the_engine_still_applies() {
+    let mut patches = Vec::new();
+    walk(&root().join("tests/mutations"), &mut patches);
+    patches.retain(|path| path.extension().is_some_and(|ending| ending == "patch"));
+    assert!(patches.len() >= 6, "{patches:?}");
+    let mut offenders = Vec::new();
+    for path in patches {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut file = String::new();
+        for part in text.split("\n@@ ").flat_map(|part| part.split("diff --git")) {
+            if let Some(name) = part.lines().find_map(|line| line.strip_prefix("--- a/")) {
+                file = std::fs::read_to_string(root().join(name)).unwrap();
+                continue;
+            }
+            let old: Vec<&str> = part.lines().skip(1).filter_map(|line| line.strip_prefix([' ', '-'])).collect();
+            if !old.is_empty() && !file.contains(&old.join("\n")) {
+                offenders.push(format!("{}: {}", path.display(), old.join(" / ")));
+            }
+        }
+    }
+    none("a patch of tests/mutations does not apply to this tree", &offenders);
+}
