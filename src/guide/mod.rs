@@ -1,5 +1,11 @@
 //! The guide: one chapter for each promise, each with an example that runs.
 //!
 //! * [`durable`]: what survives what, and what a ticket says.
+//! * [`delivery`]: at least once; leases, and what becomes of a message that was handed out.
+//! * [`poison`]: how a message that kills its process is found.
+//! * [`damage`]: what opening does, and what to do when it refuses.
 
+pub mod damage;
+pub mod delivery;
 pub mod durable;
+pub mod poison;
