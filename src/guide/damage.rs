@@ -15,8 +15,8 @@
 //! gap that a single disk leaves.
 //!
 //! What recovery shows was made sure of first: everything behind the last proved position is written again with the
-//! same bytes and synced before anything is delivered, since the process before may have died of a failed sync, and the page
-//! cache would not tell (*Can Applications Recover from fsync Failures?*, ATC 2020).
+//! same bytes and synced before anything is delivered, since the process before may have died of a failed sync, and the
+//! page cache would not tell (*Can Applications Recover from fsync Failures?*, ATC 2020).
 //!
 //! Old segments that lie before the newest snapshot are not read at opening. Damage there is reported when a message in
 //! it is read, and by [`verify`](crate::Store::verify), which reads every byte and changes none:

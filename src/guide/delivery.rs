@@ -1,8 +1,8 @@
 //! At least once: leases, and what becomes of a message that was handed out.
 //!
 //! Each consumer group gets every message of its topic, and keeps its own progress: what is acked, exactly, however
-//! many holes there are. A message is *leased*: it belongs to one consumer until a deadline (others call this a visibility
-//! timeout), and comes back if it was not settled by then.
+//! many holes there are. A message is *leased*: it belongs to one consumer until a deadline (others call this a
+//! visibility timeout), and comes back if it was not settled by then.
 //!
 //! | to say | call | charged |
 //! |---|---|---|
