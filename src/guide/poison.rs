@@ -6,7 +6,7 @@
 //!
 //! * Every message that was in flight is a *suspect*. Suspects are handed out one at a time, before anything else of
 //!   the group, until each is settled or its lease ends with the process alive: then it is cleared, and nothing is
-//! charged.
+//!   charged.
 //! * A process that dies while a suspect is the only delivery in flight lays that death to it: it counts one *crash*
 //!   more, and the crash that made it a suspect.
 //! * With [`max_crashes`](crate::Group::max_crashes) (3) it is parked as a dead letter with reason
