@@ -53,7 +53,7 @@ fn what_is_published_is_delivered_and_what_is_acked_does_not_come_again_after_re
     let orders = topic(&engine);
     let email = group(&engine);
     for number in 0..10 {
-        let receipt = engine.publish(orders, Message::new(format!("order {number}")).id("x")).wait().unwrap();
+        let receipt = engine.clone().publish(orders, Message::new(format!("order {number}")).id("x")).wait().unwrap();
         assert_eq!(receipt.offset, Offset(number));
     }
     let leased = engine.lease(email, 4, Wait::No, &RUN).unwrap();
@@ -75,7 +75,7 @@ fn many_segments_and_snapshots_are_walked_and_every_message_is_found_again() {
     let orders = topic(&engine);
     let email = group(&engine);
     for number in 0..3000u32 {
-        engine.publish(orders, Message::new(format!("order {number} {}", "x".repeat(50)))).detach();
+        engine.clone().publish(orders, Message::new(format!("order {number} {}", "x".repeat(50)))).detach();
         if number % 7 == 0 {
             engine.poll_upkeep().unwrap();
             engine.poll_commit().unwrap();
@@ -120,7 +120,7 @@ fn many_segments_and_snapshots_are_walked_and_every_message_is_found_again() {
 fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
     let mut bench = Bench::new();
     let engine = bench.open();
-    engine.publish(topic(&engine), Message::new("poison")).wait().unwrap();
+    engine.clone().publish(topic(&engine), Message::new("poison")).wait().unwrap();
     let email = group(&engine);
     for attempt in 0..2 {
         let leased = engine.lease(email, 1, Wait::No, &RUN).unwrap();
