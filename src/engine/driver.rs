@@ -41,7 +41,7 @@ fn commit_turn(engine: &Engine) -> bool {
     if !core.urgent {
         let unsynced = core.tail.durable() < core.tail.end();
         if core.armed {
-            core.armed = false;
+            // Still armed while it waits: of all that comes meanwhile only what is urgent wakes it.
             engine.commit_work.wait_for(&mut core, engine.options.write_delay);
         } else if unsynced {
             let since = engine.environment.clock.monotonic().saturating_sub(core.last_sync);
