@@ -42,7 +42,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Durability, Options};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
-use crate::journal::{Class, Files, Identity, Numbers, Place, Preparation, Refusal, Span, Stage, Tail};
+use crate::journal::{Class, Files, Identity, Place, Refusal, Span, Stage, Tail};
 pub(crate) use crate::state::DeadLetter as ParkedLetter;
 use crate::state::State;
 #[cfg(any(test, feature = "testing"))]
@@ -145,8 +145,6 @@ struct Core {
     /// `Mark` frames that were written.
     marks: u64,
     epoch: u64,
-    numbers: Numbers,
-    preparation: Option<Preparation>,
     /// Why the last preparation failed, until one succeeds.
     full: Option<Arc<std::io::Error>>,
     wanted_bytes: u32,
@@ -175,7 +173,7 @@ pub(crate) struct Engine {
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
-    preparing: Mutex<()>,
+    preparing: Mutex<room::Preparer>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 
@@ -212,7 +210,7 @@ impl Engine {
 }
 
 impl Core {
-    fn new(tail: Tail, state: State, numbers: Numbers, seed: u64) -> Self {
+    fn new(tail: Tail, state: State, seed: u64) -> Self {
         Self {
             tail,
             state,
@@ -234,8 +232,6 @@ impl Core {
             next_upkeep: Some(Timestamp::ZERO),
             marks: 0,
             epoch: 0,
-            numbers,
-            preparation: None,
             full: None,
             wanted_bytes: 0,
             snapshot: snapshot::Progress::default(),
