@@ -11,26 +11,31 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Holds the lead. However it ends, also by a panic, the followers are woken; if it ends without having said how it
-/// went, the store is poisoned.
-struct Lead<'a> {
+/// Holds the lead, and the lock wherever it does no I/O. However it ends, also by a panic, the followers are woken; if
+/// it ends without having said how it went, the store is poisoned.
+struct Lead<'a, 'b> {
     engine: &'a Engine,
+    core: &'a mut MutexGuard<'b, Core>,
     finished: bool,
 }
 
-impl Drop for Lead<'_> {
+impl Drop for Lead<'_, '_> {
     fn drop(&mut self) {
-        let wakers = {
-            let mut core = self.engine.core.lock();
-            core.committing = false;
-            if !self.finished {
-                let source = std::io::Error::other("the commit was interrupted");
-                core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
-            }
-            core.take_reached()
-        };
+        self.core.committing = false;
+        if !self.finished {
+            let source = std::io::Error::other("the commit was interrupted");
+            self.core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
+        }
         self.engine.committed.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wake_reached(self.core);
+    }
+}
+
+/// Wakes the tasks that have what they waited for, or never will. Without the lock: what a waker does is not known.
+fn wake_reached(core: &mut MutexGuard<'_, Core>) {
+    let wakers = core.take_reached();
+    if !wakers.is_empty() {
+        MutexGuard::unlocked(core, || wakers.into_iter().for_each(Waker::wake));
     }
 }
 
@@ -44,6 +49,9 @@ impl Core {
     /// The wakers of those who have what they waited for, or never will.
     fn take_reached(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
+        if self.waiting.is_empty() {
+            return wakers;
+        }
         let waiting = std::mem::take(&mut self.waiting);
         for waiting in waiting {
             if self.poison.is_some() || self.reached(waiting.end, waiting.level) {
@@ -57,54 +65,49 @@ impl Core {
 }
 
 impl Engine {
-    /// Writes, and syncs if the commit is to; publishes how far the journal has come after each.
-    fn lead(&self, mut core: MutexGuard<'_, Core>, commit: &Commit) {
+    /// Writes, and syncs if the commit is to; publishes how far the journal has come after each. The lock is let go of
+    /// meanwhile.
+    fn lead(&self, core: &mut MutexGuard<'_, Core>, commit: Commit) {
         core.committing = true;
-        drop(core);
-        let mut lead = Lead { engine: self, finished: false };
-        let mut outcome = commit.write();
+        let mut lead = Lead { engine: self, core, finished: false };
+        let mut outcome = MutexGuard::unlocked(lead.core, || commit.write());
         if outcome.is_ok() {
-            self.progress(|core| core.tail.wrote(commit));
+            lead.core.tail.wrote(&commit);
+            self.progress(lead.core);
             if commit.syncs() {
-                outcome = commit.sync();
-                if outcome.is_ok() {
-                    let now = self.environment.clock.monotonic();
-                    self.progress(|core| {
-                        core.tail.synced(commit);
-                        core.last_sync = now;
-                        if core.disk_end <= commit.end {
-                            core.last_disk = Some(now);
-                        }
-                    });
-                }
+                wake_reached(lead.core);
+                let synced =
+                    MutexGuard::unlocked(lead.core, || commit.sync().map(|()| self.environment.clock.monotonic()));
+                outcome = synced.map(|now| {
+                    lead.core.tail.synced(&commit);
+                    lead.core.last_sync = now;
+                    if lead.core.disk_end <= commit.end {
+                        lead.core.last_disk = Some(now);
+                    }
+                    self.progress(lead.core);
+                });
             }
         }
-        if let Err(failure) = outcome {
-            self.core.lock().poison(failure);
-            self.arrived.notify_all();
+        match outcome {
+            Ok(()) => lead.core.tail.reuse(commit),
+            Err(failure) => {
+                lead.core.poison(failure);
+                self.arrived.notify_all();
+            }
         }
         lead.finished = true;
     }
 
     /// The journal has come further: what is visible follows, and those who wait for messages are told.
-    fn progress(&self, change: impl FnOnce(&mut Core)) {
-        let wakers = {
-            let mut core = self.core.lock();
-            change(&mut core);
-            let (written, durable) = (core.tail.written(), core.tail.durable());
-            let arrived = core.visible.advance(written, durable);
-            let wakers = core.take_reached();
-            if arrived && core.leasing > 0 {
-                self.arrived.notify_all();
-            }
-            wakers
-        };
-        wakers.into_iter().for_each(Waker::wake);
+    fn progress(&self, core: &mut Core) {
+        let (written, durable) = (core.tail.written(), core.tail.durable());
+        if core.visible.advance(written, durable) && core.leasing > 0 {
+            self.arrived.notify_all();
+        }
     }
 
     /// One commit, if there is anything to do and nobody else is at it: what the commit thread does, and what a
-    /// simulator
-    /// does instead. Whether something was done.
+    /// simulator does instead. Whether something was done.
     pub(crate) fn poll_commit(&self) -> Result<bool> {
         let mut core = self.core.lock();
         if core.committing || core.poison.is_some() {
@@ -114,8 +117,8 @@ impl Engine {
         let overdue = self.environment.clock.monotonic().saturating_sub(core.last_sync) >= self.options.sync_interval;
         let sync = core.disk_end > core.tail.durable() || (overdue && core.tail.durable() < core.tail.end());
         let Some(commit) = core.tail.begin_commit(sync) else { return Ok(false) };
-        self.lead(core, &commit);
-        self.core.lock().check()?;
+        self.lead(&mut core, commit);
+        core.check()?;
         Ok(true)
     }
 
@@ -144,8 +147,7 @@ impl Engine {
                 continue;
             }
             let Some(commit) = core.tail.begin_commit(level == Durability::Disk) else { return Ok(true) };
-            self.lead(core, &commit);
-            core = self.core.lock();
+            self.lead(&mut core, commit);
         }
     }
 

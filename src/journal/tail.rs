@@ -5,18 +5,19 @@
 //! a little of what was written is kept too, for readers that are nearly up to date.
 
 use super::cache::Cache;
-use super::commit::{Commit, Written};
+use super::commit::{Chunk, Commit, Piece, Written};
 use super::control::{Begin, Control, SEAL_FRAME, Seal, Snapshots};
 use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
 use super::index::{Note, SegmentIndex};
 use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
 use crate::types::{Lsn, Position, SegmentId, Timestamp};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BufMut;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bytes that are asked of the allocator at a time for frames to come.
-const BLOCK: usize = 256 << 10;
+/// Bytes that are asked of the allocator at first for frames to come: what one commit of a busy store takes, and not
+/// twice that, so that a full buffer can become part of the cache as it is.
+const BLOCK: usize = 96 << 10;
 
 /// The tail's bounds; see `config::Options`.
 #[derive(Clone, Copy, Debug)]
@@ -68,14 +69,6 @@ pub(crate) struct Sealed {
     pub(crate) index: Arc<SegmentIndex>,
 }
 
-/// Unwritten bytes of one segment.
-#[derive(Debug)]
-struct Chunk {
-    segment: OpenSegment,
-    start: u32,
-    bytes: BytesMut,
-}
-
 /// See the module's page.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -90,9 +83,12 @@ pub(crate) struct Tail {
     spares: VecDeque<OpenSegment>,
     /// Spares that were too small for a frame and were passed over.
     passed_over: Vec<SegmentId>,
-    chunks: VecDeque<Chunk>,
+    /// What is unwritten, a chunk for each segment; the last one is the active segment's.
+    chunks: Vec<Chunk>,
     unwritten: usize,
-    flight: Vec<Written>,
+    /// The last commit, and the buffer of its last chunk: used again, so that a commit allocates nothing.
+    idle: Commit,
+    spare: Option<Chunk>,
     cache: Cache,
     written: Lsn,
     durable: Lsn,
@@ -128,9 +124,10 @@ impl Tail {
             snapshots: start.snapshots,
             spares: VecDeque::new(),
             passed_over: Vec::new(),
-            chunks: VecDeque::new(),
+            chunks: Vec::new(),
             unwritten: 0,
-            flight: Vec::new(),
+            idle: Commit::default(),
+            spare: None,
             cache: Cache::new(limits.tail_cache_bytes),
             written: here,
             durable: here,
@@ -148,7 +145,18 @@ impl Tail {
     }
 
     fn open_chunk(&mut self) {
-        self.chunks.push_back(Chunk { segment: self.active.clone(), start: self.end, bytes: BytesMut::new() });
+        let start = Position(self.end);
+        let chunk = match self.spare.take() {
+            Some(mut spare) => {
+                spare.bytes.clear();
+                if spare.segment.segment.id != self.active.segment.id {
+                    spare.segment = self.active.clone();
+                }
+                Chunk { start, ..spare }
+            }
+            None => Chunk { segment: self.active.clone(), start, bytes: Vec::new() },
+        };
+        self.chunks.push(chunk);
     }
 
     /// Where the next frame goes.
@@ -317,7 +325,7 @@ impl Tail {
         flags: Flags,
         crc: u32,
         length: usize,
-        write: impl FnOnce(&mut BytesMut),
+        write: impl FnOnce(&mut Vec<u8>),
         note: Option<Note>,
     ) -> Span {
         let start = self.end();
@@ -334,13 +342,13 @@ impl Tail {
             self.index.note(start.position(), note);
         }
         let frame = header.frame_length() as usize;
-        if let Some(chunk) = self.chunks.back_mut() {
-            if chunk.bytes.capacity() - chunk.bytes.len() < frame {
+        if let Some(chunk) = self.chunks.last_mut() {
+            if chunk.bytes.capacity() == 0 {
                 chunk.bytes.reserve(frame.max(BLOCK));
             }
-            chunk.bytes.put_slice(&bytes);
+            chunk.bytes.extend_from_slice(&bytes);
             write(&mut chunk.bytes);
-            debug_assert_eq!((chunk.start as usize) + chunk.bytes.len(), self.end as usize + frame);
+            debug_assert_eq!(chunk.start.get() as usize + chunk.bytes.len(), self.end as usize + frame);
         }
         self.unwritten += frame;
         self.appended += frame as u64;
@@ -349,40 +357,44 @@ impl Tail {
     }
 
     /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if
-    /// there
-    /// is nothing to do. Only one commit may be under way at a time.
+    /// there is nothing to do. Only one commit may be under way at a time.
     pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Commit> {
         if self.unwritten == 0 && !(sync && self.durable < self.written) {
             return None;
         }
-        let mut written = Vec::with_capacity(self.chunks.len());
-        while let Some(chunk) = self.chunks.front_mut() {
-            if !chunk.bytes.is_empty() {
-                let bytes = chunk.bytes.split().freeze();
-                let start = Position(chunk.start);
-                chunk.start += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let mut commit = std::mem::take(&mut self.idle);
+        if self.unwritten > 0 {
+            for chunk in self.chunks.drain(..).filter(|chunk| !chunk.bytes.is_empty()) {
                 if self.dirty.last().is_none_or(|last| last.segment.id != chunk.segment.segment.id) {
                     self.dirty.push(chunk.segment.clone());
                 }
-                written.push(Written { segment: chunk.segment.clone(), start, bytes });
+                commit.pieces.push(self.cache.keep(chunk));
             }
-            if self.chunks.len() == 1 {
-                break;
-            }
-            self.chunks.pop_front();
+            self.unwritten = 0;
+            self.open_chunk();
         }
-        self.flight.clone_from(&written);
-        self.unwritten = 0;
-        let targets = if sync { self.dirty.clone() } else { Vec::new() };
-        Some(Commit { chunks: written, end: self.end(), targets })
+        commit.end = self.end();
+        if sync {
+            commit.targets.extend_from_slice(&self.dirty);
+        }
+        Some(commit)
     }
 
     /// The commit's bytes are with the kernel.
     pub(crate) fn wrote(&mut self, commit: &Commit) {
         self.written = self.written.max(commit.end);
-        for written in self.flight.drain(..) {
-            self.cache.keep(written);
+        self.cache.trim();
+    }
+
+    /// The commit is over: what it allocated is for the next one.
+    pub(crate) fn reuse(&mut self, mut commit: Commit) {
+        if let Some(Piece::Own(last)) = commit.pieces.pop() {
+            // Not a large one, kept for a small one: it came to be when the disk was slow.
+            self.spare = Some(last).filter(|last| last.bytes.capacity() <= 2 * BLOCK);
         }
+        commit.pieces.clear();
+        commit.targets.clear();
+        self.idle = commit;
     }
 
     /// The commit's bytes, and all before them, are on the disk: the sync was started when `commit.end` was the end of
@@ -398,31 +410,9 @@ impl Tail {
     pub(crate) fn recent(&self, lsn: Lsn, limit: usize) -> Vec<Written> {
         let mut found = Vec::new();
         let (mut next, mut left) = (lsn, limit);
-        if next < self.written {
-            self.cache.from(&mut next, &mut left, &mut found);
-        }
-        if next < self.written || left == 0 {
-            return found;
-        }
-        for written in &self.flight {
-            written.gather(&mut next, &mut left, &mut found);
-        }
+        self.cache.from(&mut next, &mut left, &mut found);
         for chunk in &self.chunks {
-            let id = chunk.segment.segment.id;
-            if next.segment() != id || left == 0 {
-                continue;
-            }
-            let skip = (next.position().get().saturating_sub(chunk.start)) as usize;
-            if next.position().get() >= chunk.start
-                && let Some(rest) = chunk.bytes.get(skip..).filter(|rest| !rest.is_empty())
-            {
-                // Copied: the rest of the block is still being written.
-                let bytes = Bytes::copy_from_slice(rest);
-                let start = next.position();
-                next = Lsn::new(id, Position(start.get() + u32::try_from(bytes.len()).unwrap_or(0)));
-                left = left.saturating_sub(bytes.len());
-                found.push(Written { segment: chunk.segment.clone(), start, bytes });
-            }
+            chunk.copy_from(&mut next, &mut left, &mut found);
         }
         found
     }
