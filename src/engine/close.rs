@@ -39,7 +39,7 @@ impl Engine {
             core.closed = true;
         }
         self.arrived.notify_all();
-        self.committed.notify_all();
+        self.wake_followers();
         self.commit_work.notify_all();
         self.upkeep_work.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());

@@ -16,17 +16,33 @@ use std::time::Duration;
 struct Lead<'a, 'b> {
     engine: &'a Engine,
     core: &'a mut MutexGuard<'b, Core>,
+    writes: bool,
+    syncs: bool,
     finished: bool,
+}
+
+impl Lead<'_, '_> {
+    /// The bytes are written, or not: the next one may write, also while this one syncs.
+    fn wrote(&mut self) {
+        self.core.committing &= !std::mem::take(&mut self.writes);
+        self.engine.written.notify_all();
+        wake_reached(self.core);
+    }
 }
 
 impl Drop for Lead<'_, '_> {
     fn drop(&mut self) {
-        self.core.committing = false;
+        self.core.committing &= !self.writes;
+        self.core.syncing &= !self.syncs;
         if !self.finished {
             let source = std::io::Error::other("the commit was interrupted");
             self.core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
         }
-        self.engine.committed.notify_all();
+        self.engine.written.notify_all();
+        // Those who wait for a sync that is still under way are told by whoever leads it.
+        if !self.core.syncing || self.core.poison.is_some() {
+            self.engine.committed.notify_all();
+        }
         wake_reached(self.core);
     }
 }
@@ -44,6 +60,14 @@ impl Core {
         tracing::error!(file = failure.file, error = %failure.source, "a commit failed; the store takes nothing more");
         let Failure { stage, file, source } = failure;
         self.poison.get_or_insert_with(|| Arc::new(Poison { stage, file, source: Arc::new(source) }));
+    }
+
+    fn synced(&mut self, commit: &Commit, now: Duration) {
+        self.tail.synced(commit);
+        self.last_sync = now;
+        if self.disk_end <= commit.end {
+            self.last_disk = Some(now);
+        }
     }
 
     /// The wakers of those who have what they waited for, or never will.
@@ -65,26 +89,33 @@ impl Core {
 }
 
 impl Engine {
+    /// Has everybody look again who waits for a commit.
+    pub(super) fn wake_followers(&self) {
+        self.written.notify_all();
+        self.committed.notify_all();
+    }
+
     /// Writes, and syncs if the commit is to; publishes how far the journal has come after each. The lock is let go of
-    /// meanwhile.
-    fn lead(&self, core: &mut MutexGuard<'_, Core>, commit: Commit) {
+    /// meanwhile. There is one who writes at a time, and one who syncs.
+    fn lead(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
+        let syncs = commit.syncs();
         core.committing = true;
-        let mut lead = Lead { engine: self, core, finished: false };
+        core.syncing |= syncs;
+        let mut lead = Lead { engine: self, core, writes: true, syncs, finished: false };
         let mut outcome = MutexGuard::unlocked(lead.core, || commit.write());
-        if outcome.is_ok() {
+        // What another leader failed at meanwhile is the end for this one too.
+        if outcome.is_ok() && lead.core.poison.is_none() {
             lead.core.tail.wrote(&commit);
             self.progress(lead.core);
-            if commit.syncs() {
-                wake_reached(lead.core);
+            if syncs {
+                lead.wrote();
                 let synced =
                     MutexGuard::unlocked(lead.core, || commit.sync().map(|()| self.environment.clock.monotonic()));
                 outcome = synced.map(|now| {
-                    lead.core.tail.synced(&commit);
-                    lead.core.last_sync = now;
-                    if lead.core.disk_end <= commit.end {
-                        lead.core.last_disk = Some(now);
+                    if lead.core.poison.is_none() {
+                        lead.core.synced(&commit, now);
+                        self.progress(lead.core);
                     }
-                    self.progress(lead.core);
                 });
             }
         }
@@ -113,9 +144,12 @@ impl Engine {
         if core.committing || core.poison.is_some() {
             return Ok(false);
         }
-        core.urgent = false;
         let overdue = self.environment.clock.monotonic().saturating_sub(core.last_sync) >= self.options.sync_interval;
-        let sync = core.disk_end > core.tail.durable() || (overdue && core.tail.durable() < core.tail.end());
+        let asked = core.disk_end > core.tail.durable();
+        let sync = asked || (overdue && core.tail.durable() < core.tail.end());
+        // While somebody syncs there is only writing to do; who asked for more is served afterwards.
+        core.urgent = asked && core.syncing;
+        let sync = sync && !core.syncing;
         let Some(commit) = core.tail.begin_commit(sync) else { return Ok(false) };
         self.lead(&mut core, commit);
         core.check()?;
@@ -134,12 +168,14 @@ impl Engine {
             if let Some(poison) = &core.poison {
                 return Err(poison.error(Code::OutcomeUnknown));
             }
-            if core.committing {
+            // The next sync takes all that has gathered during this one; a write does not wait for it.
+            if core.committing || (core.syncing && level == Durability::Disk) {
+                let over = if level == Durability::Disk { &self.committed } else { &self.written };
                 match deadline {
-                    None => self.committed.wait(&mut core),
+                    None => over.wait(&mut core),
                     Some(deadline) => {
                         let left = deadline.saturating_sub(self.environment.clock.monotonic());
-                        if left.is_zero() || self.committed.wait_for(&mut core, left).timed_out() {
+                        if left.is_zero() || over.wait_for(&mut core, left).timed_out() {
                             return Ok(core.reached(end, level));
                         }
                     }

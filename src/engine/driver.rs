@@ -59,9 +59,10 @@ fn commit_turn(engine: &Engine) -> bool {
         }
     }
     core.armed = false;
-    if core.committing {
+    if core.committing || (core.syncing && core.tail.unwritten() == 0) {
         // Somebody leads already; what it does not serve is still there afterwards.
-        engine.committed.wait_for(&mut core, engine.options.write_delay);
+        let over = if core.committing { &engine.written } else { &engine.committed };
+        over.wait_for(&mut core, engine.options.write_delay);
     }
     drop(core);
     let outcome = engine.poll_commit();

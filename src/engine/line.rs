@@ -78,7 +78,7 @@ impl Engine {
             moved = true;
         }
         if moved {
-            self.committed.notify_all();
+            self.wake_followers();
         }
     }
 
@@ -87,7 +87,7 @@ impl Engine {
         for waiting in core.line.drain(..) {
             waiting.slot.fill(Err(waiting.work.hand_back(why.again())));
         }
-        self.committed.notify_all();
+        self.wake_followers();
     }
 
     /// Waits until a slot in the line is filled, making room meanwhile as the threads of the store would.

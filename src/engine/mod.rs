@@ -17,6 +17,8 @@ mod driver;
 mod expiry;
 mod line;
 mod open;
+#[cfg(test)]
+mod overlap_tests;
 mod publish;
 mod read;
 mod rebuild;
@@ -130,8 +132,9 @@ struct Core {
     poison: Option<Arc<Poison>>,
     closing: bool,
     closed: bool,
-    /// A commit is under way.
+    /// Somebody writes, and somebody syncs; it may be the same one.
     committing: bool,
+    syncing: bool,
     /// The end of the last frame that asked for `Disk`.
     disk_end: Lsn,
     /// The commit thread has something to wait for; and it is to come at once.
@@ -164,6 +167,8 @@ pub(crate) struct Engine {
     report: RecoveryReport,
     files: Files,
     core: Mutex<Core>,
+    /// A write is over, and a commit is, with its sync if it has one.
+    written: Condvar,
     committed: Condvar,
     arrived: Condvar,
     commit_work: Condvar,
@@ -223,6 +228,7 @@ impl Core {
             closing: false,
             closed: false,
             committing: false,
+            syncing: false,
             disk_end: Lsn::ZERO,
             armed: false,
             urgent: false,

@@ -171,6 +171,7 @@ impl Engine {
             report,
             files,
             core: Mutex::new(core),
+            written: Condvar::new(),
             committed: Condvar::new(),
             arrived: Condvar::new(),
             commit_work: Condvar::new(),

@@ -93,7 +93,7 @@ impl Engine {
                 core.wanted_bytes = 0;
                 core.full = None;
                 self.admit_line(&mut core);
-                self.committed.notify_all();
+                self.wake_followers();
                 Ok(false)
             }
             Err(source) => {
@@ -111,7 +111,7 @@ impl Engine {
         }
         core.full = Some(source.clone());
         self.admit_line(&mut core);
-        self.committed.notify_all();
+        self.wake_followers();
         Err(super::publish::disk_full(source))
     }
 

@@ -28,13 +28,13 @@ impl Cache {
     }
 
     /// Keeps what is about to be written.
-    pub(crate) fn keep(&mut self, chunk: Chunk) -> Piece {
+    pub(crate) fn keep(&mut self, chunk: Box<Chunk>) -> Piece {
         let length = chunk.bytes.len();
         self.bytes += length;
         // Not in a buffer that is mostly empty: the limit is meant for memory.
         if length >= LARGE.max(chunk.bytes.capacity() / 2) {
             self.seal();
-            let written = Written::from(chunk);
+            let written = Written::from(*chunk);
             self.held.push_back(written.clone());
             return Piece::Shared(written);
         }

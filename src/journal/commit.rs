@@ -57,7 +57,7 @@ impl From<Chunk> for Written {
 #[derive(Debug)]
 pub(crate) enum Piece {
     /// In a buffer that is used again afterwards; the cache has a copy of them.
-    Own(Chunk),
+    Own(Box<Chunk>),
     /// In a buffer that the cache has too.
     Shared(Written),
 }

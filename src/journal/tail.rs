@@ -83,13 +83,17 @@ pub(crate) struct Tail {
     spares: VecDeque<OpenSegment>,
     /// Spares that were too small for a frame and were passed over.
     passed_over: Vec<SegmentId>,
-    /// What is unwritten, a chunk for each segment; the last one is the active segment's.
-    chunks: Vec<Chunk>,
+    /// What is unwritten: of segments that are sealed, and of the active one. In a box, as commits are: they change
+    /// hands for each message that is waited for.
+    sealed_chunks: Vec<Chunk>,
+    chunk: Box<Chunk>,
     unwritten: usize,
     /// The last commit, and the buffer of its last chunk: used again, so that a commit allocates nothing.
-    idle: Commit,
-    spare: Option<Chunk>,
+    idle: Option<Box<Commit>>,
+    spare: Option<Box<Chunk>>,
     cache: Cache,
+    /// The end of the last commit that was begun.
+    begun: Lsn,
     written: Lsn,
     durable: Lsn,
     /// The highest durable LSN that a frame carries.
@@ -124,11 +128,13 @@ impl Tail {
             snapshots: start.snapshots,
             spares: VecDeque::new(),
             passed_over: Vec::new(),
-            chunks: Vec::new(),
+            sealed_chunks: Vec::new(),
+            chunk: Box::new(Chunk { segment: start.active.clone(), start: start.end, bytes: Vec::new() }),
             unwritten: 0,
-            idle: Commit::default(),
+            idle: None,
             spare: None,
             cache: Cache::new(limits.tail_cache_bytes),
+            begun: here,
             written: here,
             durable: here,
             claimed: Lsn::ZERO,
@@ -137,26 +143,27 @@ impl Tail {
             appended: 0,
             active: start.active,
         };
-        tail.open_chunk();
         if let Some(begin) = start.begin {
             tail.control(Control::Begin(begin));
         }
         tail
     }
 
-    fn open_chunk(&mut self) {
+    /// Begins a new chunk at the end of the active segment, and gives the one before.
+    fn open_chunk(&mut self) -> Box<Chunk> {
         let start = Position(self.end);
         let chunk = match self.spare.take() {
             Some(mut spare) => {
                 spare.bytes.clear();
+                spare.start = start;
                 if spare.segment.segment.id != self.active.segment.id {
                     spare.segment = self.active.clone();
                 }
-                Chunk { start, ..spare }
+                spare
             }
-            None => Chunk { segment: self.active.clone(), start, bytes: Vec::new() },
+            None => Box::new(Chunk { segment: self.active.clone(), start, bytes: Vec::new() }),
         };
-        self.chunks.push(chunk);
+        std::mem::replace(&mut self.chunk, chunk)
     }
 
     /// Where the next frame goes.
@@ -296,7 +303,8 @@ impl Tail {
         self.active = successor;
         self.end = SEGMENT_HEADER;
         self.checksum = crc32fast::Hasher::new();
-        self.open_chunk();
+        let sealed = self.open_chunk();
+        self.sealed_chunks.push(*sealed);
         self.control(Control::Begin(begin));
         Ok(())
     }
@@ -342,14 +350,13 @@ impl Tail {
             self.index.note(start.position(), note);
         }
         let frame = header.frame_length() as usize;
-        if let Some(chunk) = self.chunks.last_mut() {
-            if chunk.bytes.capacity() == 0 {
-                chunk.bytes.reserve(frame.max(BLOCK));
-            }
-            chunk.bytes.extend_from_slice(&bytes);
-            write(&mut chunk.bytes);
-            debug_assert_eq!(chunk.start.get() as usize + chunk.bytes.len(), self.end as usize + frame);
+        let out = &mut self.chunk.bytes;
+        if out.capacity() == 0 {
+            out.reserve(frame.max(BLOCK));
         }
+        out.extend_from_slice(&bytes);
+        write(out);
+        debug_assert_eq!(self.chunk.end().get() as usize, self.end as usize + frame);
         self.unwritten += frame;
         self.appended += frame as u64;
         self.end += header.frame_length();
@@ -357,27 +364,37 @@ impl Tail {
     }
 
     /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if
-    /// there is nothing to do. Only one commit may be under way at a time.
-    pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Commit> {
+    /// there is nothing to do. One may be written at a time, and one synced; so a commit that is only written may be
+    /// begun while another one is synced.
+    pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Box<Commit>> {
         if self.unwritten == 0 && !(sync && self.durable < self.written) {
             return None;
         }
-        let mut commit = std::mem::take(&mut self.idle);
+        let mut commit = self.idle.take().unwrap_or_default();
         if self.unwritten > 0 {
-            for chunk in self.chunks.drain(..).filter(|chunk| !chunk.bytes.is_empty()) {
-                if self.dirty.last().is_none_or(|last| last.segment.id != chunk.segment.segment.id) {
-                    self.dirty.push(chunk.segment.clone());
-                }
-                commit.pieces.push(self.cache.keep(chunk));
+            for sealed in std::mem::take(&mut self.sealed_chunks) {
+                self.begin_chunk(Box::new(sealed), &mut commit);
             }
+            let chunk = self.open_chunk();
+            self.begin_chunk(chunk, &mut commit);
             self.unwritten = 0;
-            self.open_chunk();
         }
-        commit.end = self.end();
+        self.begun = self.end();
+        commit.end = self.begun;
         if sync {
             commit.targets.extend_from_slice(&self.dirty);
         }
         Some(commit)
+    }
+
+    fn begin_chunk(&mut self, chunk: Box<Chunk>, commit: &mut Commit) {
+        if chunk.bytes.is_empty() {
+            return;
+        }
+        if self.dirty.last().is_none_or(|last| last.segment.id != chunk.segment.segment.id) {
+            self.dirty.push(chunk.segment.clone());
+        }
+        commit.pieces.push(self.cache.keep(chunk));
     }
 
     /// The commit's bytes are with the kernel.
@@ -387,22 +404,23 @@ impl Tail {
     }
 
     /// The commit is over: what it allocated is for the next one.
-    pub(crate) fn reuse(&mut self, mut commit: Commit) {
+    pub(crate) fn reuse(&mut self, mut commit: Box<Commit>) {
         if let Some(Piece::Own(last)) = commit.pieces.pop() {
             // Not a large one, kept for a small one: it came to be when the disk was slow.
             self.spare = Some(last).filter(|last| last.bytes.capacity() <= 2 * BLOCK);
         }
         commit.pieces.clear();
         commit.targets.clear();
-        self.idle = commit;
+        self.idle = Some(commit);
     }
 
     /// The commit's bytes, and all before them, are on the disk: the sync was started when `commit.end` was the end of
     /// what was written.
     pub(crate) fn synced(&mut self, commit: &Commit) {
         self.durable = self.durable.max(commit.end);
-        let active = commit.end.segment();
-        self.dirty.retain(|dirty| dirty.segment.id > active);
+        // What was begun since is not covered by this sync, even where it is in the same file.
+        let (last, more) = (commit.end.segment(), self.begun > commit.end);
+        self.dirty.retain(|dirty| dirty.segment.id > last || (more && dirty.segment.id == last));
     }
 
     /// Bytes from `lsn` on that are in memory, in order and without a gap, about `limit` of them; none if the first of
@@ -411,7 +429,7 @@ impl Tail {
         let mut found = Vec::new();
         let (mut next, mut left) = (lsn, limit);
         self.cache.from(&mut next, &mut left, &mut found);
-        for chunk in &self.chunks {
+        for chunk in self.sealed_chunks.iter().chain([&*self.chunk]) {
             chunk.copy_from(&mut next, &mut left, &mut found);
         }
         found
