@@ -117,7 +117,9 @@ impl Timestamp {
 
 /// A duration in whole milliseconds, rounded up, so that nothing is ever early by the rounding.
 pub(crate) fn millis(span: core::time::Duration) -> u64 {
-    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    // Not by way of `as_nanos`: a division in 128 bits is the dearest part of looking at the clock.
+    let rest = u64::from(span.subsec_nanos().div_ceil(1_000_000));
+    span.as_secs().saturating_mul(1_000).saturating_add(rest)
 }
 
 /// A log sequence number: where a frame starts (or where the log ends) in the journal.
@@ -227,5 +229,7 @@ mod tests {
     fn milliseconds_round_up() {
         assert_eq!(millis(core::time::Duration::from_nanos(1)), 1);
         assert_eq!(millis(core::time::Duration::from_millis(5)), 5);
+        assert_eq!(millis(core::time::Duration::new(2, 999_000_001)), 3_000);
+        assert_eq!(millis(core::time::Duration::MAX), u64::MAX);
     }
 }

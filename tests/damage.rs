@@ -33,6 +33,10 @@ fn store_with(messages: u64, segment_bytes: u32) -> tempfile::TempDir {
     let orders = store.topic("orders").unwrap();
     for number in 0..messages {
         orders.publish(Message::new(payload(number)).durability(millpond::Durability::Os)).wait().unwrap();
+        // Snapshots and indexes are made when they are due, and not when the upkeep's thread gets its turn.
+        if number % 50 == 0 {
+            while store.step_upkeep().unwrap() {}
+        }
     }
     let email = orders.consumer("email", Group::default()).unwrap();
     let batch = email.lease_many(usize::try_from(messages / 2).unwrap(), std::time::Duration::ZERO).unwrap();

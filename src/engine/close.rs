@@ -41,7 +41,7 @@ impl Engine {
             core.closed = true;
         }
         self.arrived.notify_all();
-        self.committed.notify_all();
+        self.wake_followers();
         self.commit_work.notify_all();
         self.upkeep_work.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
@@ -99,6 +99,11 @@ impl Engine {
         self.core.lock().check()?;
         let end = self.core.lock().tail.end();
         self.drive(end, Durability::Disk, None)?;
+        if let Err(error) = self.write_sidecars() {
+            // They are made anew when the store is opened.
+            self.core.lock().check()?;
+            tracing::warn!(%error, "the index of a sealed segment can't be written");
+        }
         let closing = loop {
             let mut core = self.core.lock();
             // Settled meanwhile, by those who let go of their deliveries: those come first.
@@ -108,7 +113,11 @@ impl Engine {
                 self.drive(end, Durability::Disk, None)?;
                 continue;
             }
-            let refusal = match core.tail.append_control(true) {
+            // What `Closed` claims to be durable lies in its own segment. One that had to go on to the next would claim
+            // nothing, and damage in the one before could pass for a torn tail.
+            let last = !core.tail.control_rolls();
+            let refusal = match core.tail.append_control(last) {
+                Ok(_) if !last => continue,
                 Ok(_) => {
                     // From here on nothing more is appended: `Closed` is the last.
                     core.closed = true;

@@ -11,31 +11,58 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-/// Holds the lead. However it ends, also by a panic, the followers are woken; if it ends without having said how it
-/// went, the store is poisoned.
-struct Lead<'a> {
+/// Holds the lead, and the lock wherever it does no I/O. However it ends, also by a panic, the followers are woken; if
+/// it ends without having said how it went, the store is poisoned.
+struct Lead<'a, 'b> {
     engine: &'a Engine,
+    core: &'a mut MutexGuard<'b, Core>,
+    writes: bool,
+    syncs: bool,
     finished: bool,
 }
 
-impl Drop for Lead<'_> {
+impl Lead<'_, '_> {
+    /// The bytes are written, or not: the next one may write, also while this one syncs.
+    fn wrote(&mut self) {
+        self.core.committing &= !std::mem::take(&mut self.writes);
+        self.engine.written.notify_all();
+        wake_reached(self.core);
+    }
+}
+
+impl Drop for Lead<'_, '_> {
     fn drop(&mut self) {
-        let wakers = {
-            let mut core = self.engine.core.lock();
-            core.committing = false;
-            if !self.finished {
-                let source = std::io::Error::other("the commit was interrupted");
-                core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
-            }
-            let mut wakers = core.take_reached();
-            if let Err(error) = core.check() {
-                core.let_go.clear();
-                wakers.extend(self.engine.dismiss_line(&mut core, &error));
-            }
-            wakers
-        };
-        self.engine.committed.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        self.core.committing &= !self.writes;
+        self.core.syncing &= !self.syncs;
+        if !self.finished {
+            let source = std::io::Error::other("the commit was interrupted");
+            self.core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
+        }
+        self.engine.written.notify_all();
+        // Those who wait for a sync that is still under way are told by whoever leads it.
+        if !self.core.syncing || self.core.poison.is_some() {
+            self.engine.committed.notify_all();
+        }
+        // Whoever stands in line is sent away: there will be no room any more.
+        if let Err(error) = self.core.check() {
+            self.core.let_go.clear();
+            let wakers = self.engine.dismiss_line(self.core, &error);
+            wake(self.core, wakers);
+        }
+        wake_reached(self.core);
+    }
+}
+
+/// Wakes the tasks that have what they waited for, or never will.
+fn wake_reached(core: &mut MutexGuard<'_, Core>) {
+    let wakers = core.take_reached();
+    wake(core, wakers);
+}
+
+/// Without the lock: what a waker does is not known.
+fn wake(core: &mut MutexGuard<'_, Core>, wakers: Vec<Waker>) {
+    if !wakers.is_empty() {
+        MutexGuard::unlocked(core, || wakers.into_iter().for_each(Waker::wake));
     }
 }
 
@@ -46,9 +73,20 @@ impl Core {
         self.poison.get_or_insert_with(|| Arc::new(Poison { stage, file, source: Arc::new(source) }));
     }
 
+    fn synced(&mut self, commit: &Commit, now: Duration) {
+        self.tail.synced(commit);
+        self.last_sync = now;
+        if self.disk_end <= commit.end {
+            self.last_disk = Some(now);
+        }
+    }
+
     /// The wakers of those who have what they waited for, or never will.
     fn take_reached(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
+        if self.waiting.is_empty() {
+            return wakers;
+        }
         let waiting = std::mem::take(&mut self.waiting);
         for waiting in waiting {
             if self.poison.is_some() || self.reached(waiting.end, waiting.level) {
@@ -62,65 +100,70 @@ impl Core {
 }
 
 impl Engine {
-    /// Writes, and syncs if the commit is to; publishes how far the journal has come after each.
-    fn lead(&self, mut core: MutexGuard<'_, Core>, commit: &Commit) {
+    /// Has everybody look again who waits for a commit.
+    pub(super) fn wake_followers(&self) {
+        self.written.notify_all();
+        self.committed.notify_all();
+    }
+
+    /// Writes, and syncs if the commit is to; publishes how far the journal has come after each. The lock is let go of
+    /// meanwhile. There is one who writes at a time, and one who syncs.
+    fn lead(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
+        let syncs = commit.syncs();
         core.committing = true;
-        drop(core);
-        let mut lead = Lead { engine: self, finished: false };
-        let mut outcome = commit.write();
-        if outcome.is_ok() {
-            self.progress(|core| core.tail.wrote(commit));
-            if commit.syncs() {
-                outcome = commit.sync();
-                if outcome.is_ok() {
-                    let now = self.environment.clock.monotonic();
-                    self.progress(|core| {
-                        core.tail.synced(commit);
-                        core.last_sync = now;
-                        if core.disk_end <= commit.end {
-                            core.last_disk = Some(now);
-                        }
-                    });
-                }
+        core.syncing |= syncs;
+        let mut lead = Lead { engine: self, core, writes: true, syncs, finished: false };
+        let mut outcome = MutexGuard::unlocked(lead.core, || commit.write());
+        // What another leader failed at meanwhile is the end for this one too.
+        if outcome.is_ok() && lead.core.poison.is_none() {
+            lead.core.tail.wrote(&commit);
+            self.progress(lead.core);
+            if syncs {
+                lead.wrote();
+                let synced =
+                    MutexGuard::unlocked(lead.core, || commit.sync().map(|()| self.environment.clock.monotonic()));
+                outcome = synced.map(|now| {
+                    if lead.core.poison.is_none() {
+                        lead.core.synced(&commit, now);
+                        self.progress(lead.core);
+                    }
+                });
             }
         }
-        if let Err(failure) = outcome {
-            self.core.lock().poison(failure);
-            self.arrived.notify_all();
+        match outcome {
+            Ok(()) => lead.core.tail.reuse(commit),
+            Err(failure) => {
+                lead.core.poison(failure);
+                self.arrived.notify_all();
+            }
         }
         lead.finished = true;
     }
 
     /// The journal has come further: what is visible follows, and those who wait for messages are told.
-    fn progress(&self, change: impl FnOnce(&mut Core)) {
-        let wakers = {
-            let mut core = self.core.lock();
-            change(&mut core);
-            let (written, durable) = (core.tail.written(), core.tail.durable());
-            let arrived = core.visible.advance(written, durable);
-            let wakers = core.take_reached();
-            if arrived && core.leasing > 0 {
-                self.arrived.notify_all();
-            }
-            wakers
-        };
-        wakers.into_iter().for_each(Waker::wake);
+    fn progress(&self, core: &mut Core) {
+        let (written, durable) = (core.tail.written(), core.tail.durable());
+        if core.visible.advance(written, durable) && core.leasing > 0 {
+            self.arrived.notify_all();
+        }
     }
 
     /// One commit, if there is anything to do and nobody else is at it: what the commit thread does, and what a
-    /// simulator
-    /// does instead. Whether something was done.
+    /// simulator does instead. Whether something was done.
     pub(crate) fn poll_commit(&self) -> Result<bool> {
         let mut core = self.core.lock();
         if core.committing || core.poison.is_some() {
             return Ok(false);
         }
-        core.urgent = false;
         let overdue = self.environment.clock.monotonic().saturating_sub(core.last_sync) >= self.options.sync_interval;
-        let sync = core.disk_end > core.tail.durable() || (overdue && core.tail.durable() < core.tail.end());
+        let asked = core.disk_end > core.tail.durable();
+        let sync = asked || (overdue && core.tail.durable() < core.tail.end());
+        // While somebody syncs there is only writing to do; who asked for more is served afterwards.
+        core.urgent = asked && core.syncing;
+        let sync = sync && !core.syncing;
         let Some(commit) = core.tail.begin_commit(sync) else { return Ok(false) };
-        self.lead(core, &commit);
-        self.core.lock().check()?;
+        self.lead(&mut core, commit);
+        core.check()?;
         Ok(true)
     }
 
@@ -136,12 +179,14 @@ impl Engine {
             if let Some(poison) = &core.poison {
                 return Err(poison.error(Code::OutcomeUnknown));
             }
-            if core.committing {
+            // The next sync takes all that has gathered during this one; a write does not wait for it.
+            if core.committing || (core.syncing && level == Durability::Disk) {
+                let over = if level == Durability::Disk { &self.committed } else { &self.written };
                 match deadline {
-                    None => self.committed.wait(&mut core),
+                    None => over.wait(&mut core),
                     Some(deadline) => {
                         let left = deadline.saturating_sub(self.environment.clock.monotonic());
-                        if left.is_zero() || self.committed.wait_for(&mut core, left).timed_out() {
+                        if left.is_zero() || over.wait_for(&mut core, left).timed_out() {
                             return Ok(core.reached(end, level));
                         }
                     }
@@ -149,8 +194,7 @@ impl Engine {
                 continue;
             }
             let Some(commit) = core.tail.begin_commit(level == Durability::Disk) else { return Ok(true) };
-            self.lead(core, &commit);
-            core = self.core.lock();
+            self.lead(&mut core, commit);
         }
     }
 

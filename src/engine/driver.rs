@@ -42,7 +42,7 @@ fn commit_turn(engine: &Engine) -> bool {
     if !core.urgent {
         let unsynced = core.tail.durable() < core.tail.end();
         if core.armed {
-            core.armed = false;
+            // Still armed while it waits: of all that comes meanwhile only what is urgent wakes it.
             engine.commit_work.wait_for(&mut core, engine.options.write_delay);
         } else if unsynced {
             let since = engine.environment.clock.monotonic().saturating_sub(core.last_sync);
@@ -60,9 +60,10 @@ fn commit_turn(engine: &Engine) -> bool {
         }
     }
     core.armed = false;
-    if core.committing {
+    if core.committing || (core.syncing && core.tail.unwritten() == 0) {
         // Somebody leads already; what it does not serve is still there afterwards.
-        engine.committed.wait_for(&mut core, engine.options.write_delay);
+        let over = if core.committing { &engine.written } else { &engine.committed };
+        over.wait_for(&mut core, engine.options.write_delay);
     }
     drop(core);
     let outcome = engine.poll_commit();

@@ -80,7 +80,7 @@ impl Engine {
             moved = true;
         }
         if moved {
-            self.committed.notify_all();
+            self.wake_followers();
         }
         wakers
     }
@@ -92,7 +92,7 @@ impl Engine {
         while let Some(waiting) = core.line.pop_front() {
             wakers.extend(core.dismiss(waiting, why.again()));
         }
-        self.committed.notify_all();
+        self.wake_followers();
         wakers
     }
 

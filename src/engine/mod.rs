@@ -17,6 +17,8 @@ mod driver;
 mod expiry;
 mod line;
 mod open;
+#[cfg(test)]
+mod overlap_tests;
 mod publish;
 mod read;
 mod rebuild;
@@ -42,7 +44,7 @@ use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Durability, Options};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
-use crate::journal::{Class, Files, Identity, Numbers, Place, Preparation, Refusal, Span, Stage, Tail};
+use crate::journal::{Class, Files, Identity, Place, Refusal, Span, Stage, Tail};
 pub(crate) use crate::state::DeadLetter as ParkedLetter;
 use crate::state::State;
 #[cfg(any(test, feature = "testing"))]
@@ -134,8 +136,9 @@ struct Core {
     poison: Option<Arc<Poison>>,
     closing: bool,
     closed: bool,
-    /// A commit is under way.
+    /// Somebody writes, and somebody syncs; it may be the same one.
     committing: bool,
+    syncing: bool,
     /// The end of the last frame that asked for `Disk`.
     disk_end: Lsn,
     /// The commit thread has something to wait for; and it is to come at once.
@@ -149,8 +152,6 @@ struct Core {
     /// `Mark` frames that were written.
     marks: u64,
     epoch: u64,
-    numbers: Numbers,
-    preparation: Option<Preparation>,
     /// Why the last preparation failed, until one succeeds.
     full: Option<Arc<std::io::Error>>,
     wanted_bytes: u32,
@@ -170,6 +171,8 @@ pub(crate) struct Engine {
     report: RecoveryReport,
     files: Files,
     core: Mutex<Core>,
+    /// A write is over, and a commit is, with its sync if it has one.
+    written: Condvar,
     committed: Condvar,
     arrived: Condvar,
     commit_work: Condvar,
@@ -179,7 +182,7 @@ pub(crate) struct Engine {
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
-    preparing: Mutex<()>,
+    preparing: Mutex<room::Preparer>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 
@@ -216,7 +219,7 @@ impl Engine {
 }
 
 impl Core {
-    fn new(tail: Tail, state: State, numbers: Numbers, seed: u64) -> Self {
+    fn new(tail: Tail, state: State, seed: u64) -> Self {
         Self {
             tail,
             state,
@@ -231,6 +234,7 @@ impl Core {
             closing: false,
             closed: false,
             committing: false,
+            syncing: false,
             disk_end: Lsn::ZERO,
             armed: false,
             urgent: false,
@@ -240,8 +244,6 @@ impl Core {
             next_upkeep: Some(Timestamp::ZERO),
             marks: 0,
             epoch: 0,
-            numbers,
-            preparation: None,
             full: None,
             wanted_bytes: 0,
             snapshot: snapshot::Progress::default(),

@@ -1,6 +1,7 @@
 //! Opening is recovery: nothing is answered before everything that was promised has been found and made sure of.
 
 use super::rebuild::Replay;
+use super::room::Preparer;
 use super::{Core, Engine, Environment, create_store};
 use crate::config::{Durability, Options};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
@@ -159,7 +160,7 @@ impl Engine {
         let wall = environment.clock.wall().max(replay.state.newest_time()).max(found.active.base);
         let mut seed = [0; 8];
         environment.entropy.fill(&mut seed).map_err(|source| Error::io("asking for randomness", source))?;
-        let mut core = Core::new(Tail::new(limits, start), replay.state, numbers, u64::from_le_bytes(seed));
+        let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed));
         core.snapshot.replayed = replay.bytes;
         core.last_sync = environment.clock.monotonic();
         let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
@@ -182,6 +183,7 @@ impl Engine {
             report,
             files,
             core: Mutex::new(core),
+            written: Condvar::new(),
             committed: Condvar::new(),
             arrived: Condvar::new(),
             commit_work: Condvar::new(),
@@ -189,7 +191,7 @@ impl Engine {
             threads: Mutex::default(),
             cursors: Mutex::default(),
             closing: Mutex::default(),
-            preparing: Mutex::default(),
+            preparing: Mutex::new(Preparer::new(numbers)),
             lock: Mutex::new(Some(lock)),
         };
         let (suspects, parked) = engine.announce(clean, wall)?;

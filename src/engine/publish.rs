@@ -46,46 +46,46 @@ impl Core {
 
 impl Engine {
     /// Publishes one message. A refusal is in the ticket, with the message.
-    pub(crate) fn publish(self: &Arc<Self>, topic: TopicId, mut message: Message) -> Ticket<Receipt> {
+    pub(crate) fn publish(self: Arc<Self>, topic: TopicId, mut message: Message) -> Ticket<Receipt> {
         if let Err(error) = self.ready(std::slice::from_mut(&mut message)) {
-            return Ticket::refused(self.clone(), error.returning(message));
+            return Ticket::refused(self, error.returning(message));
         }
         let outcome = self.submit(&Draft::one(topic, &message), message.durability);
         match outcome {
             Submitted::Admitted(admission) => self.ticket(admission, receipt),
-            Submitted::Refused(error) => Ticket::refused(self.clone(), error.returning(message)),
+            Submitted::Refused(error) => Ticket::refused(self, error.returning(message)),
             Submitted::Wait(level) => match self.stand_in_line(topic, Work::One(message), level) {
-                Ok(slot) => Ticket::in_line(self.clone(), slot, receipt),
-                Err(error) => Ticket::refused(self.clone(), error),
+                Ok(slot) => Ticket::in_line(self, slot, receipt),
+                Err(error) => Ticket::refused(self, error),
             },
         }
     }
 
     /// Publishes a batch as one frame: all of it or nothing.
-    pub(crate) fn publish_all(self: &Arc<Self>, topic: TopicId, mut messages: Vec<Message>) -> Ticket<BatchReceipt> {
+    pub(crate) fn publish_all(self: Arc<Self>, topic: TopicId, mut messages: Vec<Message>) -> Ticket<BatchReceipt> {
         if messages.is_empty() {
             let receipt = self.end_of(topic).map(|first| BatchReceipt { first, count: 0, time: self.now() });
             return Ticket::done(receipt);
         }
         if let Err(error) = self.ready(&mut messages) {
-            return Ticket::refused(self.clone(), error.returning(messages));
+            return Ticket::refused(self, error.returning(messages));
         }
         let level = messages.iter().filter_map(|message| message.durability).max();
         match self.submit(&Draft::batch(topic, &messages), level) {
             Submitted::Admitted(admission) => self.ticket(admission, batch_receipt),
-            Submitted::Refused(error) => Ticket::refused(self.clone(), error.returning(messages)),
+            Submitted::Refused(error) => Ticket::refused(self, error.returning(messages)),
             Submitted::Wait(level) => match self.stand_in_line(topic, Work::Batch(messages), level) {
-                Ok(slot) => Ticket::in_line(self.clone(), slot, batch_receipt),
-                Err(error) => Ticket::refused(self.clone(), error),
+                Ok(slot) => Ticket::in_line(self, slot, batch_receipt),
+                Err(error) => Ticket::refused(self, error),
             },
         }
     }
 
-    fn ticket<T>(self: &Arc<Self>, admission: Admission, make: fn(Admission) -> T) -> Ticket<T> {
+    fn ticket<T>(self: Arc<Self>, admission: Admission, make: fn(Admission) -> T) -> Ticket<T> {
         if admission.level == Durability::Memory {
             return Ticket::done(Ok(make(admission)));
         }
-        Ticket::committing(self.clone(), admission.end, admission.level, make(admission))
+        Ticket::committing(self, admission.end, admission.level, make(admission))
     }
 
     /// Checks limits and hashes ids: what can be done before the lock.
@@ -97,12 +97,11 @@ impl Engine {
                 let what = format!("the message has {size} bytes; `max_message_bytes` allows {limit}");
                 return Err(Error::new(Code::TooLarge, what));
             }
-            let payload = message.payload.clone();
             if let Some(attributes) = &mut message.attributes
                 && let Some(id) = &attributes.id
             {
                 attributes.id_hash = Some(self.hash(id));
-                attributes.payload_hash = Some(self.hash(&payload));
+                attributes.payload_hash = Some(self.hash(&message.payload));
             }
         }
         Ok(())

@@ -2,13 +2,26 @@
 
 use super::{Core, Engine};
 use crate::error::{Error, Result};
-use crate::journal::Preparation;
+use crate::journal::{Numbers, Preparation};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 /// `Disk` commits within this time make it worth writing a segment's blocks in advance.
 const DISK_SEEN: Duration = Duration::from_secs(60);
+
+/// What whoever prepares a segment holds, one at a time.
+#[derive(Debug)]
+pub(super) struct Preparer {
+    numbers: Numbers,
+    preparation: Option<Preparation>,
+}
+
+impl Preparer {
+    pub(super) fn new(numbers: Numbers) -> Self {
+        Self { numbers, preparation: None }
+    }
+}
 
 impl Engine {
     /// Asks for a successor once a quarter of the active segment is used.
@@ -33,40 +46,46 @@ impl Engine {
 
     /// Does a piece of the preparation that is due, if any. Whether there is more.
     pub(super) fn prepare_piece(&self, hurry: bool) -> Result<bool> {
-        let _only = self.preparing.lock();
-        let mut core = self.core.lock();
-        core.check()?;
-        if core.preparation.is_none() && !self.needs_successor(&core) {
-            return Ok(false);
-        }
-        for id in core.tail.take_passed_over() {
-            let aside = core.numbers.set_aside(&*self.environment.storage, id);
+        let mut preparer = self.preparing.lock();
+        let Preparer { numbers, preparation } = &mut *preparer;
+        let (passed_over, capacity, zero, late) = {
+            let mut core = self.core.lock();
+            core.check()?;
+            if preparation.is_none() && !self.needs_successor(&core) {
+                return Ok(false);
+            }
+            let monotonic = self.environment.clock.monotonic();
+            let zero = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
+            // The other half of the segment is left to those who publish while the rest is done.
+            let half = core.tail.end().position().get() >= core.tail.active().capacity / 2;
+            let late = hurry || half || core.wanted_bytes > 0 || !core.line.is_empty();
+            (core.tail.take_passed_over(), self.options.segment_bytes.max(core.wanted_bytes), zero, late)
+        };
+        // From here on without the engine's lock: it takes milliseconds to make a large file.
+        for id in passed_over {
+            let aside = numbers.set_aside(&*self.environment.storage, id);
             aside.map_err(|source| Error::io("setting a segment aside", source))?;
         }
-        let begun = match core.preparation.take() {
+        let begun = match preparation.take() {
             Some(preparation) => Ok(preparation),
             None => {
-                let capacity = self.options.segment_bytes.max(core.wanted_bytes);
-                let monotonic = self.environment.clock.monotonic();
-                let zero = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
                 let terms = (capacity, self.now(), zero);
                 let (storage, entropy) = (&self.environment.storage, &*self.environment.entropy);
-                Preparation::begin(storage, &mut core.numbers, self.identity.store, entropy, terms)
+                Preparation::begin(storage, numbers, self.identity.store, entropy, terms)
             }
         };
-        let mut preparation = match begun {
-            Ok(preparation) => preparation,
-            Err(source) => return self.preparation_failed(core, source),
+        let mut begun = match begun {
+            Ok(begun) => begun,
+            Err(source) => return self.preparation_failed(self.core.lock(), source),
         };
-        if hurry || core.wanted_bytes > 0 || !core.line.is_empty() {
-            preparation.hurry();
+        if late {
+            begun.hurry();
         }
-        drop(core);
-        let outcome = preparation.step();
+        let outcome = begun.step();
         let mut core = self.core.lock();
         match outcome {
             Ok(None) => {
-                core.preparation = Some(preparation);
+                *preparation = Some(begun);
                 Ok(true)
             }
             Ok(Some(segment)) => {
@@ -75,13 +94,13 @@ impl Engine {
                 core.wanted_bytes = 0;
                 core.full = None;
                 let wakers = self.room_made(&mut core);
-                self.committed.notify_all();
+                self.wake_followers();
                 drop(core);
                 wakers.into_iter().for_each(Waker::wake);
                 Ok(false)
             }
             Err(source) => {
-                preparation.abandon(&mut core.numbers);
+                begun.abandon(numbers);
                 self.preparation_failed(core, source)
             }
         }
@@ -95,7 +114,7 @@ impl Engine {
         }
         core.full = Some(source.clone());
         let wakers = self.room_made(&mut core);
-        self.committed.notify_all();
+        self.wake_followers();
         drop(core);
         wakers.into_iter().for_each(Waker::wake);
         Err(super::publish::disk_full(source))

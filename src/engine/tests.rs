@@ -55,7 +55,7 @@ fn what_is_published_is_delivered_and_what_is_acked_does_not_come_again_after_re
     let orders = topic(&engine);
     let email = group(&engine);
     for number in 0..10 {
-        let receipt = engine.publish(orders, Message::new(format!("order {number}")).id("x")).wait().unwrap();
+        let receipt = engine.clone().publish(orders, Message::new(format!("order {number}")).id("x")).wait().unwrap();
         assert_eq!(receipt.offset, Offset(number));
     }
     let leased = engine.lease(email, 4, Wait::No, &RUN).unwrap();
@@ -77,7 +77,7 @@ fn many_segments_and_snapshots_are_walked_and_every_message_is_found_again() {
     let orders = topic(&engine);
     let email = group(&engine);
     for number in 0..3000u32 {
-        engine.publish(orders, Message::new(format!("order {number} {}", "x".repeat(50)))).detach();
+        engine.clone().publish(orders, Message::new(format!("order {number} {}", "x".repeat(50)))).detach();
         if number % 7 == 0 {
             engine.poll_upkeep().unwrap();
             engine.poll_commit().unwrap();
@@ -122,7 +122,7 @@ fn many_segments_and_snapshots_are_walked_and_every_message_is_found_again() {
 fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
     let mut bench = Bench::new();
     let engine = bench.open();
-    engine.publish(topic(&engine), Message::new("poison")).wait().unwrap();
+    engine.clone().publish(topic(&engine), Message::new("poison")).wait().unwrap();
     let email = group(&engine);
     for attempt in 0..2 {
         let leased = engine.lease(email, 1, Wait::No, &RUN).unwrap();
@@ -142,7 +142,7 @@ fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
 fn fill_up(engine: &Arc<Engine>, orders: TopicId) -> u64 {
     for number in 0..10_000 {
         let before = engine.core.lock().line.len();
-        engine.publish(orders, Message::new(vec![7; 500])).detach();
+        engine.clone().publish(orders, Message::new(vec![7; 500])).detach();
         if engine.core.lock().line.len() > before {
             return number;
         }
@@ -156,7 +156,7 @@ fn what_was_dropped_while_there_was_no_room_is_settled_once_there_is_and_the_dro
     let mut bench = Bench::new();
     let engine = bench.open();
     let (orders, email) = (topic(&engine), group(&engine));
-    engine.publish_all(orders, (0..8).map(|number| Message::new(number.to_string())).collect()).wait().unwrap();
+    engine.clone().publish_all(orders, (0..8).map(|number| Message::new(number.to_string())).collect()).wait().unwrap();
     let leased = engine.lease(email, 8, Wait::No, &RUN).unwrap();
     fill_up(&engine, orders);
     // What is kept free for settling is used up too.
@@ -201,8 +201,8 @@ fn closing_on_a_full_disk_says_what_was_refused_whose_ticket_is_gone() {
     bench.disk.set_faults(crate::storage::sim::Faults { capacity: Some(1), ..Default::default() });
     let taken = fill_up(&engine, orders);
     // One whose ticket is held gets its message back from that.
-    let held = engine.publish(orders, Message::new(vec![8; 500]));
-    engine.publish(orders, Message::new(vec![9; 500])).detach();
+    let held = engine.clone().publish(orders, Message::new(vec![8; 500]));
+    engine.clone().publish(orders, Message::new(vec![9; 500])).detach();
     let error = engine.close().unwrap_err();
     assert_eq!(error.kind(), crate::error::ErrorKind::Full, "{error}");
     assert!(error.to_string().starts_with("2 publishes were refused whose tickets had been dropped"), "{error}");
@@ -214,7 +214,7 @@ fn closing_on_a_full_disk_says_what_was_refused_whose_ticket_is_gone() {
     assert!(engine.recovery().clean);
     assert_eq!(engine.end_of(topic(&engine)).unwrap(), Offset(taken));
     // Too large is too large at once; nobody hears of it but `close`.
-    engine.publish(topic(&engine), Message::new(vec![0; 17 << 20])).detach();
+    engine.clone().publish(topic(&engine), Message::new(vec![0; 17 << 20])).detach();
     let error = engine.close().unwrap_err();
     assert_eq!((error.code(), error.into_message().is_some()), ("too-large", true));
 }

@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Writes the index of every segment that was sealed beside it. It is derived: a crash in between costs a scan.
-    fn write_sidecars(&self) -> Result<bool> {
+    pub(super) fn write_sidecars(&self) -> Result<bool> {
         let sealed = {
             let mut core = self.open_core()?;
             let sealed = core.tail.take_sealed();

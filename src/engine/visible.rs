@@ -3,7 +3,7 @@
 
 use crate::config::Durability;
 use crate::types::{Lsn, Offset, TopicId};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug, Default)]
 struct Watermark {
@@ -15,7 +15,7 @@ struct Watermark {
 /// A watermark per topic.
 #[derive(Debug, Default)]
 pub(crate) struct Visible {
-    topics: HashMap<TopicId, Watermark>,
+    topics: BTreeMap<TopicId, Watermark>,
     /// Topics with something pending.
     waiting: Vec<TopicId>,
 }

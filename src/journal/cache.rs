@@ -1,33 +1,72 @@
-//! The last of what was written, still in memory: readers that are nearly up to date need no system call.
+//! The last of what was written or is being written, still in memory: readers that are nearly up to date need no system
+//! call, and those of messages that are on their way to the kernel find them here only.
 
-use super::commit::Written;
+use super::commit::{Chunk, Piece, Written};
 use crate::types::{Lsn, Position};
 use std::collections::VecDeque;
 
-/// Written bytes, oldest first, without a gap, up to a number of bytes.
+/// Bytes of small commits that are gathered into one piece.
+const BLOCK: usize = 64 << 10;
+
+/// From this size on, the cache takes over the buffer of a commit; below, it copies the bytes and leaves the buffer to
+/// the next commit.
+const LARGE: usize = 16 << 10;
+
+/// Bytes, oldest first, without a gap, up to a number of bytes and what is being written.
 #[derive(Debug)]
 pub(crate) struct Cache {
     limit: usize,
     held: VecDeque<Written>,
+    /// The last of them, if they came in small commits: an entry for each would cost more than the bytes.
+    open: Option<Chunk>,
     bytes: usize,
 }
 
 impl Cache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, held: VecDeque::new(), bytes: 0 }
+        Self { limit, held: VecDeque::new(), open: None, bytes: 0 }
     }
 
-    /// Keeps what was just written, at the cost of the oldest.
-    pub(crate) fn keep(&mut self, written: Written) {
-        if self.limit == 0 {
-            return;
+    /// Keeps what is about to be written.
+    pub(crate) fn keep(&mut self, chunk: Box<Chunk>) -> Piece {
+        let length = chunk.bytes.len();
+        self.bytes += length;
+        // Not in a buffer that is mostly empty: the limit is meant for memory.
+        if length >= LARGE.max(chunk.bytes.capacity() / 2) {
+            self.seal();
+            let written = Written::from(*chunk);
+            self.held.push_back(written.clone());
+            return Piece::Shared(written);
         }
-        self.bytes += written.bytes.len();
-        self.held.push_back(written);
+        let goes_on = |open: &&mut Chunk| {
+            open.segment.segment.id == chunk.segment.segment.id
+                && open.end() == chunk.start
+                && open.bytes.capacity() - open.bytes.len() >= length
+        };
+        if let Some(open) = self.open.as_mut().filter(goes_on) {
+            open.bytes.extend_from_slice(&chunk.bytes);
+        } else {
+            self.seal();
+            // A quarter of all at most: what has to go goes block by block.
+            let mut bytes = Vec::with_capacity(BLOCK.min(self.limit / 4).max(length));
+            bytes.extend_from_slice(&chunk.bytes);
+            self.open = Some(Chunk { segment: chunk.segment.clone(), start: chunk.start, bytes });
+        }
+        Piece::Own(chunk)
+    }
+
+    /// Everything is written: the oldest goes if there is more than is allowed.
+    pub(crate) fn trim(&mut self) {
         while self.bytes > self.limit {
-            let Some(oldest) = self.held.pop_front() else { break };
-            self.bytes -= oldest.bytes.len();
+            let oldest = self.held.pop_front().map(|written| written.bytes.len());
+            let oldest = oldest.or_else(|| self.open.take().map(|chunk| chunk.bytes.len()));
+            self.bytes -= oldest.unwrap_or(self.bytes);
         }
+    }
+
+    /// No more is added to the piece that is open.
+    fn seal(&mut self) {
+        self.held.extend(self.open.take().map(Written::from));
     }
 
     /// Gathers from `next` on, moving it forward, as long as `left` lasts.
@@ -38,6 +77,9 @@ impl Cache {
                 break;
             }
             written.gather(next, left, found);
+        }
+        if let Some(open) = &self.open {
+            open.copy_from(next, left, found);
         }
     }
 }

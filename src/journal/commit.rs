@@ -17,10 +17,65 @@ pub(crate) struct Written {
     pub(crate) bytes: Bytes,
 }
 
-/// What one leader writes and syncs for all.
+/// Bytes of one segment in a buffer that grows: those that are not written yet, or the newest piece of the cache.
 #[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) segment: OpenSegment,
+    pub(crate) start: Position,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// Where the next byte belongs.
+    pub(crate) fn end(&self) -> Position {
+        Position(self.start.get().saturating_add(u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// Adds a copy of what lies at `next`, if it lies here, and moves `next` behind it. A copy, since the buffer is
+    /// still being written to.
+    pub(crate) fn copy_from(&self, next: &mut Lsn, left: &mut usize, found: &mut Vec<Written>) {
+        let start = next.position();
+        if next.segment() != self.segment.segment.id || start < self.start || *left == 0 {
+            return;
+        }
+        let skip = (start.get() - self.start.get()) as usize;
+        if let Some(rest) = self.bytes.get(skip..).filter(|rest| !rest.is_empty()) {
+            *next = Lsn::new(next.segment(), self.end());
+            *left = left.saturating_sub(rest.len());
+            found.push(Written { segment: self.segment.clone(), start, bytes: Bytes::copy_from_slice(rest) });
+        }
+    }
+}
+
+impl From<Chunk> for Written {
+    fn from(chunk: Chunk) -> Self {
+        Self { segment: chunk.segment, start: chunk.start, bytes: chunk.bytes.into() }
+    }
+}
+
+/// Bytes on their way to the disk.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// In a buffer that is used again afterwards; the cache has a copy of them.
+    Own(Box<Chunk>),
+    /// In a buffer that the cache has too.
+    Shared(Written),
+}
+
+impl Piece {
+    fn parts(&self) -> (&OpenSegment, Position, &[u8]) {
+        match self {
+            Self::Own(chunk) => (&chunk.segment, chunk.start, &chunk.bytes),
+            Self::Shared(written) => (&written.segment, written.start, &written.bytes),
+        }
+    }
+}
+
+/// What one leader writes and syncs for all.
+#[derive(Debug, Default)]
 pub(crate) struct Commit {
-    pub(crate) chunks: Vec<Written>,
+    /// Oldest segment first.
+    pub(crate) pieces: Vec<Piece>,
     /// The end of the journal when the commit was begun.
     pub(crate) end: Lsn,
     /// What is to be synced, oldest first; empty if nothing is.
@@ -50,9 +105,10 @@ impl Commit {
 
     /// Writes all bytes.
     pub(crate) fn write(&self) -> Result<(), Failure> {
-        for chunk in &self.chunks {
-            write_all_at(&*chunk.segment.file, &chunk.bytes, u64::from(chunk.start.get()))
-                .map_err(|source| Failure::at(Stage::Write, &chunk.segment, source))?;
+        for piece in &self.pieces {
+            let (segment, start, bytes) = piece.parts();
+            write_all_at(&*segment.file, bytes, u64::from(start.get()))
+                .map_err(|source| Failure::at(Stage::Write, segment, source))?;
         }
         Ok(())
     }

@@ -10,6 +10,10 @@ use std::sync::Arc;
 /// Zeros written and synced at a time: small enough that a commit beside it waits no longer than for another commit.
 pub(crate) const ZERO_PIECE: u32 = 256 << 10;
 
+/// Zeros in one write. A page cache may keep what comes in one write as one large page, and then go through all of it
+/// for each small write into it later: with 256 KiB at a time, a message's write took half as long again.
+const ZERO_WRITE: u32 = 16 << 10;
+
 /// Hands out segment numbers, and knows the files that can be used again.
 #[derive(Debug)]
 pub(crate) struct Numbers {
@@ -98,9 +102,13 @@ impl Preparation {
     pub(crate) fn step(&mut self) -> io::Result<Option<OpenSegment>> {
         if self.zero && self.zeroed < self.segment.capacity {
             let piece = ZERO_PIECE.min(self.segment.capacity - self.zeroed);
-            write_all_at(&*self.file, &vec![0; piece as usize], u64::from(self.zeroed))?;
+            let (zeros, end) = ([0; ZERO_WRITE as usize], self.zeroed + piece);
+            while self.zeroed < end {
+                let part = ZERO_WRITE.min(end - self.zeroed);
+                write_all_at(&*self.file, zeros.get(..part as usize).unwrap_or(&zeros), u64::from(self.zeroed))?;
+                self.zeroed += part;
+            }
             self.file.sync()?;
-            self.zeroed += piece;
             return Ok(None);
         }
         write_all_at(&*self.file, &self.segment.encode(self.store), 0)?;

@@ -5,18 +5,19 @@
 //! a little of what was written is kept too, for readers that are nearly up to date.
 
 use super::cache::Cache;
-use super::commit::{Commit, Written};
+use super::commit::{Chunk, Commit, Piece, Written};
 use super::control::{Begin, Control, SEAL_FRAME, Seal, Snapshots};
 use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
 use super::index::{Note, SegmentIndex};
 use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
 use crate::types::{Lsn, Position, SegmentId, Timestamp};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::BufMut;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Bytes that are asked of the allocator at a time for frames to come.
-const BLOCK: usize = 256 << 10;
+/// Bytes that are asked of the allocator at first for frames to come: what one commit of a busy store takes, and not
+/// twice that, so that a full buffer can become part of the cache as it is.
+const BLOCK: usize = 96 << 10;
 
 /// The tail's bounds; see `config::Options`.
 #[derive(Clone, Copy, Debug)]
@@ -68,14 +69,6 @@ pub(crate) struct Sealed {
     pub(crate) index: Arc<SegmentIndex>,
 }
 
-/// Unwritten bytes of one segment.
-#[derive(Debug)]
-struct Chunk {
-    segment: OpenSegment,
-    start: u32,
-    bytes: BytesMut,
-}
-
 /// See the module's page.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -90,10 +83,17 @@ pub(crate) struct Tail {
     spares: VecDeque<OpenSegment>,
     /// Spares that were too small for a frame and were passed over.
     passed_over: Vec<SegmentId>,
-    chunks: VecDeque<Chunk>,
+    /// What is unwritten: of segments that are sealed, and of the active one. In a box, as commits are: they change
+    /// hands for each message that is waited for.
+    sealed_chunks: Vec<Chunk>,
+    chunk: Box<Chunk>,
     unwritten: usize,
-    flight: Vec<Written>,
+    /// The last commit, and the buffer of its last chunk: used again, so that a commit allocates nothing.
+    idle: Option<Box<Commit>>,
+    spare: Option<Box<Chunk>>,
     cache: Cache,
+    /// The end of the last commit that was begun.
+    begun: Lsn,
     written: Lsn,
     durable: Lsn,
     /// The highest durable LSN that a frame carries.
@@ -128,10 +128,13 @@ impl Tail {
             snapshots: start.snapshots,
             spares: VecDeque::new(),
             passed_over: Vec::new(),
-            chunks: VecDeque::new(),
+            sealed_chunks: Vec::new(),
+            chunk: Box::new(Chunk { segment: start.active.clone(), start: start.end, bytes: Vec::new() }),
             unwritten: 0,
-            flight: Vec::new(),
+            idle: None,
+            spare: None,
             cache: Cache::new(limits.tail_cache_bytes),
+            begun: here,
             written: here,
             durable: here,
             claimed: Lsn::ZERO,
@@ -140,15 +143,27 @@ impl Tail {
             appended: 0,
             active: start.active,
         };
-        tail.open_chunk();
         if let Some(begin) = start.begin {
             tail.control(Control::Begin(begin));
         }
         tail
     }
 
-    fn open_chunk(&mut self) {
-        self.chunks.push_back(Chunk { segment: self.active.clone(), start: self.end, bytes: BytesMut::new() });
+    /// Begins a new chunk at the end of the active segment, and gives the one before.
+    fn open_chunk(&mut self) -> Box<Chunk> {
+        let start = Position(self.end);
+        let chunk = match self.spare.take() {
+            Some(mut spare) => {
+                spare.bytes.clear();
+                spare.start = start;
+                if spare.segment.segment.id != self.active.segment.id {
+                    spare.segment = self.active.clone();
+                }
+                spare
+            }
+            None => Box::new(Chunk { segment: self.active.clone(), start, bytes: Vec::new() }),
+        };
+        std::mem::replace(&mut self.chunk, chunk)
     }
 
     /// Where the next frame goes.
@@ -288,7 +303,8 @@ impl Tail {
         self.active = successor;
         self.end = SEGMENT_HEADER;
         self.checksum = crc32fast::Hasher::new();
-        self.open_chunk();
+        let sealed = self.open_chunk();
+        self.sealed_chunks.push(*sealed);
         self.control(Control::Begin(begin));
         Ok(())
     }
@@ -297,6 +313,11 @@ impl Tail {
     fn control(&mut self, control: Control) -> Span {
         let body = control.encode();
         self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), None)
+    }
+
+    /// Whether a `Mark` or `Closed` frame would go into the next segment.
+    pub(crate) fn control_rolls(&self) -> bool {
+        !self.fits(FRAME_HEADER + BEGIN_FRAME, Class::Settle)
     }
 
     /// Appends a `Mark` or `Closed` frame.
@@ -317,7 +338,7 @@ impl Tail {
         flags: Flags,
         crc: u32,
         length: usize,
-        write: impl FnOnce(&mut BytesMut),
+        write: impl FnOnce(&mut Vec<u8>),
         note: Option<Note>,
     ) -> Span {
         let start = self.end();
@@ -334,14 +355,13 @@ impl Tail {
             self.index.note(start.position(), note);
         }
         let frame = header.frame_length() as usize;
-        if let Some(chunk) = self.chunks.back_mut() {
-            if chunk.bytes.capacity() - chunk.bytes.len() < frame {
-                chunk.bytes.reserve(frame.max(BLOCK));
-            }
-            chunk.bytes.put_slice(&bytes);
-            write(&mut chunk.bytes);
-            debug_assert_eq!((chunk.start as usize) + chunk.bytes.len(), self.end as usize + frame);
+        let out = &mut self.chunk.bytes;
+        if out.capacity() == 0 {
+            out.reserve(frame.max(BLOCK));
         }
+        out.extend_from_slice(&bytes);
+        write(out);
+        debug_assert_eq!(self.chunk.end().get() as usize, self.end as usize + frame);
         self.unwritten += frame;
         self.appended += frame as u64;
         self.end += header.frame_length();
@@ -349,48 +369,63 @@ impl Tail {
     }
 
     /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if
-    /// there
-    /// is nothing to do. Only one commit may be under way at a time.
-    pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Commit> {
+    /// there is nothing to do. One may be written at a time, and one synced; so a commit that is only written may be
+    /// begun while another one is synced.
+    pub(crate) fn begin_commit(&mut self, sync: bool) -> Option<Box<Commit>> {
         if self.unwritten == 0 && !(sync && self.durable < self.written) {
             return None;
         }
-        let mut written = Vec::with_capacity(self.chunks.len());
-        while let Some(chunk) = self.chunks.front_mut() {
-            if !chunk.bytes.is_empty() {
-                let bytes = chunk.bytes.split().freeze();
-                let start = Position(chunk.start);
-                chunk.start += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-                if self.dirty.last().is_none_or(|last| last.segment.id != chunk.segment.segment.id) {
-                    self.dirty.push(chunk.segment.clone());
-                }
-                written.push(Written { segment: chunk.segment.clone(), start, bytes });
+        let mut commit = self.idle.take().unwrap_or_default();
+        if self.unwritten > 0 {
+            for sealed in std::mem::take(&mut self.sealed_chunks) {
+                self.begin_chunk(Box::new(sealed), &mut commit);
             }
-            if self.chunks.len() == 1 {
-                break;
-            }
-            self.chunks.pop_front();
+            let chunk = self.open_chunk();
+            self.begin_chunk(chunk, &mut commit);
+            self.unwritten = 0;
         }
-        self.flight.clone_from(&written);
-        self.unwritten = 0;
-        let targets = if sync { self.dirty.clone() } else { Vec::new() };
-        Some(Commit { chunks: written, end: self.end(), targets })
+        self.begun = self.end();
+        commit.end = self.begun;
+        if sync {
+            commit.targets.extend_from_slice(&self.dirty);
+        }
+        Some(commit)
+    }
+
+    fn begin_chunk(&mut self, chunk: Box<Chunk>, commit: &mut Commit) {
+        if chunk.bytes.is_empty() {
+            return;
+        }
+        if self.dirty.last().is_none_or(|last| last.segment.id != chunk.segment.segment.id) {
+            self.dirty.push(chunk.segment.clone());
+        }
+        commit.pieces.push(self.cache.keep(chunk));
     }
 
     /// The commit's bytes are with the kernel.
     pub(crate) fn wrote(&mut self, commit: &Commit) {
         self.written = self.written.max(commit.end);
-        for written in self.flight.drain(..) {
-            self.cache.keep(written);
+        self.cache.trim();
+    }
+
+    /// The commit is over: what it allocated is for the next one.
+    pub(crate) fn reuse(&mut self, mut commit: Box<Commit>) {
+        if let Some(Piece::Own(last)) = commit.pieces.pop() {
+            // Not a large one, kept for a small one: it came to be when the disk was slow.
+            self.spare = Some(last).filter(|last| last.bytes.capacity() <= 2 * BLOCK);
         }
+        commit.pieces.clear();
+        commit.targets.clear();
+        self.idle = Some(commit);
     }
 
     /// The commit's bytes, and all before them, are on the disk: the sync was started when `commit.end` was the end of
     /// what was written.
     pub(crate) fn synced(&mut self, commit: &Commit) {
         self.durable = self.durable.max(commit.end);
-        let active = commit.end.segment();
-        self.dirty.retain(|dirty| dirty.segment.id > active);
+        // What was begun since is not covered by this sync, even where it is in the same file.
+        let (last, more) = (commit.end.segment(), self.begun > commit.end);
+        self.dirty.retain(|dirty| dirty.segment.id > last || (more && dirty.segment.id == last));
     }
 
     /// Bytes from `lsn` on that are in memory, in order and without a gap, about `limit` of them; none if the first of
@@ -398,31 +433,9 @@ impl Tail {
     pub(crate) fn recent(&self, lsn: Lsn, limit: usize) -> Vec<Written> {
         let mut found = Vec::new();
         let (mut next, mut left) = (lsn, limit);
-        if next < self.written {
-            self.cache.from(&mut next, &mut left, &mut found);
-        }
-        if next < self.written || left == 0 {
-            return found;
-        }
-        for written in &self.flight {
-            written.gather(&mut next, &mut left, &mut found);
-        }
-        for chunk in &self.chunks {
-            let id = chunk.segment.segment.id;
-            if next.segment() != id || left == 0 {
-                continue;
-            }
-            let skip = (next.position().get().saturating_sub(chunk.start)) as usize;
-            if next.position().get() >= chunk.start
-                && let Some(rest) = chunk.bytes.get(skip..).filter(|rest| !rest.is_empty())
-            {
-                // Copied: the rest of the block is still being written.
-                let bytes = Bytes::copy_from_slice(rest);
-                let start = next.position();
-                next = Lsn::new(id, Position(start.get() + u32::try_from(bytes.len()).unwrap_or(0)));
-                left = left.saturating_sub(bytes.len());
-                found.push(Written { segment: chunk.segment.clone(), start, bytes });
-            }
+        self.cache.from(&mut next, &mut left, &mut found);
+        for chunk in self.sealed_chunks.iter().chain([&*self.chunk]) {
+            chunk.copy_from(&mut next, &mut left, &mut found);
         }
         found
     }
