@@ -14,11 +14,13 @@ struct Bench {
     disk: SimDisk,
     clock: ManualClock,
     seed: u64,
+    options: Options,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { disk: SimDisk::new(7), clock: ManualClock::starting_at(Timestamp(1_000_000)), seed: 0 }
+        let options = Options { segment_bytes: 32 << 10, first_segment_bytes: 32 << 10, ..Options::default() };
+        Self { disk: SimDisk::new(7), clock: ManualClock::starting_at(Timestamp(1_000_000)), seed: 0, options }
     }
 
     fn open(&mut self) -> Arc<Engine> {
@@ -28,8 +30,7 @@ impl Bench {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(self.seed)),
         };
-        let options = Options { segment_bytes: 32 << 10, first_segment_bytes: 32 << 10, ..Options::default() };
-        Engine::open(environment, options, false).unwrap()
+        Engine::open(environment, self.options.clone(), false).unwrap()
     }
 }
 
@@ -134,4 +135,20 @@ fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
     let dead = engine.dead_letters(email).unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].1.counters.failures, 2);
+}
+
+#[test]
+fn a_reader_that_reads_the_file_up_to_its_end_finds_what_is_written_there_later() {
+    let mut bench = Bench::new();
+    bench.options.tail_cache_bytes = 0;
+    let engine = bench.open();
+    let (orders, email) = (topic(&engine), group(&engine));
+    for number in 0..10 {
+        let text = format!("order {number}");
+        engine.clone().publish(orders, Message::new(text.clone())).wait().unwrap();
+        let leased = engine.lease(email, 1, Wait::No, &RUN).unwrap();
+        assert_eq!(payloads(&leased), [text]);
+        let held: Vec<_> = leased.iter().map(|leased| (leased.record.offset, leased.epoch)).collect();
+        engine.settle(email, &held, &Outcome::Ack).wait().unwrap();
+    }
 }
