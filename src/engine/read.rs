@@ -134,15 +134,16 @@ impl Engine {
                 }
             }
             cursor.windows.clear();
-            {
+            let written = {
                 let core = self.open_core()?;
                 if cursor.next >= core.tail.end() {
                     return Ok(None);
                 }
                 cursor.windows = core.tail.recent(cursor.next, READ_AHEAD).into_iter().map(Window::from).collect();
-            }
+                core.tail.written()
+            };
             if cursor.windows.is_empty() {
-                cursor.windows.push_back(Window::read(&self.files, cursor.next, READ_AHEAD)?);
+                cursor.windows.push_back(Window::read(&self.files, cursor.next, READ_AHEAD, written)?);
             } else if cursor.windows.front().is_some_and(|window| window.segment().id != cursor.next.segment()) {
                 return Ok(None);
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::{ManualClock, SeededEntropy};
-use crate::config::{Group, Options, Retry, TopicSettings};
+use crate::config::{Durability, Group, Options, Retry, TopicSettings};
 use crate::event::{Ack, Run};
 use crate::message::Message;
 use crate::storage::sim::SimDisk;
@@ -16,11 +16,13 @@ struct Bench {
     disk: SimDisk,
     clock: ManualClock,
     seed: u64,
+    options: Options,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { disk: SimDisk::new(7), clock: ManualClock::starting_at(Timestamp(1_000_000)), seed: 0 }
+        let options = Options { segment_bytes: 32 << 10, first_segment_bytes: 32 << 10, ..Options::default() };
+        Self { disk: SimDisk::new(7), clock: ManualClock::starting_at(Timestamp(1_000_000)), seed: 0, options }
     }
 
     fn open(&mut self) -> Arc<Engine> {
@@ -30,8 +32,7 @@ impl Bench {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(self.seed)),
         };
-        let options = Options { segment_bytes: 32 << 10, first_segment_bytes: 32 << 10, ..Options::default() };
-        Engine::open(environment, options, false).unwrap()
+        Engine::open(environment, self.options.clone(), false).unwrap()
     }
 }
 
@@ -217,4 +218,56 @@ fn closing_on_a_full_disk_says_what_was_refused_whose_ticket_is_gone() {
     engine.clone().publish(topic(&engine), Message::new(vec![0; 17 << 20])).detach();
     let error = engine.close().unwrap_err();
     assert_eq!((error.code(), error.into_message().is_some()), ("too-large", true));
+}
+
+#[test]
+fn a_reader_that_reads_the_file_up_to_its_end_finds_what_is_written_there_later() {
+    let mut bench = Bench::new();
+    bench.options.tail_cache_bytes = 0;
+    let engine = bench.open();
+    let orders = topic(&engine);
+    let email = group(&engine);
+    for number in 0..10 {
+        let text = format!("order {number}");
+        engine.clone().publish(orders, Message::new(text.clone())).wait().unwrap();
+        let leased = engine.lease(email, 1, Wait::No, &RUN).unwrap();
+        assert_eq!(payloads(&leased), [text]);
+        let held: Vec<_> = leased.iter().map(|leased| (leased.record.offset, leased.epoch)).collect();
+        engine.settle(email, &held, &Outcome::Ack).wait().unwrap();
+    }
+}
+
+#[test]
+fn after_a_clean_close_that_had_to_go_on_to_the_next_segment_damage_in_the_one_before_is_damage() {
+    let mut bench = Bench::new();
+    let engine = bench.open();
+    let orders = topic(&engine);
+    let first = engine.core.lock().tail.active().id;
+    while engine.poll_upkeep().unwrap() {}
+    while !engine.core.lock().tail.control_rolls() {
+        engine.clone().publish(orders, Message::new("7").durability(Durability::Os)).wait().unwrap();
+        while engine.poll_upkeep().unwrap() {}
+    }
+    assert_eq!(engine.core.lock().tail.active().id, first);
+    let end = u64::from(engine.core.lock().tail.end().position().get());
+    let messages = engine.end_of(orders).unwrap();
+    engine.close().unwrap();
+    drop(engine);
+    let name = crate::journal::segment_name(first);
+    for file in bench.disk.file_names() {
+        if file.ends_with(".index") {
+            bench.disk.remove_file(&file).unwrap();
+        }
+    }
+    // The last message, and the seal behind it.
+    for byte in [end - 1, end + 20] {
+        let disk = bench.disk.fork(1);
+        bench.disk.flip_bit(&name, byte, 3).unwrap();
+        let environment = Environment::simulated(&bench.disk, bench.clock.clone(), 9);
+        let error = Engine::open(environment, bench.options.clone(), false).unwrap_err();
+        assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt, "byte {byte}: {error}");
+        bench.disk = disk;
+    }
+    let engine = bench.open();
+    assert_eq!(engine.end_of(topic(&engine)).unwrap(), messages);
 }

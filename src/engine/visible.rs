@@ -47,6 +47,9 @@ impl Visible {
 
     /// The journal has come this far; true if something became visible.
     pub(crate) fn advance(&mut self, written: Lsn, durable: Lsn) -> bool {
+        if self.waiting.is_empty() {
+            return false;
+        }
         let mut changed = false;
         let topics = &mut self.topics;
         self.waiting.retain(|topic| {

@@ -33,8 +33,9 @@ pub(crate) struct Draft<'a> {
     content_crcs: Vec<u32>,
     batch: bool,
     stored: u64,
-    /// The checksum of everything before the stamp.
-    crc: u32,
+    /// How many bytes there are before the stamp, and their checksum.
+    before_stamp: usize,
+    crc: Hasher,
 }
 
 /// The end of a draft's bytes: what is known only when its turn has come.
@@ -67,7 +68,7 @@ impl<'a> Draft<'a> {
             put_prefix(message, &mut draft.prefixes);
         }
         draft.stored = draft.prefixes.len() as u64 + message.payload.len() as u64;
-        draft.crc = draft.crc_before_stamp();
+        draft.measure();
         draft
     }
 
@@ -97,7 +98,7 @@ impl<'a> Draft<'a> {
         draft.lead.varint(u64::from(topic.get()));
         draft.lead.varint(count);
         // A second pass over the contents: combining the checksums of the messages takes five times as long.
-        draft.crc = draft.crc_before_stamp();
+        draft.measure();
         draft
     }
 
@@ -111,7 +112,8 @@ impl<'a> Draft<'a> {
             content_crcs: Vec::new(),
             batch,
             stored: 0,
-            crc: 0,
+            before_stamp: 0,
+            crc: Hasher::new(),
         }
     }
 
@@ -133,8 +135,7 @@ impl<'a> Draft<'a> {
     /// How many bytes this takes at most, whatever the stamp.
     pub(crate) fn len_max(&self) -> usize {
         let stamp = if self.batch { self.messages.len().saturating_mul(4) + BATCH_TAIL } else { LONGEST_SHORT_STAMP };
-        let payloads: usize = self.messages.iter().map(|message| message.payload.len()).sum();
-        self.lead.as_slice().len() + self.heads.len() + self.prefixes.len() + payloads + stamp
+        self.before_stamp + stamp
     }
 
     /// The end of the bytes, for messages from offset `first` on, accepted at `time`, in a segment whose base time is
@@ -163,14 +164,12 @@ impl<'a> Draft<'a> {
 
     /// Bytes that `write_into` appends.
     pub(crate) fn body_len(&self, stamp: &Stamp) -> usize {
-        let mut length = stamp.bytes().len();
-        self.pieces(|piece| length += piece.len());
-        length
+        self.before_stamp + stamp.bytes().len()
     }
 
     /// The checksum of exactly what `write_into` appends. Reads the stamp only.
     pub(crate) fn crc(&self, stamp: &Stamp) -> u32 {
-        let mut hasher = Hasher::new_with_initial(self.crc);
+        let mut hasher = self.crc.clone();
         hasher.update(stamp.bytes());
         hasher.finalize()
     }
@@ -194,16 +193,22 @@ impl<'a> Draft<'a> {
         self.heads.capacity() + self.prefixes.capacity() + self.content_crcs.capacity() > 0
     }
 
-    fn crc_before_stamp(&self) -> u32 {
-        let mut hasher = Hasher::new();
-        self.pieces(|piece| hasher.update(piece));
-        hasher.finalize()
+    /// Goes over everything before the stamp, once.
+    fn measure(&mut self) {
+        let (mut length, mut hasher) = (0, self.crc.clone());
+        self.pieces(|piece| {
+            length += piece.len();
+            hasher.update(piece);
+        });
+        (self.before_stamp, self.crc) = (length, hasher);
     }
 
     /// Everything before the stamp, piece by piece, in the order of the bytes.
     fn pieces(&self, mut piece: impl FnMut(&[u8])) {
         piece(self.lead.as_slice());
-        piece(&self.heads);
+        if self.batch {
+            piece(&self.heads);
+        }
         if self.prefixes.is_empty() {
             return self.messages.iter().for_each(|message| piece(&message.payload));
         }
@@ -224,10 +229,11 @@ fn put_prefix(message: &Message, out: &mut Vec<u8>) {
 fn short_stamp(offset: Offset, time: Timestamp, base: Timestamp) -> Inline<LONGEST_SHORT_STAMP> {
     let since = time.get().wrapping_sub(base.get());
     let (offset_len, time_len) = (minimal_len(offset.get()), minimal_len(since));
+    // Both numbers in one, and cut off behind the second: byte by byte takes five times the instructions.
+    let both = u128::from(offset.get()) | u128::from(since) << (8 * u32::from(offset_len));
     let mut stamp = Inline::new();
-    for (number, len) in [(offset.get(), offset_len), (since, time_len)] {
-        number.to_le_bytes().iter().take(usize::from(len)).for_each(|&byte| stamp.push(byte));
-    }
+    stamp.extend(&both.to_le_bytes());
+    stamp.truncate(usize::from(offset_len + time_len));
     stamp.push(low_byte(u64::from(time_len << 4 | offset_len)));
     stamp
 }

@@ -173,9 +173,20 @@ impl<const N: usize> Inline<N> {
         }
     }
 
+    /// Keeps the first `len` bytes.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Adds bytes.
+    #[inline]
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.push(byte));
+        let place = self.bytes.get_mut(self.len..).and_then(|free| free.get_mut(..bytes.len()));
+        debug_assert!(place.is_some(), "an inline buffer was made too small");
+        if let Some(place) = place {
+            place.copy_from_slice(bytes);
+            self.len += bytes.len();
+        }
     }
 
     /// Adds a varint.

@@ -3,6 +3,7 @@
 use super::segment::Segment;
 use crate::types::{Lsn, Position};
 use bytes::Bytes;
+use crc32fast::Hasher;
 
 /// Bytes of a frame before its body.
 pub(crate) const FRAME_HEADER: u32 = 16;
@@ -63,16 +64,22 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 }
 
 impl FrameHeader {
-    /// The 16 bytes of a frame that starts at `lsn`.
-    pub(crate) fn seal(&self, segment: &Segment, lsn: Lsn) -> [u8; FRAME_HEADER as usize] {
+    /// The 16 bytes of a frame that starts at `lsn`, in the segment whose [`header_seed`](Segment::header_seed) this
+    /// is.
+    pub(crate) fn seal(&self, seed: &Hasher, lsn: Lsn) -> [u8; FRAME_HEADER as usize] {
         let mut bytes = [0; FRAME_HEADER as usize];
         let fields = [self.length | u32::from(self.flags.0) << 28, self.durable.get(), self.body_crc];
         for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
             place.copy_from_slice(&field.to_le_bytes());
         }
-        let crc = bytes.first_chunk::<12>().map_or(0, |covered| segment.header_crc(lsn, covered));
+        let mut covered = [0; 20];
+        let (place, rest) = covered.split_at_mut(8);
+        place.copy_from_slice(&lsn.raw().to_le_bytes());
+        rest.copy_from_slice(bytes.first_chunk::<12>().map_or(&[0; 12], |fields| fields));
+        let mut hasher = seed.clone();
+        hasher.update(&covered);
         if let Some(place) = bytes.last_chunk_mut::<4>() {
-            *place = crc.to_le_bytes();
+            *place = hasher.finalize().to_le_bytes();
         }
         bytes
     }
@@ -130,7 +137,7 @@ mod tests {
     #[test]
     fn the_header_has_these_bytes() {
         let lsn = Lsn::new(SegmentId(3), Position(5000));
-        let bytes = header().seal(&segment(3), lsn);
+        let bytes = header().seal(&segment(3).header_seed(), lsn);
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "050000400010000086a6103603349a20");
     }
@@ -138,7 +145,7 @@ mod tests {
     #[test]
     fn a_header_verifies_at_its_own_place_in_its_own_segment_only() {
         let lsn = Lsn::new(SegmentId(3), Position(5000));
-        let bytes = header().seal(&segment(3), lsn);
+        let bytes = header().seal(&segment(3).header_seed(), lsn);
         assert_eq!(FrameHeader::verify(&bytes, &segment(3), lsn), Some(header()));
         assert_eq!(FrameHeader::verify(&bytes, &segment(3), Lsn::new(SegmentId(3), Position(5001))), None);
         let mut recycled = segment(3);
@@ -149,7 +156,7 @@ mod tests {
     #[test]
     fn any_flipped_bit_of_a_header_is_noticed() {
         let lsn = Lsn::new(SegmentId(3), Position(5000));
-        let bytes = header().seal(&segment(3), lsn);
+        let bytes = header().seal(&segment(3).header_seed(), lsn);
         for bit in 0..128 {
             let mut damaged = bytes;
             damaged[bit / 8] ^= 1 << (bit % 8);
@@ -161,7 +168,7 @@ mod tests {
     fn a_length_of_zero_or_beyond_the_segment_is_no_frame() {
         let lsn = Lsn::new(SegmentId(3), Position(5000));
         for length in [0, segment(3).capacity, MAX_BODY] {
-            let bytes = FrameHeader { length, ..header() }.seal(&segment(3), lsn);
+            let bytes = FrameHeader { length, ..header() }.seal(&segment(3).header_seed(), lsn);
             assert_eq!(FrameHeader::verify(&bytes, &segment(3), lsn), None, "length {length}");
         }
     }
@@ -169,7 +176,7 @@ mod tests {
     #[test]
     fn a_frame_can_not_claim_durability_beyond_itself() {
         let lsn = Lsn::new(SegmentId(3), Position(5000));
-        let bytes = FrameHeader { durable: Position(5001), ..header() }.seal(&segment(3), lsn);
+        let bytes = FrameHeader { durable: Position(5001), ..header() }.seal(&segment(3).header_seed(), lsn);
         assert_eq!(FrameHeader::verify(&bytes, &segment(3), lsn), None);
     }
 }

@@ -27,18 +27,22 @@ impl From<Written> for Window {
 }
 
 impl Window {
-    /// Reads about `length` bytes at `lsn` from the disk, and at least one whole frame if one is there.
-    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize) -> Result<Self> {
+    /// Reads about `length` bytes at `lsn` from the disk, and at least one whole frame if one is there. Nothing from
+    /// `written` on: those bytes are still to come, and what stands in their place would be taken for damage when the
+    /// reader gets there.
+    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize, written: Lsn) -> Result<Self> {
         let id = lsn.segment();
         let gone = || Error::new(Code::SegmentMissing, format!("{} is not among the segments", segment_name(id)));
         let segment = files.known(id).ok_or_else(gone)?.segment;
         let start = lsn.position().get();
+        let end = if written.segment() == id { written.position().get() } else { segment.capacity };
+        let left = end.saturating_sub(start) as usize;
         let mut window = Self { segment, start, bytes: Bytes::new(), trusted: false };
-        window.fill(files, length)?;
+        window.fill(files, length.min(left))?;
         if let Some(header) = window.header(start)
             && (header.frame_length() as usize) > window.bytes.len()
         {
-            window.fill(files, header.frame_length() as usize)?;
+            window.fill(files, left.min(header.frame_length() as usize))?;
         }
         Ok(window)
     }

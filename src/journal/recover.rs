@@ -304,7 +304,7 @@ impl Recovery {
     }
 
     fn add_to_checksum(&mut self, header: &FrameHeader, segment: &Segment, lsn: Lsn) {
-        let bytes = header.seal(segment, lsn);
+        let bytes = header.seal(&segment.header_seed(), lsn);
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
     }
 

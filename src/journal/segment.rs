@@ -2,6 +2,7 @@
 
 use crate::storage::{StorageFile, read_exact_at};
 use crate::types::{Lsn, SegmentId, StoreId, Timestamp};
+use crc32fast::Hasher;
 use std::io;
 use std::sync::Arc;
 
@@ -103,6 +104,13 @@ impl Segment {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(BadSegment::Short)),
             Err(error) => Err(error),
         }
+    }
+
+    /// What the checksum of each of its frame headers begins with, done once for all of them.
+    pub(crate) fn header_seed(&self) -> Hasher {
+        let mut seed = Hasher::new();
+        seed.update(&self.salt.to_le_bytes());
+        seed
     }
 
     /// The checksum of the first twelve bytes of the frame header at `lsn`, seeded so that it holds there only.

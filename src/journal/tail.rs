@@ -74,6 +74,7 @@ pub(crate) struct Sealed {
 pub(crate) struct Tail {
     limits: Limits,
     active: OpenSegment,
+    header_seed: crc32fast::Hasher,
     end: u32,
     /// Over the header checksums of the active segment's frames.
     checksum: crc32fast::Hasher,
@@ -122,6 +123,7 @@ impl Tail {
         let here = Lsn::new(start.active.segment.id, start.end);
         let mut tail = Self {
             limits,
+            header_seed: start.active.segment.header_seed(),
             end: start.end.get(),
             checksum: start.checksum,
             index: start.index,
@@ -301,6 +303,7 @@ impl Tail {
         let begin =
             Begin { previous: self.active.segment.id, previous_checksum: seal.checksum, snapshots: self.snapshots };
         self.active = successor;
+        self.header_seed = self.active.segment.header_seed();
         self.end = SEGMENT_HEADER;
         self.checksum = crc32fast::Hasher::new();
         let sealed = self.open_chunk();
@@ -346,7 +349,7 @@ impl Tail {
         // Zero while the segment before is not known durable; see the decision table in `judge`.
         let durable = if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
         let header = FrameHeader { length, flags, durable, body_crc: crc };
-        let bytes = header.seal(&self.active.segment, start);
+        let bytes = header.seal(&self.header_seed, start);
         if durable != Position::ZERO {
             self.claimed = self.durable;
         }
