@@ -111,7 +111,9 @@ fn os_pipelined(Effort { rounds, slice, .. }: Effort) -> Row {
                 oldest.wait().unwrap();
             }
         });
-        tickets.into_iter().for_each(|ticket| drop(ticket.wait().unwrap()));
+        for ticket in tickets {
+            ticket.wait().unwrap();
+        }
         store.close().unwrap();
         rate
     };
