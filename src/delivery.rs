@@ -204,6 +204,13 @@ impl Delivery {
         self.leased.counters.into()
     }
 
+    /// How often the message was a dead letter of this group and was [redriven](crate::Consumer::redrive). Limits and
+    /// waits count from the beginning of the present life, [`counters`](Self::counters) are totals.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.leased.life
+    }
+
     /// Whether the process died while the message was handed out: it is handed out alone, until it is settled.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
@@ -240,7 +247,8 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.settled {
-            let_go(&self.link, self.group, &[self.held()], &Outcome::Dropped);
+            let how = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Dropped };
+            let_go(&self.link, self.group, &[self.held()], &how);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A message that kills its process every time is found and parked, and its neighbours are not charged for it (I8).
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking; the child is a process")]
 
-use millpond::{BuryReason, Delivery, Group, Retry, Store};
+use millpond::{BuryReason, Consumer, DeadLetter, Delivery, Group, Retry, Store};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -11,6 +11,10 @@ use std::time::Duration;
 const CHILD: &str = "MILLPOND_TEST_CRASH";
 const HOW: &str = "MILLPOND_TEST_CRASH_HOW";
 const POISON: &[u8] = b"poison";
+
+fn letters_of(email: &Consumer) -> Vec<DeadLetter> {
+    email.dead_letters().collect::<millpond::Result<_>>().unwrap()
+}
 
 /// What the child does: it handles messages until none is left, and dies of a poisonous one.
 #[test]
@@ -81,7 +85,7 @@ fn the_culprit_is_parked_after_at_most_three_restarts_and_nobody_else_is_charged
             let store = Store::open(dir.path()).unwrap();
             let email = store.topic("orders").unwrap().consumer("email", Group::default()).unwrap();
             assert!(email.idle() && email.try_lease().unwrap().is_none());
-            let letters = email.dead_letters().unwrap();
+            let letters = letters_of(&email);
             let shown: Vec<_> =
                 letters.iter().map(|letter| (letter.offset().get(), letter.reason(), letter.crashes())).collect();
             assert_eq!(shown, [(place, BuryReason::Crashes, 3)], "{how}");
@@ -97,7 +101,7 @@ fn several_culprits_are_parked_one_after_the_other() {
     assert!(deaths <= 9, "{deaths}");
     let store = Store::open(dir.path()).unwrap();
     let email = store.topic("orders").unwrap().consumer("email", Group::default()).unwrap();
-    let parked: Vec<u64> = email.dead_letters().unwrap().iter().map(|letter| letter.offset().get()).collect();
+    let parked: Vec<u64> = letters_of(&email).iter().map(|letter| letter.offset().get()).collect();
     assert_eq!(parked, [2, 3, 11]);
 }
 

@@ -1,7 +1,7 @@
 //! What failed is tried again after a wait, and parked after the last time; what was only given back is not charged.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use millpond::{BuryReason, Consumer, Counters, Delivery, Group, Retry, Store};
+use millpond::{BuryReason, Consumer, Counters, DeadLetter, Delivery, Group, Retry, Store};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +37,10 @@ fn charges(delivery: &Delivery) -> (u32, u32, u32) {
     (failures, timeouts, crashes)
 }
 
+fn letters_of(email: &Consumer) -> Vec<DeadLetter> {
+    email.dead_letters().collect::<millpond::Result<_>>().unwrap()
+}
+
 #[test]
 fn waits_double_and_are_never_shorter_than_half_until_the_last_failure_parks() {
     let (_dir, store, email) =
@@ -53,7 +57,7 @@ fn waits_double_and_are_never_shorter_than_half_until_the_last_failure_parks() {
     }
     next(&email).nack("failure 4").wait().unwrap();
     assert!(email.try_lease().unwrap().is_none() && email.idle());
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let letter = letters.first().unwrap();
     assert_eq!((letters.len(), letter.reason(), letter.failures()), (1, BuryReason::Failures, 4));
     assert_eq!((letter.offset().get(), letter.record().unwrap().payload()), (0, &b"0"[..]));
@@ -76,7 +80,7 @@ fn waits_counters_and_dead_letters_survive_a_reopening() {
     again.nack("still no answer").wait().unwrap();
     let (store, email) = reopened(&dir, store);
     assert!(email.try_lease().unwrap().is_none());
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let shown: Vec<_> = letters
         .iter()
         .map(|letter| {
@@ -116,7 +120,7 @@ fn what_is_released_or_snoozed_is_not_charged() {
         next(&email).release().wait().unwrap();
         let began = Instant::now();
         next(&email).snooze(millis(20)).wait().unwrap();
-        assert!(email.dead_letters().unwrap().is_empty());
+        assert!(letters_of(&email).is_empty());
         let again = next(&email);
         assert!(began.elapsed() + TICK >= millis(20));
         assert_eq!((again.attempt(), charges(&again)), (1, (0, 0, 0)));
@@ -143,7 +147,7 @@ fn a_delivery_that_is_dropped_has_failed() {
         std::panic::resume_unwind(Box::new("the handler panics"));
     }));
     assert!(panicked.is_err());
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     assert_eq!(letters.first().map(|letter| (letter.reason(), letter.failures())), Some((BuryReason::Failures, 3)));
     drop(store);
 }
@@ -192,7 +196,7 @@ fn error_texts_are_cut_at_a_character_and_only_the_newest_are_kept() {
         }
     }
     next(&email).bury("ääää").wait().unwrap();
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let errors: Vec<&str> = letters.first().unwrap().errors().iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(errors.last(), Some(&"ää"));
     assert!(errors.len() > 1 && errors.contains(&"8äö"), "{errors:?}");

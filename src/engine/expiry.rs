@@ -1,9 +1,9 @@
 //! Leases that run out while the process lives.
 
+use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::{BuryReason, Event, Nack};
-use crate::journal::Refusal;
 use crate::types::{GroupId, Timestamp};
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ const WHY: &str = "the lease ran out";
 impl Engine {
     /// Ends the group's leases that have run out: a timeout is charged, and the message waits as after a failure, or is
     /// parked if that was one too many.
-    pub(super) fn end_expired(&self, core: &mut Core, group: GroupId, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn end_expired(&self, core: &mut Core, group: GroupId, now: Timestamp) -> Result<(), Obstacle> {
         loop {
             let Some(held) = core.state.group(group) else { return Ok(()) };
             let expired = held.expired(now, PIECE);
@@ -26,8 +26,8 @@ impl Engine {
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);
-                if held.limit_reached(offset, counters) == Some(BuryReason::Timeouts) {
-                    self.bury_with(core, group, offset, BuryReason::Timeouts, WHY, counters)?;
+                if let Some(reason) = held.limit_reached(offset, counters) {
+                    self.bury_with(core, (group, offset), reason, WHY, counters)?;
                     continue;
                 }
                 let timeouts = held.in_this_life(offset, counters).timeouts;
@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// Parks what is at or over a limit: after a crash has been charged, or a limit was lowered.
-    pub(super) fn park_over_limits(&self, core: &mut Core, group: GroupId) -> Result<usize, Refusal> {
+    pub(super) fn park_over_limits(&self, core: &mut Core, group: GroupId) -> Result<usize, Obstacle> {
         let over = core.state.group(group).map(|held| held.over_limits()).unwrap_or_default();
         for (offset, reason) in &over {
             let Some(held) = core.state.group(group) else { break };
@@ -50,7 +50,7 @@ impl Engine {
                 BuryReason::Timeouts => format!("its lease ran out {} times", counters.timeouts),
                 _ => format!("it failed {} times", counters.failures),
             };
-            self.bury_with(core, group, *offset, *reason, &why, counters)?;
+            self.bury_with(core, (group, *offset), *reason, &why, counters)?;
         }
         Ok(over.len())
     }

@@ -72,7 +72,7 @@ impl Group {
 
     pub(super) fn configure(&mut self, patch: &Patch) {
         event::merge(&mut self.settings, patch);
-        self.policy = event::patch_group_policy(self.policy, patch);
+        self.policy = event::patch_group_policy(std::mem::take(&mut self.policy), patch);
     }
 
     /// The messages are done with; says how many were not before.
@@ -234,7 +234,7 @@ impl Group {
     }
 
     /// Neither settled nor dead.
-    pub(super) fn is_open(&self, offset: Offset) -> bool {
+    pub(crate) fn is_open(&self, offset: Offset) -> bool {
         !self.settled.contains(offset) && !self.dead.contains_key(&offset)
     }
 

@@ -518,7 +518,8 @@ impl World {
             if !open.consumers[group].idle() {
                 return Err(format!("I4: group {group} is never idle: {:?}", open.consumers[group].stats()));
             }
-            let dead = open.consumers[group].dead_letters().map_err(|error| error.to_string())?;
+            let dead = open.consumers[group].dead_letters().collect::<Result<Vec<_>, _>>();
+            let dead = dead.map_err(|error| error.to_string())?;
             let dead: BTreeSet<Offset> = dead.iter().map(|letter| letter.offset()).collect();
             self.model.drained(group / GROUPS, group, &dead)?;
             self.settle_pending(&mut open);
