@@ -30,7 +30,7 @@ impl<'a> Redrive<'a> {
     }
 
     /// Those for which `predicate` says yes. It is called without any lock held, with the letter's message read.
-    pub fn matching(predicate: impl FnMut(&DeadLetter) -> bool + 'a) -> Self {
+    pub fn matching(predicate: impl FnMut(&DeadLetter) -> bool + Send + 'a) -> Self {
         Self(Sweep::of(Which::Matching(Box::new(predicate))))
     }
 
@@ -74,7 +74,7 @@ impl<'a> Purge<'a> {
     }
 
     /// Those for which `predicate` says yes. It is called without any lock held, with the letter's message read.
-    pub fn matching(predicate: impl FnMut(&DeadLetter) -> bool + 'a) -> Self {
+    pub fn matching(predicate: impl FnMut(&DeadLetter) -> bool + Send + 'a) -> Self {
         Self(Sweep::of(Which::Matching(Box::new(predicate))))
     }
 
@@ -147,7 +147,7 @@ enum Which<'a> {
     All,
     /// Rising.
     At(Vec<Offset>),
-    Matching(Box<dyn FnMut(&DeadLetter) -> bool + 'a>),
+    Matching(Box<dyn FnMut(&DeadLetter) -> bool + Send + 'a>),
 }
 
 impl fmt::Debug for Which<'_> {
