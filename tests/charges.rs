@@ -1,5 +1,5 @@
 //! The table of counters, row by row: what a message is charged with, and how long it waits then.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use millpond::testing::SimDisk;
 use millpond::{
@@ -335,4 +335,45 @@ fn a_limit_that_was_lowered_applies_to_a_lease_that_runs_out_too() {
     // Late, but nobody else has it: an ack is an ack.
     held.ack().wait().unwrap();
     assert_eq!(email.stats().dead, 0);
+}
+
+#[test]
+fn of_a_hundred_leased_the_killer_is_parked_within_three_restarts_and_99_are_processed_once_and_charged_nothing() {
+    for killer in [0, 41, 99] {
+        let mut world = World::new(100);
+        let mut processed = Vec::new();
+        let mut deaths = 0;
+        'lives: loop {
+            let email = world.group();
+            // All at once the first time; the suspects come alone.
+            let mut held: Vec<Delivery> = email.lease_many(100, Duration::ZERO).unwrap().collect();
+            held.sort_by_key(|delivery| delivery.offset().get() != killer);
+            assert!(deaths > 0 || held.len() == 100);
+            if held.is_empty() {
+                break;
+            }
+            for delivery in held {
+                let offset = delivery.offset().get();
+                if offset == killer {
+                    world.disk.kill();
+                    world.store = None;
+                    world.open();
+                    deaths += 1;
+                    continue 'lives;
+                }
+                let [_, failures, timeouts, crashes] = counts(&delivery);
+                assert_eq!((failures, timeouts, crashes), (0, 0, 0), "offset {offset} was charged");
+                delivery.ack().wait().unwrap();
+                processed.push(offset);
+            }
+        }
+        assert!(deaths <= 3, "{deaths} restarts");
+        processed.sort_unstable();
+        assert!(processed.into_iter().eq((0..100).filter(|offset| *offset != killer)), "each once");
+        let letters = letters(&world.group());
+        let letter = letters.first().unwrap();
+        assert_eq!((letters.len(), letter.offset().get(), letter.reason()), (1, killer, BuryReason::Crashes));
+        assert_eq!((letter.crashes(), letter.failures(), letter.timeouts()), (3, 0, 0));
+        assert_eq!(letter.errors().last().unwrap().1, "3 deaths of the process are laid to it");
+    }
 }

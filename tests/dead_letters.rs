@@ -1,6 +1,11 @@
 //! Dead letters stay in place: they are listed and looked at, have another life, or go for good; none is lost or
 //! doubled, wherever that is cut short.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::field_reassign_with_default,
+    reason = "a test fails by panicking"
+)]
 
 use millpond::testing::SimDisk;
 use millpond::{BuryReason, Cancel, Consumer, DeadLetter, Durability, ErrorKind, Group, ManualClock, Message, Offset};

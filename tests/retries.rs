@@ -1,7 +1,7 @@
 //! What failed is tried again after a wait, and parked after the last time; what was only given back is not charged.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use millpond::{BuryReason, Consumer, Counters, DeadLetter, Delivery, Group, Retry, Store};
+use millpond::{BuryReason, Consumer, Counters, DeadLetter, Delivery, ErrorKind, Group, Retry, Store};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -217,4 +217,58 @@ fn retries_that_are_due_come_before_new_messages() {
         .collect();
     assert_eq!(order, [0, 1, 2, 3, 4]);
     drop(store);
+}
+
+#[test]
+fn failing_in_a_tight_loop_takes_at_least_the_sum_of_the_backoffs() {
+    // (policy, what it has to take at least in all, failures until it is parked)
+    let policies = [
+        (Retry::exponential(millis(20), millis(80)).attempts(5), millis(10 + 20 + 40 + 40), 5),
+        (Retry::exponential(millis(20), millis(80)).attempts(5).without_jitter(), millis(20 + 40 + 80 + 80), 5),
+        (Retry::fixed(millis(40)).attempts(4).without_jitter(), millis(120), 4),
+        (Retry::waits([millis(90), millis(10), millis(50)]).without_jitter(), millis(150), 4),
+    ];
+    for (retry, least, failures) in policies {
+        let (_dir, store, email) = group_of(1, Group::default().retry(retry.clone()));
+        let began = Instant::now();
+        let mut failed = 0;
+        // Asks as often as it can, and fails at once.
+        while email.stats().dead == 0 {
+            if let Some(delivery) = email.try_lease().unwrap() {
+                failed += 1;
+                delivery.nack("at once").wait().unwrap();
+            }
+        }
+        assert_eq!(failed, failures);
+        // Each wait is known to a millisecond.
+        let tolerance = TICK * failures;
+        assert!(began.elapsed() + tolerance >= least, "{:?} for {retry:?}", began.elapsed());
+        drop(store);
+    }
+}
+
+#[test]
+fn listed_waits_survive_a_reopening_and_too_many_are_refused() {
+    let retry = Retry::waits([Duration::from_secs(3600), millis(1)]).without_jitter();
+    let (dir, store, email) = group_of(1, Group::default().retry(retry));
+    next(&email).nack("first").wait().unwrap();
+    let (store, email) = reopened(&dir, store);
+    assert!(email.lease_timeout(millis(20)).unwrap().is_none(), "an hour");
+    let many = Group::default().retry(Retry::waits((0..101).map(Duration::from_secs)));
+    let refused = store.topic("orders").unwrap().consumer("email", many).unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::Misuse, "bad-setting"));
+    drop(store);
+}
+
+#[test]
+fn a_stopped_consumer_says_that_it_was_stopped_and_a_closed_store_that_it_was_closed() {
+    let (_dir, store, email) = group_of(1, Group::default());
+    let other = store.topic("orders").unwrap().consumer("email", Group::default()).unwrap();
+    email.stopper().stop();
+    let stopped = email.try_lease().unwrap_err();
+    assert_eq!((stopped.kind(), stopped.code()), (ErrorKind::Closed, "stopped"));
+    assert!(stopped.to_string().contains("this consumer was stopped"), "{stopped}");
+    assert!(other.try_lease().unwrap().is_some());
+    store.close().unwrap();
+    assert_eq!(email.try_lease().unwrap_err().code(), "closed");
 }
