@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::letters;
 use crate::model::{Fact, Firm, Model};
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
@@ -116,6 +117,7 @@ impl World {
                         self.disk.set_faults(Faults::default());
                     }
                     let found = self.read_all(&open)?;
+                    letters::check(&open.store, &open.consumers, GROUPS)?;
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -146,7 +148,8 @@ impl World {
         for topic in 0..TOPICS {
             let topic = store.topic(&format!("topic {topic}"))?;
             for group in 0..GROUPS {
-                consumers.push(topic.consumer(&format!("group {group}"), settings.clone())?);
+                let settings = letters::settings(group, settings.clone());
+                consumers.push(topic.consumer(&format!("group {group}"), settings)?);
             }
             topics.push(topic);
         }
@@ -408,8 +411,12 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..100);
+        let dice = self.rng.u8(0..102);
         let good = match dice {
+            100.. => {
+                let group = self.rng.usize(0..TOPICS * GROUPS);
+                letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])
+            }
             0..=39 => self.publish(&mut open),
             40..=54 => self.lease(&mut open)?,
             55..=79 => self.settle(&mut open),
