@@ -128,6 +128,7 @@ impl TopicSettings {
 pub struct Group {
     pub(crate) start: Option<Start>,
     pub(crate) lease: Option<Duration>,
+    pub(crate) max_lease_age: Option<Duration>,
     pub(crate) retry: Option<Retry>,
     pub(crate) max_timeouts: Option<u32>,
     pub(crate) max_crashes: Option<u32>,
@@ -147,6 +148,14 @@ impl Group {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// How long a delivery may be held in all, however often it is [extended](crate::Delivery::extend): an extension goes
+    /// no further, so that a holder that hangs and keeps extending is replaced (default: for ever; zero says so again).
+    #[must_use]
+    pub fn max_lease_age(mut self, age: Duration) -> Self {
+        self.max_lease_age = Some(age);
         self
     }
 
@@ -196,6 +205,8 @@ impl Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupPolicy {
     pub(crate) lease: Duration,
+    /// Zero: no limit.
+    pub(crate) max_lease_age: Duration,
     pub(crate) retry: Retry,
     pub(crate) max_timeouts: u32,
     pub(crate) max_crashes: u32,
@@ -207,6 +218,7 @@ impl Default for GroupPolicy {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(30),
+            max_lease_age: Duration::ZERO,
             retry: Retry::default(),
             max_timeouts: 10,
             max_crashes: 3,
@@ -220,6 +232,7 @@ impl GroupPolicy {
     #[cfg(test)]
     pub(crate) fn patched(mut self, patch: &Group) -> Self {
         self.lease = patch.lease.unwrap_or(self.lease);
+        self.max_lease_age = patch.max_lease_age.unwrap_or(self.max_lease_age);
         self.retry = patch.retry.clone().unwrap_or(self.retry);
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);

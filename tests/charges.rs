@@ -377,3 +377,22 @@ fn of_a_hundred_leased_the_killer_is_parked_within_three_restarts_and_99_are_pro
         assert_eq!(letter.errors().last().unwrap().1, "3 deaths of the process are laid to it");
     }
 }
+
+#[test]
+fn a_lease_is_not_extended_beyond_its_greatest_age_and_then_somebody_else_gets_the_message() {
+    let world = World::new(1);
+    let age = Duration::from_secs(50);
+    let email = world.group_with(Group::default().lease(LEASE).max_lease_age(age).retry(Retry::fixed(Duration::ZERO)));
+    let old = email.lease().unwrap();
+    world.pass(Duration::from_secs(20));
+    old.extend(LEASE).unwrap();
+    world.pass(Duration::from_secs(29));
+    old.extend(LEASE).unwrap();
+    assert!(email.try_lease().unwrap().is_none());
+    world.pass(Duration::from_secs(1));
+    assert_eq!(old.extend(LEASE).unwrap_err().kind(), ErrorKind::LeaseLost);
+    let new = email.try_lease().unwrap().unwrap();
+    assert_eq!(counts(&new), [2, 0, 1, 0]);
+    assert_eq!(old.ack().wait().unwrap_err().kind(), ErrorKind::LeaseLost);
+    new.ack().wait().unwrap();
+}

@@ -186,6 +186,27 @@ fn whatever_parks_it_there_is_a_copy() {
 }
 
 #[test]
+fn lowering_a_limit_below_many_parks_each_with_a_copy_and_leaves_the_others() {
+    let mut world = World::new(4);
+    let store = world.open();
+    let orders = store.topic("orders").unwrap();
+    orders.publish_all((0..1000).map(|number| format!("order {number}").into())).wait().unwrap();
+    let email = email_of(&store, forwarding());
+    for delivery in email.lease_many(1000, Duration::ZERO).unwrap() {
+        let odd = delivery.offset().get() % 2 == 1;
+        let settled = if odd { delivery.nack("once") } else { delivery.snooze(Duration::from_secs(1)) };
+        settled.wait().unwrap();
+    }
+    email_of(&store, Group::default().retry(Retry::fixed(Duration::ZERO).attempts(1)));
+    assert_eq!((email.stats().dead, email.stats().retrying, World::check(&store)), (500, 500, 500));
+    drop((email, orders, store));
+    world.disk.kill();
+    let store = world.open();
+    assert_eq!(World::check(&store), 500);
+    assert_eq!(email_of(&store, Group::default()).stats().dead, 500);
+}
+
+#[test]
 fn what_was_dropped_and_not_parked_yet_when_the_store_closes_is_given_back() {
     let mut world = World::new(3);
     let store = world.open();

@@ -102,16 +102,8 @@ impl Engine {
             })
         })?;
         // A limit may have been lowered below what some messages have reached.
-        loop {
-            let mut core = self.open_core()?;
-            match self.park_over_limits(&mut core, group) {
-                Ok(_) => return Ok(group),
-                Err(refusal) => {
-                    drop(core);
-                    self.relieve(refusal)?;
-                }
-            }
-        }
+        self.park_over_limits(group)?;
+        Ok(group)
     }
 
     /// The topic that gets copies of a group's dead letters: made if need be.

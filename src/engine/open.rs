@@ -216,7 +216,7 @@ impl Engine {
         };
         let (mut suspects, mut parked) = (0, 0);
         for group in groups {
-            parked += self.insist(|core| self.park_over_limits(core, group))? as u64;
+            parked += self.park_over_limits(group)? as u64;
             let core = self.core.lock();
             suspects += core.state.group(group).map_or(0, |group| group.suspects()) as u64;
         }

@@ -326,7 +326,8 @@ impl Engine {
     /// Lengthens a lease: it runs out `by` from now. One that ran out and was not given away runs again, and that is
     /// in the journal first, as for any hand-out.
     pub(crate) fn extend(&self, group: GroupId, offset: Offset, epoch: u64, by: Duration) -> Result<()> {
-        let deadline = self.now().plus(by);
+        let now = self.now();
+        let mut deadline = now.plus(by);
         let named = loop {
             let mut core = self.open_core()?;
             let Some(held) = core.state.group(group) else { return Err(no_group()) };
@@ -335,6 +336,15 @@ impl Engine {
                 let what =
                     format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
                 return Err(Error::new(Code::LeaseLost, what));
+            }
+            let age = held.policy().max_lease_age;
+            if let Some(last) = held.granted(offset, epoch).map(|granted| granted.plus(age)).filter(|_| !age.is_zero())
+            {
+                if last <= now {
+                    let what = format!("offset {offset} was held for as long as the group's `max_lease_age` allows");
+                    return Err(Error::new(Code::LeaseLost, what));
+                }
+                deadline = deadline.min(last);
             }
             let unnamed = hold == Hold::Late && held.needs_record(offset);
             let runs = Cow::Owned(vec![Run::one(offset)]);

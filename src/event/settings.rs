@@ -8,6 +8,7 @@
 //!        3  timeouts        the limit
 //!        4  crashes         the limit
 //!       21  forward         the number of the topic that gets copies of dead letters, 0 for none
+//!       22  lease age       milliseconds, 0 for no limit
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
@@ -25,6 +26,7 @@ const GROUP_RETRY: u16 = 2;
 const GROUP_MAX_TIMEOUTS: u16 = 3;
 const GROUP_MAX_CRASHES: u16 = 4;
 const GROUP_FORWARD: u16 = 21;
+const GROUP_MAX_LEASE_AGE: u16 = 22;
 
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
@@ -51,6 +53,7 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
         settings.retry.as_ref().map(retry_setting),
         number(GROUP_MAX_TIMEOUTS, settings.max_timeouts.map(u64::from)),
         number(GROUP_MAX_CRASHES, settings.max_crashes.map(u64::from)),
+        number(GROUP_MAX_LEASE_AGE, settings.max_lease_age.map(millis)),
     ]
     .into_iter()
     .flatten()
@@ -87,6 +90,7 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
             }
             (GROUP_MAX_TIMEOUTS, &[value, ..]) => policy.max_timeouts = limit(value),
             (GROUP_MAX_CRASHES, &[value, ..]) => policy.max_crashes = limit(value),
+            (GROUP_MAX_LEASE_AGE, &[age, ..]) => policy.max_lease_age = Duration::from_millis(age),
             (GROUP_FORWARD, &[topic, ..]) => {
                 policy.forward = u32::try_from(topic).ok().filter(|topic| *topic != 0).map(TopicId::new);
             }
@@ -140,6 +144,7 @@ mod tests {
         let retry = Retry::exponential(Duration::from_millis(20), Duration::from_secs(9)).attempts(7);
         let settings =
             Group::default().lease(Duration::from_secs(5)).retry(retry.clone()).max_timeouts(4).max_crashes(2);
+        let settings = settings.max_lease_age(Duration::from_secs(77));
         let patch = group_patch(&settings);
         assert_eq!(patch_group_policy(GroupPolicy::default(), &patch), GroupPolicy::default().patched(&settings));
         let only_lease = group_patch(&Group::default().lease(Duration::from_secs(6)));
