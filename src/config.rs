@@ -151,8 +151,9 @@ impl Group {
         self
     }
 
-    /// How long a delivery may be held in all, however often it is [extended](crate::Delivery::extend): an extension goes
-    /// no further, so that a holder that hangs and keeps extending is replaced (default: for ever; zero says so again).
+    /// How long a delivery may be held in all, however often it is [extended](crate::Delivery::extend): an extension
+    /// goes no further, so that a holder that hangs and keeps extending is replaced (default: for ever; zero says so
+    /// again).
     #[must_use]
     pub fn max_lease_age(mut self, age: Duration) -> Self {
         self.max_lease_age = Some(age);

@@ -141,12 +141,12 @@ impl Delivery {
     }
 
     /// Lengthens the lease so that it ends `by` from now, in whole milliseconds rounded up; or as late as
-    /// [`Group::max_lease_age`](crate::Group::max_lease_age) allows. One that ran out and was not given away runs again.
+    /// [`Group::max_lease_age`](crate::Group::max_lease_age) allows. One that ran out and was not given away
+    /// runs again.
     ///
     /// # Errors
     /// `LeaseLost` if somebody else was given the message, or if it was held as long as it may be: what is being done
-    /// with it should stop. `Closed` or
-    /// `Poisoned` if the store takes nothing more.
+    /// with it should stop. `Closed` or `Poisoned` if the store takes nothing more.
     pub fn extend(&self, by: Duration) -> Result<()> {
         self.link.engine()?.extend(self.group, self.offset(), self.id.epoch, by)
     }
