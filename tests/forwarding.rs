@@ -207,6 +207,60 @@ fn lowering_a_limit_below_many_parks_each_with_a_copy_and_leaves_the_others() {
 }
 
 #[test]
+fn what_is_dropped_is_parked_with_its_copy_by_the_threads_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let orders = store.topic("orders").unwrap();
+    orders.publish_all((0..20).map(|number| format!("order {number}").into())).wait().unwrap();
+    let email = email_of(&store, forwarding().retry(Retry::fixed(Duration::ZERO).attempts(1)));
+    email.lease_many(20, Duration::ZERO).unwrap().for_each(drop);
+    let ops = store.topic("failed").unwrap().consumer("ops", Group::default()).unwrap();
+    for _ in 0..20 {
+        let copy = ops.lease_timeout(Duration::from_secs(30)).unwrap().unwrap();
+        assert_eq!(origin(copy.record(), "error"), "the delivery was dropped unsettled");
+        copy.ack().wait().unwrap();
+    }
+    assert_eq!((World::check(&store), email.stats().dead), (20, 20));
+}
+
+#[test]
+fn on_a_full_disk_parking_goes_on_while_there_is_room_for_settling_and_loses_nothing_beyond() {
+    let mut world = World::new(5);
+    let store = world.open();
+    let orders = store.topic("orders").unwrap();
+    orders.publish_all((0..50).map(|number| format!("order {number}").into())).wait().unwrap();
+    let email = email_of(&store, forwarding());
+    let mut faults = Faults::default();
+    faults.capacity = Some(48 << 10);
+    world.disk.set_faults(faults);
+    let full = loop {
+        if let Err(error) = orders.publish(vec![b'x'; 300]).wait() {
+            break error;
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::Full);
+    let mut buried = 0;
+    let refused = loop {
+        match email.lease().unwrap().bury("it is bad").wait() {
+            Ok(()) => buried += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(buried > 0 && refused.kind() == ErrorKind::Full, "{buried} {refused}");
+    let check = |dead| assert_eq!((email.stats().dead, World::check(&store)), (dead, usize::try_from(dead).unwrap()));
+    check(buried);
+    world.disk.set_faults(Faults::default());
+    // What was refused is still out, and comes again when its lease ends; the others at once.
+    for dead in buried + 1..50 {
+        email.lease().unwrap().bury("it is bad").wait().unwrap();
+        check(dead);
+    }
+    world.clock.advance(Duration::from_secs(30));
+    while store.step_upkeep().unwrap() {}
+    check(50);
+}
+
+#[test]
 fn what_was_dropped_and_not_parked_yet_when_the_store_closes_is_given_back() {
     let mut world = World::new(3);
     let store = world.open();

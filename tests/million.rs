@@ -93,9 +93,12 @@ fn settling_ten_times_as_many_takes_about_ten_times_as_long() {
     let ack = |email: &Consumer, held: Vec<Delivery>| email.ack_all(held).wait().unwrap();
     let drop_all = |_: &Consumer, held: Vec<Delivery>| drop(held);
     for settle in [&ack as &dyn Fn(&Consumer, Vec<Delivery>), &drop_all] {
-        let (few, many) = (time(10_000, settle), time(100_000, settle));
-        println!("{few:?} {many:?}");
-        // Quadratic would be a hundred times.
-        assert!(many < few.max(Duration::from_millis(5)) * 40, "{few:?} {many:?}");
+        // Quadratic would be a hundred times, each time; a busy machine may make one look slow.
+        let ratios = (0..3).map(|_| {
+            let (few, many) = (time(10_000, settle), time(100_000, settle));
+            println!("{few:?} {many:?}");
+            many.as_secs_f64() / few.as_secs_f64()
+        });
+        assert!(ratios.into_iter().any(|ratio| ratio < 40.0));
     }
 }
