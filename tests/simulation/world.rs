@@ -200,7 +200,9 @@ impl World {
             self.model.reached(mark, Firm::Disk);
         }
         self.settle_pending(&mut open);
-        open.held.clear();
+        for (group, delivery) in open.held.drain(..) {
+            self.model.groups[group].touched.insert(delivery.offset());
+        }
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
         drop(open);
@@ -352,6 +354,9 @@ impl World {
         };
         for delivery in batch {
             self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload())?;
+            if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
+                return Err(format!("I4: group {group} offset {}: charged, but it never failed", delivery.offset()));
+            }
             if delivery.counters().crashes > 0 || delivery.counters().timeouts > 0 {
                 self.model.groups[group].touched.insert(delivery.offset());
             }
