@@ -75,7 +75,8 @@ fn child(directory: &Path, next: usize) -> Outcome<()> {
         accepted
     })?;
     for (name, consumer) in &consumers {
-        for letter in consumer.dead_letters()? {
+        for letter in consumer.dead_letters() {
+            let letter = letter?;
             let errors: Vec<&str> = letter.errors().iter().map(|(_, error)| error.as_str()).collect();
             say(&json!({ "dead": name, "offset": letter.offset().get(), "errors": errors }))?;
         }

@@ -1,7 +1,11 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
-use crate::types::{Offset, Timestamp};
+mod retry;
+
+pub use retry::Retry;
+
+use crate::types::{Offset, Timestamp, TopicId};
 use std::time::Duration;
 
 /// Where a message is when the call that published or settled it resolves.
@@ -81,52 +85,6 @@ impl Options {
     }
 }
 
-/// How long a failed message waits before it is tried again, and how often.
-///
-/// Exponential backoff with jitter: the wait doubles from `first` to `longest`, and each wait is drawn between half
-/// of it and all of it, so that messages that failed together don't come back together. After the tenth failure
-/// (unless [`Retry::attempts`] says otherwise) the message is parked as a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Retry {
-    pub(crate) first: Duration,
-    pub(crate) longest: Duration,
-    pub(crate) attempts: u32,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { first: Duration::from_secs(1), longest: Duration::from_secs(600), attempts: 10 }
-    }
-}
-
-impl Retry {
-    /// Waits that double from `first` to `longest`.
-    #[must_use]
-    pub fn exponential(first: Duration, longest: Duration) -> Self {
-        Self { first, longest: longest.max(first), ..Self::default() }
-    }
-
-    /// The same wait each time (still with jitter).
-    #[must_use]
-    pub fn fixed(wait: Duration) -> Self {
-        Self { first: wait, longest: wait, ..Self::default() }
-    }
-
-    /// After how many failures the message is parked. 0 is taken as 1.
-    #[must_use]
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts.max(1);
-        self
-    }
-
-    /// The longest wait after the `failures`-th failure, before jitter.
-    #[must_use]
-    pub(crate) fn ceiling(&self, failures: u32) -> Duration {
-        let doubled = self.first.saturating_mul(1u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-        doubled.min(self.longest)
-    }
-}
-
 /// Where a new group, or a seek, begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -170,9 +128,12 @@ impl TopicSettings {
 pub struct Group {
     pub(crate) start: Option<Start>,
     pub(crate) lease: Option<Duration>,
+    pub(crate) max_lease_age: Option<Duration>,
     pub(crate) retry: Option<Retry>,
     pub(crate) max_timeouts: Option<u32>,
     pub(crate) max_crashes: Option<u32>,
+    /// Where copies of dead letters go; none inside: nowhere.
+    pub(crate) forward: Option<Option<Box<str>>>,
 }
 
 impl Group {
@@ -187,6 +148,15 @@ impl Group {
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
+        self
+    }
+
+    /// How long a delivery may be held in all, however often it is [extended](crate::Delivery::extend): an extension
+    /// goes no further, so that a holder that hangs and keeps extending is replaced (default: for ever; zero says so
+    /// again).
+    #[must_use]
+    pub fn max_lease_age(mut self, age: Duration) -> Self {
+        self.max_lease_age = Some(age);
         self
     }
 
@@ -210,20 +180,51 @@ impl Group {
         self.max_crashes = Some(limit.max(1));
         self
     }
+
+    /// Publishes a copy of every message that is parked to the topic of this name, in one step with the parking: a
+    /// crash leaves both or neither (default: no copies). The topic is made if it doesn't exist and
+    /// [`Options::create_topics`](crate::Options::create_topics) allows it; the group's own topic is refused.
+    ///
+    /// The message stays where it is, and is a dead letter of the group all the same. The copy has its payload, key,
+    /// priority and headers, and headers of origin: see the guide's chapter on
+    /// [dead letters](crate::guide::dead_letters). RabbitMQ calls the like of it a dead letter exchange.
+    #[must_use]
+    pub fn forward_dead_letters(mut self, topic: impl Into<Box<str>>) -> Self {
+        self.forward = Some(Some(topic.into()));
+        self
+    }
+
+    /// Copies of dead letters go nowhere any more.
+    #[must_use]
+    pub fn forward_nothing(mut self) -> Self {
+        self.forward = Some(None);
+        self
+    }
 }
 
 /// The settings of a group as they stand: every patch applied over the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GroupPolicy {
     pub(crate) lease: Duration,
+    /// Zero: no limit.
+    pub(crate) max_lease_age: Duration,
     pub(crate) retry: Retry,
     pub(crate) max_timeouts: u32,
     pub(crate) max_crashes: u32,
+    /// Where copies of dead letters go.
+    pub(crate) forward: Option<TopicId>,
 }
 
 impl Default for GroupPolicy {
     fn default() -> Self {
-        Self { lease: Duration::from_secs(30), retry: Retry::default(), max_timeouts: 10, max_crashes: 3 }
+        Self {
+            lease: Duration::from_secs(30),
+            max_lease_age: Duration::ZERO,
+            retry: Retry::default(),
+            max_timeouts: 10,
+            max_crashes: 3,
+            forward: None,
+        }
     }
 }
 
@@ -232,22 +233,10 @@ impl GroupPolicy {
     #[cfg(test)]
     pub(crate) fn patched(mut self, patch: &Group) -> Self {
         self.lease = patch.lease.unwrap_or(self.lease);
-        self.retry = patch.retry.unwrap_or(self.retry);
+        self.max_lease_age = patch.max_lease_age.unwrap_or(self.max_lease_age);
+        self.retry = patch.retry.clone().unwrap_or(self.retry);
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
         self
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backoff_doubles_up_to_its_longest_wait() {
-        let retry = Retry::exponential(Duration::from_secs(1), Duration::from_secs(10));
-        let waits: Vec<u64> = (1..=6).map(|failures| retry.ceiling(failures).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 10, 10]);
-        assert_eq!(retry.ceiling(u32::MAX).as_secs(), 10);
     }
 }

@@ -1,11 +1,12 @@
 //! [`Consumer`]: leasing the messages of a group. [`Batch`]: several at once. [`Stopper`]: an end to the waiting.
 
 use crate::config::Start;
-use crate::dead_letter::{self, DeadLetter};
+use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{GroupStats, Outcome, Wait};
+use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, Swept, Wait};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
+use crate::redrive::{Purge, Redrive};
 use crate::ticket::Ticket;
 use crate::types::{GroupId, Offset, TopicId};
 use std::iter::FusedIterator;
@@ -71,7 +72,8 @@ impl Consumer {
     /// The next message, if one can be handed out now: due retries first, then new messages, in offset order.
     ///
     /// # Errors
-    /// `Closed` after the store was closed or this consumer [stopped](Self::stopper); `Poisoned` after a failed write
+    /// `Closed` after the store was closed (code `closed`) or this consumer [stopped](Self::stopper) (code `stopped`);
+    /// `Poisoned` after a failed write
     /// or sync; `Corrupt` if the message can't be read whole; `Full` if there is no room to note that it was handed
     /// out.
     pub fn try_lease(&self) -> Result<Option<Delivery>> {
@@ -168,13 +170,75 @@ impl Consumer {
         self.shared.link.engine().and_then(|engine| engine.is_idle(self.shared.group)).unwrap_or(false)
     }
 
-    /// The messages the group has given up on, by offset, with their records: as many as there are, payloads included.
+    /// The messages the group has given up on, by offset, with their records. Nothing is changed by looking.
+    pub fn dead_letters(&self) -> DeadLetters {
+        let Shared { link, topic, group, .. } = &*self.shared;
+        DeadLetters::new(link.clone(), *topic, *group)
+    }
+
+    /// The dead letter at `offset`, if the message there is one.
     ///
     /// # Errors
     /// `Closed`, `Poisoned`. A message that can't be read is no error here: [`DeadLetter::unreadable`] says why.
-    pub fn dead_letters(&self) -> Result<Vec<DeadLetter>> {
-        let engine = self.shared.link.engine()?;
-        dead_letter::list(&engine, self.shared.topic, self.shared.group)
+    pub fn dead_letter(&self, offset: Offset) -> Result<Option<DeadLetter>> {
+        let Shared { link, topic, group, .. } = &*self.shared;
+        let engine = link.engine()?;
+        let Some(letter) = engine.letter(*group, offset)? else { return Ok(None) };
+        dead_letter::view(&engine, *topic, offset, letter, &mut ReadCursor::default()).map(Some)
+    }
+
+    /// Makes dead letters deliverable again, for this group only, and returns when that is on the disk. Each keeps its
+    /// offset, id, key, time and headers, and begins a new [life](Delivery::life): limits and waits count anew, the
+    /// totals go on.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, or whatever kept it from being recorded. What was redriven until then stays so; the rest
+    /// are dead letters as before.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// # let orders = store.topic("orders")?;
+    /// # orders.publish_all(["a".into(), "b".into()]).wait()?;
+    /// # let email = orders.consumer("email", millpond::Group::default())?;
+    /// use millpond::Redrive;
+    /// email.lease()?.bury("no such address").wait()?;
+    /// assert_eq!(email.redrive(Redrive::all().dry_run())?.matched, 1);
+    /// assert_eq!(email.redrive(Redrive::all().per_second(100))?.changed, 1);
+    /// let again = email.lease()?;
+    /// assert_eq!((again.payload(), again.life()), (&b"a"[..], 1));
+    /// # again.ack().wait()
+    /// # }
+    /// ```
+    pub fn redrive(&self, which: Redrive<'_>) -> Result<Swept> {
+        let Shared { link, topic, group, .. } = &*self.shared;
+        which.0.run(link, *topic, *group, Fate::Redriven)
+    }
+
+    /// Settles dead letters for good: this group never sees them again. They are counted in
+    /// [`GroupStats::purged`]. Returns when that is on the disk.
+    ///
+    /// # Errors
+    /// As for [`redrive`](Self::redrive).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// # let orders = store.topic("orders")?;
+    /// # orders.publish("a").wait()?;
+    /// # let email = orders.consumer("email", millpond::Group::default())?;
+    /// use millpond::{BuryReason, Purge};
+    /// email.lease()?.bury("no such address").wait()?;
+    /// email.purge(Purge::matching(|letter| letter.reason() == BuryReason::Asked))?;
+    /// assert_eq!((email.stats().dead, email.stats().purged), (0, 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn purge(&self, which: Purge<'_>) -> Result<Swept> {
+        let Shared { link, topic, group, .. } = &*self.shared;
+        which.0.run(link, *topic, *group, Fate::Purged)
     }
 
     /// What stops this consumer and its clones, from any thread.

@@ -4,9 +4,14 @@ use crate::delivery::Counters;
 use crate::engine::{Engine, ParkedLetter, ReadCursor};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event;
+use crate::link::Link;
 use crate::message::Record;
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::fmt;
+use std::iter::FusedIterator;
+
+/// Letters that are looked up at once.
+const PAGE: usize = 64;
 
 /// Why a group gave up on a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +65,8 @@ impl fmt::Display for BuryReason {
 /// # let email = orders.consumer("email", millpond::Group::default())?;
 /// use millpond::BuryReason;
 /// email.lease()?.bury("no such address").wait()?;
-/// for letter in email.dead_letters()? {
+/// for letter in email.dead_letters() {
+///     let letter = letter?;
 ///     assert_eq!(letter.reason(), BuryReason::Asked);
 ///     assert_eq!(letter.record().unwrap().payload(), b"4711");
 /// }
@@ -152,14 +158,60 @@ impl DeadLetter {
     }
 }
 
-/// The dead letters of a group, by offset.
-pub(crate) fn list(engine: &Engine, topic: TopicId, group: GroupId) -> Result<Vec<DeadLetter>> {
-    let mut cursor = ReadCursor::default();
-    let letters = engine.dead_letters(group)?.into_iter();
-    letters.map(|(offset, letter)| view(engine, topic, offset, letter, &mut cursor)).collect()
+/// The dead letters of a group, by offset; see [`Consumer::dead_letters`](crate::Consumer::dead_letters).
+///
+/// They are looked up a page at a time, and each message is read when its turn comes: however many there are, a few are
+/// in memory. What is parked or redriven meanwhile may be among them or not.
+///
+/// # Errors
+/// Each item may be one, `Closed` or `Poisoned`; it is the last item then. A message that can't be read is none:
+/// [`DeadLetter::unreadable`] says why.
+#[derive(Debug)]
+#[must_use = "nothing is looked up until it is iterated"]
+pub struct DeadLetters {
+    link: Link,
+    topic: TopicId,
+    group: GroupId,
+    next: Offset,
+    page: std::vec::IntoIter<(Offset, ParkedLetter)>,
+    cursor: ReadCursor,
+    ended: bool,
 }
 
-fn view(
+impl DeadLetters {
+    pub(crate) fn new(link: Link, topic: TopicId, group: GroupId) -> Self {
+        let (page, cursor) = (Vec::new().into_iter(), ReadCursor::default());
+        Self { link, topic, group, next: Offset::ZERO, page, cursor, ended: false }
+    }
+
+    fn read(&mut self) -> Result<Option<DeadLetter>> {
+        let engine = self.link.engine()?;
+        if self.page.len() == 0 {
+            self.page = engine.letters(self.group, self.next, PAGE)?.into_iter();
+        }
+        let Some((offset, letter)) = self.page.next() else { return Ok(None) };
+        self.next = offset.next();
+        view(&engine, self.topic, offset, letter, &mut self.cursor).map(Some)
+    }
+}
+
+impl Iterator for DeadLetters {
+    type Item = Result<DeadLetter>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.read().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl FusedIterator for DeadLetters {}
+
+/// A dead letter with its message.
+pub(crate) fn view(
     engine: &Engine,
     topic: TopicId,
     offset: Offset,

@@ -140,11 +140,13 @@ impl Delivery {
         self.settle(&Outcome::Bury { error })
     }
 
-    /// Lengthens the lease so that it ends `by` from now, in whole milliseconds rounded up.
+    /// Lengthens the lease so that it ends `by` from now, in whole milliseconds rounded up; or as late as
+    /// [`Group::max_lease_age`](crate::Group::max_lease_age) allows. One that ran out and was not given away
+    /// runs again.
     ///
     /// # Errors
-    /// `LeaseLost` if somebody else was given the message: what is being done with it should stop. `Closed` or
-    /// `Poisoned` if the store takes nothing more.
+    /// `LeaseLost` if somebody else was given the message, or if it was held as long as it may be: what is being done
+    /// with it should stop. `Closed` or `Poisoned` if the store takes nothing more.
     pub fn extend(&self, by: Duration) -> Result<()> {
         self.link.engine()?.extend(self.group, self.offset(), self.id.epoch, by)
     }
@@ -204,6 +206,13 @@ impl Delivery {
         self.leased.counters.into()
     }
 
+    /// How often the message was a dead letter of this group and was [redriven](crate::Consumer::redrive). Limits and
+    /// waits count from the beginning of the present life, [`counters`](Self::counters) are totals.
+    #[must_use]
+    pub fn life(&self) -> u32 {
+        self.leased.life
+    }
+
     /// Whether the process died while the message was handed out: it is handed out alone, until it is settled.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
@@ -240,7 +249,8 @@ impl Delivery {
 impl Drop for Delivery {
     fn drop(&mut self) {
         if !self.settled {
-            let_go(&self.link, self.group, &[self.held()], &Outcome::Dropped);
+            let how = if std::thread::panicking() { Outcome::Panicked } else { Outcome::Dropped };
+            let_go(&self.link, self.group, &[self.held()], &how);
         }
     }
 }

@@ -61,6 +61,7 @@ pub(crate) enum Code {
     TooLarge,
     ForeignDelivery,
     Closed,
+    Stopped,
     Io,
     ReadOnly,
 }
@@ -90,6 +91,7 @@ impl Code {
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
             Self::Closed => (ErrorKind::Closed, "closed"),
+            Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),
             Self::ReadOnly => (ErrorKind::System, "read-only"),
         }

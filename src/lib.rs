@@ -52,7 +52,7 @@
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
 //! | stop waiting | [`Consumer::stopper`] |
-//! | see what was given up | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`] |
+//! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | look inside | [`Store::stats`], [`Store::recovery`], [`Store::verify`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`] |
@@ -79,6 +79,7 @@ mod journal;
 mod link;
 mod message;
 mod options;
+mod redrive;
 mod replay;
 #[expect(dead_code, unused_imports, reason = "the fold keeps what later parts will ask for")]
 mod state;
@@ -93,12 +94,13 @@ mod types;
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{Durability, Group, Options, Retry, Start, TopicSettings};
 pub use consumer::{Batch, Consumer, Stopper};
-pub use dead_letter::{BuryReason, DeadLetter};
+pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{GroupStats, Progress, RecoveryReport, Report, SegmentStats, StoreStats, TopicStats};
+pub use engine::{GroupStats, Progress, RecoveryReport, Report, SegmentStats, StoreStats, Swept, TopicStats};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};
+pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
 pub use store::Store;
 pub use ticket::Ticket;

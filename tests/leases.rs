@@ -1,7 +1,7 @@
 //! A lease is for a time: afterwards somebody else gets the message, and a holder that was replaced harms nobody.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use millpond::{BuryReason, Consumer, Delivery, ErrorKind, Group, Retry, Store};
+use millpond::{BuryReason, Consumer, DeadLetter, Delivery, ErrorKind, Group, Retry, Store};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +29,10 @@ fn wait_until(what: &str, done: impl Fn() -> bool) {
         assert!(began.elapsed() < PATIENCE, "{what}");
         std::thread::yield_now();
     }
+}
+
+fn letters_of(email: &Consumer) -> Vec<DeadLetter> {
+    email.dead_letters().collect::<millpond::Result<_>>().unwrap()
 }
 
 #[test]
@@ -114,7 +118,7 @@ fn a_delivery_that_is_forgotten_comes_back_and_is_parked_after_its_last_timeout(
         std::mem::forget(delivery);
     }
     wait_until("it was not parked", || email.stats().dead == 1);
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let letter = letters.first().unwrap();
     assert_eq!((letter.reason(), letter.timeouts(), letter.failures()), (BuryReason::Timeouts, 3, 0));
     drop(store);

@@ -128,3 +128,23 @@ fn a_seek_ends_the_leases_of_the_group() {
     assert_eq!(held.ack().wait().unwrap_err().kind(), millpond::ErrorKind::LeaseLost);
     drop(store);
 }
+
+#[test]
+fn who_reads_up_to_the_end_and_then_on_takes_nothing_old_for_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing is kept in memory: what was read ahead ends where the journal ended then.
+    let open = || Store::options().tail_cache_bytes(0).durability(Durability::Os).open(dir.path()).unwrap();
+    for round in 0..3 {
+        let store = open();
+        let orders = store.topic("orders").unwrap();
+        let email = orders.consumer("email", Group::default()).unwrap();
+        for number in 0..50 {
+            let receipt = orders.publish(format!("{round} {number}")).wait().unwrap();
+            let delivery = email.try_lease().unwrap().expect("nothing was taken for damage");
+            assert_eq!((delivery.offset(), delivery.counters().failures), (receipt.offset, 0));
+            delivery.ack().wait().unwrap();
+        }
+        assert_eq!(email.stats().retrying, 0);
+        store.close().unwrap();
+    }
+}

@@ -1,7 +1,7 @@
 //! What failed is tried again after a wait, and parked after the last time; what was only given back is not charged.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use millpond::{BuryReason, Consumer, Counters, Delivery, Group, Retry, Store};
+use millpond::{BuryReason, Consumer, Counters, DeadLetter, Delivery, ErrorKind, Group, Retry, Store};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -37,6 +37,10 @@ fn charges(delivery: &Delivery) -> (u32, u32, u32) {
     (failures, timeouts, crashes)
 }
 
+fn letters_of(email: &Consumer) -> Vec<DeadLetter> {
+    email.dead_letters().collect::<millpond::Result<_>>().unwrap()
+}
+
 #[test]
 fn waits_double_and_are_never_shorter_than_half_until_the_last_failure_parks() {
     let (_dir, store, email) =
@@ -53,7 +57,7 @@ fn waits_double_and_are_never_shorter_than_half_until_the_last_failure_parks() {
     }
     next(&email).nack("failure 4").wait().unwrap();
     assert!(email.try_lease().unwrap().is_none() && email.idle());
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let letter = letters.first().unwrap();
     assert_eq!((letters.len(), letter.reason(), letter.failures()), (1, BuryReason::Failures, 4));
     assert_eq!((letter.offset().get(), letter.record().unwrap().payload()), (0, &b"0"[..]));
@@ -76,7 +80,7 @@ fn waits_counters_and_dead_letters_survive_a_reopening() {
     again.nack("still no answer").wait().unwrap();
     let (store, email) = reopened(&dir, store);
     assert!(email.try_lease().unwrap().is_none());
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let shown: Vec<_> = letters
         .iter()
         .map(|letter| {
@@ -116,7 +120,7 @@ fn what_is_released_or_snoozed_is_not_charged() {
         next(&email).release().wait().unwrap();
         let began = Instant::now();
         next(&email).snooze(millis(20)).wait().unwrap();
-        assert!(email.dead_letters().unwrap().is_empty());
+        assert!(letters_of(&email).is_empty());
         let again = next(&email);
         assert!(began.elapsed() + TICK >= millis(20));
         assert_eq!((again.attempt(), charges(&again)), (1, (0, 0, 0)));
@@ -143,7 +147,7 @@ fn a_delivery_that_is_dropped_has_failed() {
         std::panic::resume_unwind(Box::new("the handler panics"));
     }));
     assert!(panicked.is_err());
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     assert_eq!(letters.first().map(|letter| (letter.reason(), letter.failures())), Some((BuryReason::Failures, 3)));
     drop(store);
 }
@@ -192,7 +196,7 @@ fn error_texts_are_cut_at_a_character_and_only_the_newest_are_kept() {
         }
     }
     next(&email).bury("ääää").wait().unwrap();
-    let letters = email.dead_letters().unwrap();
+    let letters = letters_of(&email);
     let errors: Vec<&str> = letters.first().unwrap().errors().iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(errors.last(), Some(&"ää"));
     assert!(errors.len() > 1 && errors.contains(&"8äö"), "{errors:?}");
@@ -213,4 +217,58 @@ fn retries_that_are_due_come_before_new_messages() {
         .collect();
     assert_eq!(order, [0, 1, 2, 3, 4]);
     drop(store);
+}
+
+#[test]
+fn failing_in_a_tight_loop_takes_at_least_the_sum_of_the_backoffs() {
+    // (policy, what it has to take at least in all, failures until it is parked)
+    let policies = [
+        (Retry::exponential(millis(20), millis(80)).attempts(5), millis(10 + 20 + 40 + 40), 5),
+        (Retry::exponential(millis(20), millis(80)).attempts(5).without_jitter(), millis(20 + 40 + 80 + 80), 5),
+        (Retry::fixed(millis(40)).attempts(4).without_jitter(), millis(120), 4),
+        (Retry::waits([millis(90), millis(10), millis(50)]).without_jitter(), millis(150), 4),
+    ];
+    for (retry, least, failures) in policies {
+        let (_dir, store, email) = group_of(1, Group::default().retry(retry.clone()));
+        let began = Instant::now();
+        let mut failed = 0;
+        // Asks as often as it can, and fails at once.
+        while email.stats().dead == 0 {
+            if let Some(delivery) = email.try_lease().unwrap() {
+                failed += 1;
+                delivery.nack("at once").wait().unwrap();
+            }
+        }
+        assert_eq!(failed, failures);
+        // Each wait is known to a millisecond.
+        let tolerance = TICK * failures;
+        assert!(began.elapsed() + tolerance >= least, "{:?} for {retry:?}", began.elapsed());
+        drop(store);
+    }
+}
+
+#[test]
+fn listed_waits_survive_a_reopening_and_too_many_are_refused() {
+    let retry = Retry::waits([Duration::from_secs(3600), millis(1)]).without_jitter();
+    let (dir, store, email) = group_of(1, Group::default().retry(retry));
+    next(&email).nack("first").wait().unwrap();
+    let (store, email) = reopened(&dir, store);
+    assert!(email.lease_timeout(millis(20)).unwrap().is_none(), "an hour");
+    let many = Group::default().retry(Retry::waits((0..101).map(Duration::from_secs)));
+    let refused = store.topic("orders").unwrap().consumer("email", many).unwrap_err();
+    assert_eq!((refused.kind(), refused.code()), (ErrorKind::Misuse, "bad-setting"));
+    drop(store);
+}
+
+#[test]
+fn a_stopped_consumer_says_that_it_was_stopped_and_a_closed_store_that_it_was_closed() {
+    let (_dir, store, email) = group_of(1, Group::default());
+    let other = store.topic("orders").unwrap().consumer("email", Group::default()).unwrap();
+    email.stopper().stop();
+    let stopped = email.try_lease().unwrap_err();
+    assert_eq!((stopped.kind(), stopped.code()), (ErrorKind::Closed, "stopped"));
+    assert!(stopped.to_string().contains("this consumer was stopped"), "{stopped}");
+    assert!(other.try_lease().unwrap().is_some());
+    store.close().unwrap();
+    assert_eq!(email.try_lease().unwrap_err().code(), "closed");
 }

@@ -151,7 +151,7 @@ fn after_close_everything_is_closed_and_the_message_comes_back() {
     for error in [
         email.try_lease().map(drop).unwrap_err(),
         email.lease().map(drop).unwrap_err(),
-        email.dead_letters().map(drop).unwrap_err(),
+        email.dead_letters().next().unwrap().unwrap_err(),
         email.seek(millpond::Start::Latest).unwrap_err(),
         orders.read(..).next().unwrap().map(drop).unwrap_err(),
         clone.topic("orders").map(drop).unwrap_err(),

@@ -39,6 +39,7 @@ const HANDLES: &[&str] = &[
     "delivery",
     "link",
     "options",
+    "redrive",
     "replay",
     "stats",
     "testing",

@@ -3,9 +3,15 @@
 use super::Engine;
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
+use crate::event::{Event, Release};
 use crate::ticket::Ticket;
+use crate::types::{Offset, Timestamp};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Waker;
+
+/// How many deliveries one event gives back.
+const GIVEN_BACK: usize = 1 << 16;
 
 impl Engine {
     /// Everything appended so far is durable when the ticket resolves.
@@ -34,6 +40,7 @@ impl Engine {
         }
         self.wake();
         self.serve_line();
+        self.give_back_leased();
         let outcome = self.finish();
         let unheard = self.core.lock().unheard.take();
         {
@@ -81,7 +88,8 @@ impl Engine {
                 }
                 end
             };
-            if self.drive(end, Durability::Os, None).and_then(|_| self.make_room()).is_err() {
+            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room());
+            if made.and_then(|()| self.read_wanted()).is_err() {
                 break;
             }
         }
@@ -92,6 +100,30 @@ impl Engine {
         let wakers = self.dismiss_line(&mut core, &why);
         drop(core);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Gives back what is out, uncharged: that it was handed out counts, and nothing else. It would come back uncharged
+    /// with the next opening anyway, so whatever keeps this from being recorded is no failure.
+    fn give_back_leased(&self) {
+        loop {
+            let mut core = self.core.lock();
+            if core.check().is_err() {
+                return;
+            }
+            let leased = core.state.groups().find(|group| group.leased() > 0).map(|group| {
+                let offsets: Vec<Offset> = group.leases().take(GIVEN_BACK).map(|(offset, _)| offset).collect();
+                (group.id(), super::settle::runs(&offsets))
+            });
+            let Some((group, runs)) = leased else { return };
+            let release = Release { group, runs: Cow::Owned(runs), due: Timestamp::ZERO, counters: None };
+            if let Err(refusal) = core.record(&Event::Release(release)) {
+                drop(core);
+                if let Err(error) = self.relieve(refusal) {
+                    tracing::warn!(%error, "no room to give back what is out; it comes back all the same");
+                    return;
+                }
+            }
+        }
     }
 
     /// The last frames: everything durable, then `Closed`, then the sidecar that says how far the journal goes.

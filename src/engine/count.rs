@@ -2,6 +2,7 @@
 
 use super::{Core, Engine, GroupStats, ReadCursor, SegmentStats, StoreStats, TopicStats};
 use crate::error::Result;
+use crate::event::Cause;
 use crate::types::{GroupId, Offset, SegmentId, TopicId};
 
 impl Engine {
@@ -94,6 +95,7 @@ impl Core {
             retrying: counts.retrying,
             suspects: counts.suspects,
             dead: counts.dead,
+            purged: held.passed().get(Cause::Purged),
             oldest_claimable: None,
         };
         Ok((stats, held.topic(), held.oldest_claimable(now, visible)))

@@ -1,9 +1,10 @@
 //! Topics and groups: opening, creating, changing, seeking.
 
 use super::{Core, Engine};
-use crate::config::{Durability, Group, Start, TopicSettings};
+use crate::config::{Durability, Group, Retry, Start, TopicSettings};
 use crate::error::{Code, Error, Result};
-use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, Event, Seek, group_patch, topic_patch};
+use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, Event, Seek};
+use crate::event::{forward_setting, group_patch, topic_patch};
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
 
@@ -67,8 +68,17 @@ impl Engine {
         if settings.lease.is_some_and(|lease| lease.is_zero()) {
             return Err(Error::new(Code::BadSetting, "a lease of no time would run out at once; give it some"));
         }
+        if let Some(retry) = settings.retry.as_ref().filter(|retry| retry.waits.len() > Retry::WAITS_MAX) {
+            let what =
+                format!("{} waits are too many: a retry policy lists up to {}", retry.waits.len(), Retry::WAITS_MAX);
+            return Err(Error::new(Code::BadSetting, what));
+        }
         let time = self.now();
-        let patch = group_patch(settings);
+        let mut patch = group_patch(settings);
+        if let Some(forward) = &settings.forward {
+            let to = forward.as_deref().map(|to| self.forward_target(topic, to)).transpose()?;
+            patch.push(forward_setting(to));
+        }
         let start = match settings.start {
             Some(start) => Some(self.resolve(topic, start)?),
             None => None,
@@ -92,16 +102,21 @@ impl Engine {
             })
         })?;
         // A limit may have been lowered below what some messages have reached.
-        loop {
-            let mut core = self.open_core()?;
-            match self.park_over_limits(&mut core, group) {
-                Ok(_) => return Ok(group),
-                Err(refusal) => {
-                    drop(core);
-                    self.relieve(refusal)?;
-                }
-            }
+        self.park_over_limits(group)?;
+        Ok(group)
+    }
+
+    /// The topic that gets copies of a group's dead letters: made if need be.
+    fn forward_target(&self, topic: TopicId, to: &str) -> Result<TopicId> {
+        let own = self.open_core()?.state.topic(topic).is_some_and(|own| own.name() == to);
+        if own {
+            let what = format!(
+                "a group of topic {to:?} can't forward its dead letters to the same topic: they would come back"
+            );
+            return Err(Error::new(Code::BadSetting, what));
         }
+        self.topic(to, Some(&TopicSettings::default()))
+            .map_err(|error| error.about("the topic that dead letters are forwarded to: "))
     }
 
     /// Where a start lies in a topic now.
@@ -151,12 +166,5 @@ impl Engine {
         let core = self.core.lock();
         let groups = core.state.topic(topic).map(|topic| topic.groups().to_vec()).unwrap_or_default();
         groups.iter().filter_map(|group| core.state.group(*group)).map(|group| group.name().to_owned()).collect()
-    }
-
-    /// The group's dead letters, by offset.
-    pub(crate) fn dead_letters(&self, group: GroupId) -> Result<Vec<(Offset, crate::state::DeadLetter)>> {
-        let core = self.open_core()?;
-        let held = core.state.group(group).ok_or_else(super::settle::no_group)?;
-        Ok(held.dead().iter().map(|(offset, letter)| (*offset, letter.clone())).collect())
     }
 }

@@ -5,9 +5,10 @@
 //! falls back to one message when it is slow: what is named and was never handed out costs a crashed store at most one
 //! turn alone.
 
+use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
@@ -39,6 +40,7 @@ pub(crate) struct Leased {
     pub(crate) record: Record,
     pub(crate) epoch: u64,
     pub(crate) counters: Counters,
+    pub(crate) life: u32,
     pub(crate) suspect: bool,
 }
 
@@ -54,6 +56,7 @@ struct Granted {
     offset: Offset,
     epoch: u64,
     counters: Counters,
+    life: u32,
     suspect: bool,
 }
 
@@ -61,7 +64,7 @@ struct Granted {
 enum Look {
     Granted { topic: TopicId, granted: Vec<Granted>, named: Lsn },
     Nothing { due: Option<Timestamp> },
-    NoRoom(Refusal),
+    NotNow(Obstacle),
 }
 
 impl Engine {
@@ -73,21 +76,27 @@ impl Engine {
         };
         loop {
             let mut core = self.open_core()?;
-            if core.closing || stopped.load(Ordering::Acquire) {
+            if core.closing {
                 return Err(super::closed());
+            }
+            if stopped.load(Ordering::Acquire) {
+                let what = "this consumer was stopped; the store is open: open the consumer anew to lease again";
+                return Err(Error::new(Code::Stopped, what));
             }
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX))? {
                 Look::Granted { topic, granted, named } => {
                     drop(core);
-                    let leased = self.hand_out(group, topic, &granted, named)?;
+                    let leased = self.hand_out(group, topic, &granted, named).inspect_err(|_| {
+                        self.take_back(group, &granted);
+                    })?;
                     if leased.is_empty() {
                         continue;
                     }
                     return Ok(leased);
                 }
-                Look::NoRoom(refusal) => {
+                Look::NotNow(obstacle) => {
                     drop(core);
-                    self.relieve(refusal)?;
+                    self.relieve(obstacle)?;
                 }
                 Look::Nothing { due } => {
                     let now = self.now();
@@ -117,8 +126,8 @@ impl Engine {
     /// Picks, names and grants under the lock.
     fn look(&self, core: &mut Core, group: GroupId, max: usize) -> Result<Look> {
         let now = self.now();
-        if let Err(refusal) = self.end_expired(core, group, now) {
-            return Ok(Look::NoRoom(refusal));
+        if let Err(obstacle) = self.end_expired(core, group, now) {
+            return Ok(Look::NotNow(obstacle));
         }
         let Some(held) = core.state.group(group) else { return Err(super::settle::no_group()) };
         let topic = held.topic();
@@ -131,7 +140,7 @@ impl Engine {
         }
         let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
-            return Ok(Look::NoRoom(refusal));
+            return Ok(Look::NotNow(refusal.into()));
         }
         let named = core.tail.end();
         let deadline = now.plus(lease);
@@ -142,7 +151,8 @@ impl Engine {
             let Some(held) = core.state.group_mut(group) else { continue };
             held.grant(pick.offset, epoch, now, deadline);
             let counters = held.counters(pick.offset);
-            granted.push(Granted { offset: pick.offset, epoch, counters, suspect: pick.suspect });
+            let life = held.life(pick.offset);
+            granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect });
         }
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, granted, named })
@@ -205,8 +215,8 @@ impl Engine {
         for grant in granted {
             match self.fetch(topic, grant.offset, &mut cursor) {
                 Ok(Some(record)) => {
-                    let Granted { epoch, counters, suspect, .. } = *grant;
-                    leased.push(Leased { record, epoch, counters, suspect });
+                    let Granted { epoch, counters, life, suspect, .. } = *grant;
+                    leased.push(Leased { record, epoch, counters, life, suspect });
                 }
                 Ok(None) => self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?,
                 Err(error) => {
@@ -216,6 +226,15 @@ impl Engine {
             }
         }
         Ok(leased)
+    }
+
+    /// Leases that nobody has seen end as if they had never been granted.
+    fn take_back(&self, group: GroupId, granted: &[Granted]) {
+        let mut core = self.core.lock();
+        if let Some(held) = core.state.group_mut(group) {
+            granted.iter().for_each(|grant| _ = held.forget_lease(grant.offset, grant.epoch));
+        }
+        self.tell_leasing(&mut core);
     }
 }
 

@@ -1,13 +1,13 @@
 //! Leases that run out while the process lives.
 
+use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::{BuryReason, Event, Nack};
-use crate::journal::Refusal;
-use crate::types::{GroupId, Timestamp};
+use crate::types::{GroupId, Offset, Timestamp};
 use std::borrow::Cow;
 
-/// How many leases are ended under one hold of the lock.
+/// How many leases are ended, or messages looked at, under one hold of the lock.
 const PIECE: usize = 256;
 
 const WHY: &str = "the lease ran out";
@@ -15,7 +15,7 @@ const WHY: &str = "the lease ran out";
 impl Engine {
     /// Ends the group's leases that have run out: a timeout is charged, and the message waits as after a failure, or is
     /// parked if that was one too many.
-    pub(super) fn end_expired(&self, core: &mut Core, group: GroupId, now: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn end_expired(&self, core: &mut Core, group: GroupId, now: Timestamp) -> Result<(), Obstacle> {
         loop {
             let Some(held) = core.state.group(group) else { return Ok(()) };
             let expired = held.expired(now, PIECE);
@@ -26,8 +26,8 @@ impl Engine {
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);
-                if held.limit_reached(offset, counters) == Some(BuryReason::Timeouts) {
-                    self.bury_with(core, group, offset, BuryReason::Timeouts, WHY, counters)?;
+                if let Some(reason) = held.limit_reached(offset, counters) {
+                    self.bury_with(core, (group, offset), reason, WHY, counters)?;
                     continue;
                 }
                 let timeouts = held.in_this_life(offset, counters).timeouts;
@@ -39,19 +39,43 @@ impl Engine {
         }
     }
 
-    /// Parks what is at or over a limit: after a crash has been charged, or a limit was lowered.
-    pub(super) fn park_over_limits(&self, core: &mut Core, group: GroupId) -> Result<usize, Refusal> {
-        let over = core.state.group(group).map(|held| held.over_limits()).unwrap_or_default();
-        for (offset, reason) in &over {
+    /// Parks what is at or over a limit: after a crash has been charged, or a limit was lowered. How many.
+    pub(super) fn park_over_limits(&self, group: GroupId) -> Result<usize> {
+        let (mut parked, mut next) = (0, Some(Offset::ZERO));
+        while let Some(from) = next {
+            let mut core = self.open_core()?;
             let Some(held) = core.state.group(group) else { break };
-            let counters = held.past(*offset).map(|past| past.counters).unwrap_or_default();
-            let why = match reason {
-                BuryReason::Crashes => format!("{} deaths of the process are laid to it", counters.crashes),
-                BuryReason::Timeouts => format!("its lease ran out {} times", counters.timeouts),
-                _ => format!("it failed {} times", counters.failures),
-            };
-            self.bury_with(core, group, *offset, *reason, &why, counters)?;
+            let (over, rest) = held.over_limits_from(from, PIECE);
+            next = rest;
+            for (offset, reason) in over {
+                match self.park_over_limit(&mut core, group, offset, reason) {
+                    Ok(()) => parked += 1,
+                    Err(obstacle) => {
+                        drop(core);
+                        self.relieve(obstacle)?;
+                        next = Some(offset);
+                        break;
+                    }
+                }
+            }
         }
-        Ok(over.len())
+        Ok(parked)
+    }
+
+    fn park_over_limit(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        offset: Offset,
+        reason: BuryReason,
+    ) -> Result<(), Obstacle> {
+        let Some(held) = core.state.group(group) else { return Ok(()) };
+        let counters = held.past(offset).map(|past| past.counters).unwrap_or_default();
+        let why = match reason {
+            BuryReason::Crashes => format!("{} deaths of the process are laid to it", counters.crashes),
+            BuryReason::Timeouts => format!("its lease ran out {} times", counters.timeouts),
+            _ => format!("it failed {} times", counters.failures),
+        };
+        self.bury_with(core, (group, offset), reason, &why, counters).map(drop)
     }
 }

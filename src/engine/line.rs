@@ -123,6 +123,7 @@ impl Engine {
             // What is in the buffer has to leave it, and a segment has to be there.
             self.drive(end, Durability::Os, None)?;
             self.make_room()?;
+            self.read_wanted()?;
         }
     }
 }

@@ -19,6 +19,7 @@ mod line;
 mod open;
 #[cfg(test)]
 mod overlap_tests;
+mod park;
 mod publish;
 mod read;
 mod rebuild;
@@ -26,6 +27,7 @@ mod room;
 mod settle;
 mod snapshot;
 mod stats;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -37,6 +39,8 @@ pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub(crate) use settle::Outcome;
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
+pub use sweep::Swept;
+pub(crate) use sweep::{Fate, Order};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 
@@ -127,6 +131,7 @@ struct Core {
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
+    copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
     unheard: Option<(u64, Error)>,
     waiting: Vec<Waiting>,
@@ -226,6 +231,7 @@ impl Core {
             visible: visible::Visible::default(),
             line: VecDeque::new(),
             let_go: VecDeque::new(),
+            copies: park::Copies::default(),
             unheard: None,
             waiting: Vec::new(),
             leasing: 0,

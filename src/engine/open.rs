@@ -1,5 +1,6 @@
 //! Opening is recovery: nothing is answered before everything that was promised has been found and made sure of.
 
+use super::park::Obstacle;
 use super::rebuild::Replay;
 use super::room::Preparer;
 use super::{Core, Engine, Environment, create_store};
@@ -204,7 +205,7 @@ impl Engine {
     fn announce(&self, clean: bool, time: Timestamp) -> Result<(u64, u64)> {
         let boot_id = Cow::Owned(self.environment.storage.boot_id());
         let opened = Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean });
-        self.insist(|core| core.record(&opened).map(drop))?;
+        self.insist(|core| Ok(core.record(&opened).map(drop)?))?;
         let groups: Vec<_> = {
             let mut core = self.core.lock();
             let ends: Vec<_> = core.state.topics().map(|topic| (topic.id(), topic.end())).collect();
@@ -215,7 +216,7 @@ impl Engine {
         };
         let (mut suspects, mut parked) = (0, 0);
         for group in groups {
-            parked += self.insist(|core| self.park_over_limits(core, group))? as u64;
+            parked += self.park_over_limits(group)? as u64;
             let core = self.core.lock();
             suspects += core.state.group(group).map_or(0, |group| group.suspects()) as u64;
         }
@@ -224,13 +225,13 @@ impl Engine {
         Ok((suspects, parked))
     }
 
-    /// Does what needs room until there is some.
-    fn insist<T>(&self, mut what: impl FnMut(&mut Core) -> Result<T, crate::journal::Refusal>) -> Result<T> {
+    /// Does what something may be in the way of until nothing is.
+    fn insist<T>(&self, mut what: impl FnMut(&mut Core) -> Result<T, Obstacle>) -> Result<T> {
         loop {
             let outcome = what(&mut self.core.lock());
             match outcome {
                 Ok(value) => return Ok(value),
-                Err(refusal) => self.relieve(refusal)?,
+                Err(obstacle) => self.relieve(obstacle)?,
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Settling what was handed out: done, failed, given back, parked.
 
+use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::{Ack, Bury, BuryReason, Event, Nack, Release, Run};
+use crate::event::{Ack, BuryReason, Delivered, Event, Nack, Release, Run};
 use crate::journal::{Refusal, Span};
 use crate::state::Hold;
 use crate::ticket::Ticket;
@@ -12,6 +13,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
+
+/// Why a message is parked that was only given back.
+const LOWERED: &str = "a limit was lowered below what had happened to it already";
+
+/// So many lost leases are named in an error.
+const NAMED_LOST: usize = 10;
 
 /// How a delivery ends.
 #[derive(Clone, Debug)]
@@ -29,6 +36,8 @@ pub(crate) enum Outcome {
     },
     /// The delivery was dropped unsettled: a failure, or, while the store closes, a release.
     Dropped,
+    /// It was dropped by a panic in its handler: likewise.
+    Panicked,
 }
 
 /// A settlement on its way. What there was no room for is done when it goes on.
@@ -62,10 +71,13 @@ impl<'a> Settling<'a> {
         if self.lost.is_empty() {
             return Ok(self.span);
         }
-        let offsets: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
+        let mut offsets = self.lost.iter().take(NAMED_LOST).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        if self.lost.len() > NAMED_LOST {
+            offsets += &format!(" and {} more", self.lost.len() - NAMED_LOST);
+        }
         let what = format!(
-            "the lease of offset {} ran out and somebody else has the message, or it is settled; nothing was changed",
-            offsets.join(", ")
+            "the lease of offset {offsets} ran out and somebody else has the message, or it is settled; nothing was \
+             changed"
         );
         Err(Error::new(Code::LeaseLost, what))
     }
@@ -88,9 +100,9 @@ impl Engine {
             let mut core = self.open_core()?;
             match self.settle_locked(&mut core, &mut settling, level) {
                 Ok(()) => return settling.outcome(),
-                Err(refusal) => {
+                Err(obstacle) => {
                     drop(core);
-                    self.relieve(refusal)?;
+                    self.relieve(obstacle)?;
                 }
             }
         }
@@ -102,11 +114,9 @@ impl Engine {
         let Ok(mut core) = self.open_core() else { return };
         let level = self.options.ack_durability;
         let mut settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
-        if let Err(refusal) = self.settle_locked(&mut core, &mut settling, level) {
+        if let Err(obstacle) = self.settle_locked(&mut core, &mut settling, level) {
             core.let_go.push_back(settling.into_owned());
-            if let Refusal::NoSegment { bytes } = refusal {
-                core.wanted_bytes = core.wanted_bytes.max(bytes);
-            }
+            core.ask_for(&obstacle);
             self.arm(&mut core, true);
             self.call_upkeep(&mut core);
         } else if level != Durability::Memory {
@@ -120,8 +130,12 @@ impl Engine {
     #[must_use]
     pub(super) fn room_made(&self, core: &mut Core) -> Vec<Waker> {
         while let Some(mut settling) = core.let_go.pop_front() {
-            if self.settle_locked(core, &mut settling, self.options.ack_durability).is_err() {
+            if let Err(obstacle) = self.settle_locked(core, &mut settling, self.options.ack_durability) {
                 core.let_go.push_front(settling);
+                core.ask_for(&obstacle);
+                if matches!(obstacle, Obstacle::Unread(..)) {
+                    self.call_upkeep(core);
+                }
                 return Vec::new();
             }
         }
@@ -150,15 +164,28 @@ impl Engine {
         self.call_upkeep(core);
     }
 
-    /// Decides and records. Fails if there is no room now, and goes on from there the next time.
-    fn settle_locked(&self, core: &mut Core, settling: &mut Settling<'_>, level: Durability) -> Result<(), Refusal> {
+    /// Decides and records. Fails if something is in the way now, and goes on from there the next time.
+    fn settle_locked(&self, core: &mut Core, settling: &mut Settling<'_>, level: Durability) -> Result<(), Obstacle> {
         let group = settling.group;
-        if let Outcome::Ack = *settling.how {
-            let Some(state) = core.state.group(group) else {
-                settling.group_gone = true;
-                return Ok(());
+        let Some(state) = core.state.group(group) else {
+            settling.group_gone = true;
+            return Ok(());
+        };
+        let returned = match &*settling.how {
+            Outcome::Release { after } => Some(after.map_or(Timestamp::ZERO, |after| self.now().plus(after))),
+            Outcome::Dropped | Outcome::Panicked if core.closing => Some(Timestamp::ZERO),
+            _ => None,
+        };
+        // As one event, if nothing has to be decided for each: a limit that was lowered meanwhile would be.
+        let plain = |offset: &Offset| state.limit_reached(*offset, state.counters(*offset)).is_none();
+        let one_by_one = settling.next > 0
+            || match returned {
+                Some(_) => !settling.held.iter().all(|(offset, _)| plain(offset)),
+                None => !matches!(*settling.how, Outcome::Ack),
             };
-            let mut good = Vec::new();
+        if !one_by_one {
+            settling.lost.clear();
+            let mut good = Vec::with_capacity(settling.held.len());
             // Nothing of a settlement whose lease was lost takes effect for that message; the others are settled.
             for (offset, epoch) in &*settling.held {
                 match state.check(*offset, *epoch) {
@@ -168,13 +195,15 @@ impl Engine {
             }
             good.sort_unstable();
             if !good.is_empty() {
-                let ack =
-                    Ack { group, runs: Cow::Owned(runs(&good)), processed: Cow::Borrowed(&[]), time: Timestamp::ZERO };
-                let recorded = core.record(&Event::Ack(ack));
-                if recorded.is_err() {
-                    settling.lost.clear();
+                let runs = Cow::Owned(runs(&good));
+                let event = match returned {
+                    Some(due) => Event::Release(Release { group, runs, due, counters: None }),
+                    None => Event::Ack(Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO }),
+                };
+                settling.span = Some(core.record(&event)?);
+                if let Some(due) = returned.filter(|due| *due != Timestamp::ZERO) {
+                    self.upkeep_by(core, due);
                 }
-                settling.span = Some(recorded?);
             }
         } else {
             while let Some((offset, epoch)) = settling.held.get(settling.next).copied() {
@@ -199,42 +228,65 @@ impl Engine {
     }
 
     /// Ends one delivery that is not simply done.
-    fn end_one(&self, core: &mut Core, group: GroupId, offset: Offset, how: &Outcome) -> Result<Span, Refusal> {
-        let now = self.now();
-        let due = |after: &Option<Duration>| after.map_or(Timestamp::ZERO, |after| now.plus(after));
+    fn end_one(&self, core: &mut Core, group: GroupId, offset: Offset, how: &Outcome) -> Result<Span, Obstacle> {
+        let failed =
+            |core: &mut Core, error: &str, after| self.fail(core, (group, offset), BuryReason::Failures, error, after);
         match how {
-            Outcome::Release { after } => self.give_back(core, group, offset, due(after)),
-            Outcome::Dropped if core.closing => self.give_back(core, group, offset, Timestamp::ZERO),
-            Outcome::Dropped => self.fail(core, group, offset, "the delivery was dropped unsettled", None),
-            Outcome::Nack { error, after } => self.fail(core, group, offset, error, *after),
-            Outcome::Bury { error } => self.bury(core, group, offset, BuryReason::Asked, error),
+            Outcome::Release { after } => {
+                let due = after.map_or(Timestamp::ZERO, |after| self.now().plus(after));
+                self.give_back(core, group, offset, due)
+            }
+            Outcome::Dropped | Outcome::Panicked if core.closing => {
+                self.give_back(core, group, offset, Timestamp::ZERO)
+            }
+            Outcome::Dropped => failed(core, "the delivery was dropped unsettled", None),
+            Outcome::Panicked => failed(core, "the handler panicked", None),
+            Outcome::Nack { error, after } => failed(core, error, *after),
+            Outcome::Bury { error } => {
+                let counters = core.state.group(group).map(|held| held.counters(offset)).unwrap_or_default();
+                self.bury_with(core, (group, offset), BuryReason::Asked, error, counters)
+            }
             Outcome::Ack => {
                 let runs = Cow::Owned(vec![Run::one(offset)]);
                 let ack = Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO };
-                core.record(&Event::Ack(ack))
+                Ok(core.record(&Event::Ack(ack))?)
             }
         }
     }
 
-    fn give_back(&self, core: &mut Core, group: GroupId, offset: Offset, due: Timestamp) -> Result<Span, Refusal> {
-        let counters = core.state.group(group).map(|held| held.counters(offset));
-        core.record(&Event::Release(Release { group, runs: Cow::Owned(vec![Run::one(offset)]), due, counters }))
+    /// Nothing is charged; but a limit that was lowered while it was out applies now.
+    fn give_back(&self, core: &mut Core, group: GroupId, offset: Offset, due: Timestamp) -> Result<Span, Obstacle> {
+        let held = core.state.group(group).map(|held| (held, held.counters(offset)));
+        if let Some((held, counters)) = held
+            && let Some(reason) = held.limit_reached(offset, counters)
+        {
+            return self.bury_with(core, (group, offset), reason, LOWERED, counters);
+        }
+        let runs = Cow::Owned(vec![Run::one(offset)]);
+        let span = core.record(&Event::Release(Release { group, runs, due, counters: None }))?;
+        if due != Timestamp::ZERO {
+            self.upkeep_by(core, due);
+        }
+        Ok(span)
     }
 
-    /// Charges a failure: the message waits, or is parked if that was one too many.
+    /// Charges a failure: the message waits, or is parked if that was one too many. `last` is what it is parked for if
+    /// it is the failures that are too many.
     pub(super) fn fail(
         &self,
         core: &mut Core,
-        group: GroupId,
-        offset: Offset,
+        (group, offset): (GroupId, Offset),
+        last: BuryReason,
         error: &str,
         after: Option<Duration>,
-    ) -> Result<Span, Refusal> {
-        let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull) };
+    ) -> Result<Span, Obstacle> {
+        let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull.into()) };
         let mut counters = held.counters(offset);
         counters.failures = counters.failures.saturating_add(1);
-        if held.limit_reached(offset, counters) == Some(BuryReason::Failures) {
-            return self.bury_with(core, group, offset, BuryReason::Failures, error, counters);
+        match held.limit_reached(offset, counters) {
+            Some(BuryReason::Failures) => return self.bury_with(core, (group, offset), last, error, counters),
+            Some(reason) => return self.bury_with(core, (group, offset), reason, error, counters),
+            None => {}
         }
         let failures = held.in_this_life(offset, counters).failures;
         let wait = after.unwrap_or_else(|| core.backoff(group, failures));
@@ -243,34 +295,6 @@ impl Engine {
         let span = core.record(&Event::Nack(nack))?;
         self.upkeep_by(core, time.plus(wait));
         Ok(span)
-    }
-
-    fn bury(
-        &self,
-        core: &mut Core,
-        group: GroupId,
-        offset: Offset,
-        reason: BuryReason,
-        error: &str,
-    ) -> Result<Span, Refusal> {
-        let counters = core.state.group(group).map(|held| held.counters(offset)).unwrap_or_default();
-        self.bury_with(core, group, offset, reason, error, counters)
-    }
-
-    /// Parks a message as a dead letter.
-    pub(super) fn bury_with(
-        &self,
-        core: &mut Core,
-        group: GroupId,
-        offset: Offset,
-        reason: BuryReason,
-        error: &str,
-        counters: crate::event::Counters,
-    ) -> Result<Span, Refusal> {
-        let life = core.state.group(group).map_or(0, |held| held.life(offset));
-        tracing::warn!(%group, %offset, ?reason, error, "a message is parked as a dead letter");
-        let error = Cow::Owned(self.bounded(error));
-        core.record(&Event::Bury(Bury { group, offset, reason, counters, life, time: self.now(), error }))
     }
 
     /// An error text, cut to what is kept of it.
@@ -289,31 +313,69 @@ impl Engine {
             if core.state.group(group).is_none_or(|held| held.check(offset, epoch) == Hold::Lost) {
                 return Ok(());
             }
-            match self.fail(&mut core, group, offset, why, None) {
+            match self.fail(&mut core, (group, offset), BuryReason::Unreadable, why, None) {
                 Ok(_) => return Ok(()),
-                Err(refusal) => {
+                Err(obstacle) => {
                     drop(core);
-                    self.relieve(refusal)?;
+                    self.relieve(obstacle)?;
                 }
             }
         }
     }
 
-    /// Lengthens a lease: it runs out `by` from now.
+    /// Lengthens a lease: it runs out `by` from now. One that ran out and was not given away runs again, and that is
+    /// in the journal first, as for any hand-out.
     pub(crate) fn extend(&self, group: GroupId, offset: Offset, epoch: u64, by: Duration) -> Result<()> {
-        let mut core = self.open_core()?;
-        let deadline = self.now().plus(by);
-        let Some(held) = core.state.group_mut(group) else { return Err(no_group()) };
-        if held.extend(offset, epoch, deadline) {
-            self.upkeep_by(&mut core, deadline);
-            return Ok(());
+        let now = self.now();
+        let mut deadline = now.plus(by);
+        let named = loop {
+            let mut core = self.open_core()?;
+            let Some(held) = core.state.group(group) else { return Err(no_group()) };
+            let hold = held.check(offset, epoch);
+            if hold == Hold::Lost || !held.is_open(offset) {
+                let what =
+                    format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
+                return Err(Error::new(Code::LeaseLost, what));
+            }
+            let age = held.policy().max_lease_age;
+            if let Some(last) = held.granted(offset, epoch).map(|granted| granted.plus(age)).filter(|_| !age.is_zero())
+            {
+                if last <= now {
+                    let what = format!("offset {offset} was held for as long as the group's `max_lease_age` allows");
+                    return Err(Error::new(Code::LeaseLost, what));
+                }
+                deadline = deadline.min(last);
+            }
+            let unnamed = hold == Hold::Late && held.needs_record(offset);
+            let runs = Cow::Owned(vec![Run::one(offset)]);
+            let recorded =
+                if unnamed { core.record(&Event::Delivered(Delivered { group, runs })).map(Some) } else { Ok(None) };
+            match recorded {
+                Ok(named) => {
+                    if let Some(held) = core.state.group_mut(group) {
+                        held.extend(offset, epoch, deadline);
+                    }
+                    self.upkeep_by(&mut core, deadline);
+                    break named;
+                }
+                Err(refusal) => {
+                    drop(core);
+                    self.relieve(refusal)?;
+                }
+            }
+        };
+        match named {
+            Some(span) => self.drive(span.end, Durability::Os, None).map(drop),
+            None => Ok(()),
         }
-        let what = format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
-        Err(Error::new(Code::LeaseLost, what))
     }
 
-    /// Makes the room that was lacking: writes what is buffered, prepares a segment.
-    pub(super) fn relieve(&self, refusal: Refusal) -> Result<()> {
+    /// Does away with what was in the way: writes what is buffered, prepares a segment, reads what is to be copied.
+    pub(super) fn relieve(&self, obstacle: impl Into<Obstacle>) -> Result<()> {
+        let refusal = match obstacle.into() {
+            Obstacle::Unread(group, offset) => return self.read_to_copy(group, offset),
+            Obstacle::Room(refusal) => refusal,
+        };
         match refusal {
             Refusal::TooLarge { limit } => Err(super::publish::too_large(limit)),
             Refusal::BufferFull => {
@@ -334,15 +396,28 @@ impl Core {
     /// The wait after so many failures, with jitter: between half the policy's wait and all of it.
     pub(super) fn backoff(&mut self, group: GroupId, failures: u32) -> Duration {
         let Some(held) = self.state.group(group) else { return Duration::ZERO };
-        let whole = held.policy().retry.ceiling(failures);
+        let retry = &held.policy().retry;
+        let whole = retry.ceiling(failures);
+        if !retry.jitter {
+            return whole;
+        }
         let half = whole / 2;
         let spread = u64::try_from((whole - half).as_millis()).unwrap_or(u64::MAX);
         half.saturating_add(Duration::from_millis(self.jitter.u64(0..=spread)))
     }
+
+    /// Remembers what has to be done before something that was dropped can be settled.
+    fn ask_for(&mut self, obstacle: &Obstacle) {
+        match obstacle {
+            Obstacle::Room(Refusal::NoSegment { bytes }) => self.wanted_bytes = self.wanted_bytes.max(*bytes),
+            Obstacle::Room(_) => {}
+            Obstacle::Unread(group, offset) => self.copies.want(*group, *offset),
+        }
+    }
 }
 
 /// Rising offsets as runs.
-fn runs(offsets: &[Offset]) -> Vec<Run> {
+pub(super) fn runs(offsets: &[Offset]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for offset in offsets {
         match runs.last_mut() {

@@ -72,6 +72,8 @@ pub struct GroupStats {
     pub suspects: u64,
     /// Messages the group has given up on.
     pub dead: u64,
+    /// Dead letters that were [purged](crate::Consumer::purge), since the group was made.
+    pub purged: u64,
     /// How long the oldest message that can be handed out now has been waiting, in whole milliseconds; `None` if there
     /// is none.
     pub oldest_claimable: Option<Duration>,

@@ -134,7 +134,7 @@ fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
         bench.clock.advance(Duration::from_secs(10));
     }
     assert!(engine.lease(email, 1, Wait::No, &RUN).unwrap().is_empty());
-    let dead = engine.dead_letters(email).unwrap();
+    let dead = engine.letters(email, Offset::ZERO, 100).unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].1.counters.failures, 2);
 }

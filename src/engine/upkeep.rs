@@ -35,9 +35,13 @@ impl Engine {
         }
         more |= self.snapshot_piece()?;
         self.mark_quiet()?;
-        let wakers = self.room_made(&mut self.core.lock());
-        wakers.into_iter().for_each(Waker::wake);
-        Ok(more)
+        loop {
+            let wakers = self.room_made(&mut self.core.lock());
+            wakers.into_iter().for_each(Waker::wake);
+            if !self.read_wanted()? {
+                return Ok(more);
+            }
+        }
     }
 
     /// Ends the leases that have run out, and says when the next thing falls due.

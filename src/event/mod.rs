@@ -26,7 +26,9 @@ mod wire;
 pub(crate) use codec::{encode, events};
 pub(crate) use draft::{Draft, Stamp};
 pub(crate) use publish::{MessageView, Published};
-pub(crate) use settings::{group_patch, merge, patch_group_policy, patch_topic_durability, topic_patch};
+pub(crate) use settings::{
+    forward_setting, group_patch, merge, patch_group_policy, patch_topic_durability, topic_patch,
+};
 pub(crate) use wire::DecodeError;
 
 use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};

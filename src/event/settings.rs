@@ -3,9 +3,12 @@
 //! ```text
 //! topic  1  durability      0 memory, 1 os, 2 disk
 //! group  1  lease           milliseconds
-//!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures
+//!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
+//!                           1 for none; then the waits in milliseconds, if they are listed
 //!        3  timeouts        the limit
 //!        4  crashes         the limit
+//!       21  forward         the number of the topic that gets copies of dead letters, 0 for none
+//!       22  lease age       milliseconds, 0 for no limit
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
@@ -13,7 +16,7 @@
 
 use super::{Patch, Setting};
 use crate::config::{Durability, Group, GroupPolicy, Retry, TopicSettings};
-use crate::types::millis;
+use crate::types::{TopicId, millis};
 use std::time::Duration;
 
 const TOPIC_DURABILITY: u16 = 1;
@@ -22,6 +25,8 @@ const GROUP_LEASE: u16 = 1;
 const GROUP_RETRY: u16 = 2;
 const GROUP_MAX_TIMEOUTS: u16 = 3;
 const GROUP_MAX_CRASHES: u16 = 4;
+const GROUP_FORWARD: u16 = 21;
+const GROUP_MAX_LEASE_AGE: u16 = 22;
 
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
@@ -39,22 +44,35 @@ pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
         .collect()
 }
 
-/// What these settings change. Where the group starts is not among them: that is an offset by then.
+/// What these settings change. Where the group starts is not among them: that is an offset by then; and where copies
+/// go is a topic by then, see [`forward_setting`].
 pub(crate) fn group_patch(settings: &Group) -> Patch {
     let number = |tag, value: Option<u64>| value.map(|value| Setting { tag, values: vec![value] });
-    let retry = settings.retry.map(|retry| Setting {
-        tag: GROUP_RETRY,
-        values: vec![millis(retry.first), millis(retry.longest), u64::from(retry.attempts)],
-    });
     [
         number(GROUP_LEASE, settings.lease.map(millis)),
-        retry,
+        settings.retry.as_ref().map(retry_setting),
         number(GROUP_MAX_TIMEOUTS, settings.max_timeouts.map(u64::from)),
         number(GROUP_MAX_CRASHES, settings.max_crashes.map(u64::from)),
+        number(GROUP_MAX_LEASE_AGE, settings.max_lease_age.map(millis)),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+fn retry_setting(retry: &Retry) -> Setting {
+    let mut values = vec![millis(retry.first), millis(retry.longest), u64::from(retry.attempts)];
+    // Left out where it can be: this is what releases before these values wrote.
+    if !retry.jitter || !retry.waits.is_empty() {
+        values.push(u64::from(!retry.jitter));
+    }
+    values.extend(retry.waits.iter().map(|wait| millis(*wait)));
+    Setting { tag: GROUP_RETRY, values }
+}
+
+/// The topic that gets copies of dead letters, or none.
+pub(crate) fn forward_setting(topic: Option<TopicId>) -> Setting {
+    Setting { tag: GROUP_FORWARD, values: vec![topic.map_or(0, |topic| u64::from(topic.get()))] }
 }
 
 /// The policy with what `patch` changes.
@@ -62,12 +80,20 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
     for setting in patch {
         match (setting.tag, setting.values.as_slice()) {
             (GROUP_LEASE, &[lease, ..]) => policy.lease = Duration::from_millis(lease),
-            (GROUP_RETRY, &[first, longest, attempts, ..]) => {
-                let waits = Retry::exponential(Duration::from_millis(first), Duration::from_millis(longest));
-                policy.retry = waits.attempts(limit(attempts));
+            (GROUP_RETRY, &[first, longest, attempts, ref more @ ..]) => {
+                let retry = Retry::exponential(Duration::from_millis(first), Duration::from_millis(longest));
+                policy.retry = retry.attempts(limit(attempts));
+                if let [exact, waits @ ..] = more {
+                    policy.retry.jitter = *exact == 0;
+                    policy.retry.waits = waits.iter().copied().map(Duration::from_millis).collect();
+                }
             }
             (GROUP_MAX_TIMEOUTS, &[value, ..]) => policy.max_timeouts = limit(value),
             (GROUP_MAX_CRASHES, &[value, ..]) => policy.max_crashes = limit(value),
+            (GROUP_MAX_LEASE_AGE, &[age, ..]) => policy.max_lease_age = Duration::from_millis(age),
+            (GROUP_FORWARD, &[topic, ..]) => {
+                policy.forward = u32::try_from(topic).ok().filter(|topic| *topic != 0).map(TopicId::new);
+            }
             _ => {}
         }
     }
@@ -116,7 +142,9 @@ mod tests {
     #[test]
     fn what_is_set_comes_back_and_what_is_not_keeps_its_value() {
         let retry = Retry::exponential(Duration::from_millis(20), Duration::from_secs(9)).attempts(7);
-        let settings = Group::default().lease(Duration::from_secs(5)).retry(retry).max_timeouts(4).max_crashes(2);
+        let settings =
+            Group::default().lease(Duration::from_secs(5)).retry(retry.clone()).max_timeouts(4).max_crashes(2);
+        let settings = settings.max_lease_age(Duration::from_secs(77));
         let patch = group_patch(&settings);
         assert_eq!(patch_group_policy(GroupPolicy::default(), &patch), GroupPolicy::default().patched(&settings));
         let only_lease = group_patch(&Group::default().lease(Duration::from_secs(6)));
@@ -127,6 +155,30 @@ mod tests {
             let patch = topic_patch(&TopicSettings::default().durability(durability));
             assert_eq!(patch_topic_durability(None, &patch), Some(durability));
         }
+    }
+
+    #[test]
+    fn a_retry_policy_is_stored_as_it_always_was_unless_it_uses_what_is_new() {
+        let (first, second) = (Duration::from_millis(20), Duration::from_secs(9));
+        let stored = |retry: Retry| group_patch(&Group::default().retry(retry));
+        let doubling = Retry::exponential(first, second).attempts(7);
+        assert_eq!(stored(doubling.clone()), [setting(GROUP_RETRY, &[20, 9000, 7])]);
+        assert_eq!(stored(doubling.clone().without_jitter()), [setting(GROUP_RETRY, &[20, 9000, 7, 1])]);
+        let listed = Retry::waits([second, first]);
+        assert_eq!(stored(listed.clone()), [setting(GROUP_RETRY, &[9000, 9000, 3, 0, 9000, 20])]);
+        for retry in [doubling.clone(), doubling.without_jitter(), listed.clone(), listed.without_jitter()] {
+            assert_eq!(patch_group_policy(GroupPolicy::default(), &stored(retry.clone())).retry, retry);
+        }
+    }
+
+    #[test]
+    fn where_copies_go_can_be_set_and_unset() {
+        let to = |policy, topic| patch_group_policy(policy, &[forward_setting(topic)]);
+        let policy = to(GroupPolicy::default(), Some(TopicId::new(7)));
+        assert_eq!(policy.forward, Some(TopicId::new(7)));
+        assert_eq!(to(policy, None), GroupPolicy::default());
+        let unknown = [setting(GROUP_FORWARD, &[u64::MAX])];
+        assert_eq!(patch_group_policy(GroupPolicy::default(), &unknown).forward, None);
     }
 
     #[test]

@@ -4,8 +4,10 @@
 //! * [`delivery`]: at least once; leases, and what becomes of a message that was handed out.
 //! * [`poison`]: how a message that kills its process is found.
 //! * [`damage`]: what opening does, and what to do when it refuses.
+//! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 
 pub mod damage;
+pub mod dead_letters;
 pub mod delivery;
 pub mod durable;
 pub mod poison;

@@ -44,12 +44,19 @@ impl Window {
         {
             window.fill(files, left.min(header.frame_length() as usize))?;
         }
+        // A frame was written there: a file that ends before it does was cut short since.
+        let least = window.header(start).map_or(FRAME_HEADER, |header| header.frame_length());
+        if window.bytes.len() < least as usize {
+            let (from, to) = (u64::from(start), u64::from(start).saturating_add(u64::from(least)));
+            let what = "the file ends in the middle of a frame".to_owned();
+            let damage = Damage { file: segment_name(id), from, to, what, messages: Vec::new() };
+            return Err(Error::new(Code::Damaged, "a frame of the journal is damaged").with_damage(vec![damage]));
+        }
         Ok(window)
     }
 
     fn fill(&mut self, files: &Files, length: usize) -> Result<()> {
-        let left = self.segment.capacity.saturating_sub(self.start) as usize;
-        let mut bytes = BytesMut::zeroed(length.min(left));
+        let mut bytes = BytesMut::zeroed(length);
         let failed =
             |source| Error::io(format!("reading {} at byte {}", segment_name(self.segment.id), self.start), source);
         let file = files.reader(self.segment.id).map_err(failed)?;

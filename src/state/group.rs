@@ -72,7 +72,7 @@ impl Group {
 
     pub(super) fn configure(&mut self, patch: &Patch) {
         event::merge(&mut self.settings, patch);
-        self.policy = event::patch_group_policy(self.policy, patch);
+        self.policy = event::patch_group_policy(std::mem::take(&mut self.policy), patch);
     }
 
     /// The messages are done with; says how many were not before.
@@ -234,7 +234,7 @@ impl Group {
     }
 
     /// Neither settled nor dead.
-    pub(super) fn is_open(&self, offset: Offset) -> bool {
+    pub(crate) fn is_open(&self, offset: Offset) -> bool {
         !self.settled.contains(offset) && !self.dead.contains_key(&offset)
     }
 
@@ -324,10 +324,19 @@ impl Group {
         limits.into_iter().find(|(count, limit, _)| count >= limit.max(&1)).map(|(_, _, reason)| reason)
     }
 
-    /// The messages that reached a limit and are not leased: after an opening, or when the policy was changed.
-    pub(crate) fn over_limits(&self) -> Vec<(Offset, BuryReason)> {
-        let waiting = self.history.iter().filter(|(offset, _)| !self.hands.leases.contains_key(offset));
-        waiting.filter_map(|(offset, past)| Some((*offset, self.limit_reached(*offset, past.counters)?))).collect()
+    /// The messages that reached a limit and are not leased: after an opening, or when the policy was changed. Looks at
+    /// `most` messages with a past from `from` on; and says where to go on, if there may be more.
+    pub(crate) fn over_limits_from(&self, from: Offset, most: usize) -> (Vec<(Offset, BuryReason)>, Option<Offset>) {
+        let seen = || self.history.range(from..).take(most);
+        let waiting = seen().filter(|(offset, _)| !self.hands.leases.contains_key(offset));
+        let over =
+            waiting.filter_map(|(offset, past)| Some((*offset, self.limit_reached(*offset, past.counters)?))).collect();
+        (over, seen().nth(most.saturating_sub(1)).map(|(offset, _)| offset.next()))
+    }
+
+    #[cfg(test)]
+    pub(super) fn over_limits(&self) -> Vec<(Offset, BuryReason)> {
+        self.over_limits_from(Offset::ZERO, usize::MAX).0
     }
 }
 

@@ -176,6 +176,12 @@ impl Group {
         self.hands.leases.get(&offset).copied()
     }
 
+    /// When the lease of `offset` with this epoch was given, if it is not lost.
+    pub(crate) fn granted(&self, offset: Offset, epoch: u64) -> Option<Timestamp> {
+        let lease = self.hands.leases.get(&offset).or_else(|| self.hands.ended.get(&offset));
+        lease.filter(|lease| lease.epoch == epoch).map(|lease| lease.granted)
+    }
+
     /// Moves the deadline of a lease. One that ended late runs again, if the message is not dead: it has then to be
     /// recorded as handed out again (see [`Group::needs_record`]). Says whether the lease runs.
     pub(crate) fn extend(&mut self, offset: Offset, epoch: u64, deadline: Timestamp) -> bool {

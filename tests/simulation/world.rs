@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::letters;
 use crate::model::{Fact, Firm, Model};
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
@@ -116,6 +117,7 @@ impl World {
                         self.disk.set_faults(Faults::default());
                     }
                     let found = self.read_all(&open)?;
+                    letters::check(&open.store, &open.consumers, GROUPS)?;
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -146,7 +148,8 @@ impl World {
         for topic in 0..TOPICS {
             let topic = store.topic(&format!("topic {topic}"))?;
             for group in 0..GROUPS {
-                consumers.push(topic.consumer(&format!("group {group}"), settings.clone())?);
+                let settings = letters::settings(group, settings.clone());
+                consumers.push(topic.consumer(&format!("group {group}"), settings)?);
             }
             topics.push(topic);
         }
@@ -197,7 +200,9 @@ impl World {
             self.model.reached(mark, Firm::Disk);
         }
         self.settle_pending(&mut open);
-        open.held.clear();
+        for (group, delivery) in open.held.drain(..) {
+            self.model.groups[group].touched.insert(delivery.offset());
+        }
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
         drop(open);
@@ -349,6 +354,9 @@ impl World {
         };
         for delivery in batch {
             self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload())?;
+            if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
+                return Err(format!("I4: group {group} offset {}: charged, but it never failed", delivery.offset()));
+            }
             if delivery.counters().crashes > 0 || delivery.counters().timeouts > 0 {
                 self.model.groups[group].touched.insert(delivery.offset());
             }
@@ -408,8 +416,12 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..100);
+        let dice = self.rng.u8(0..102);
         let good = match dice {
+            100.. => {
+                let group = self.rng.usize(0..TOPICS * GROUPS);
+                letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])
+            }
             0..=39 => self.publish(&mut open),
             40..=54 => self.lease(&mut open)?,
             55..=79 => self.settle(&mut open),
@@ -518,7 +530,8 @@ impl World {
             if !open.consumers[group].idle() {
                 return Err(format!("I4: group {group} is never idle: {:?}", open.consumers[group].stats()));
             }
-            let dead = open.consumers[group].dead_letters().map_err(|error| error.to_string())?;
+            let dead = open.consumers[group].dead_letters().collect::<Result<Vec<_>, _>>();
+            let dead = dead.map_err(|error| error.to_string())?;
             let dead: BTreeSet<Offset> = dead.iter().map(|letter| letter.offset()).collect();
             self.model.drained(group / GROUPS, group, &dead)?;
             self.settle_pending(&mut open);

@@ -43,6 +43,12 @@ enum Step {
         group: u32,
         what: What,
     },
+    /// A message is parked and a copy of it published: two events in one frame.
+    Forward {
+        group: u32,
+        offset: u64,
+        topic: u32,
+    },
     SetValue {
         key: u8,
         value: u8,
@@ -110,6 +116,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<u32>(), runs()).prop_map(|(topic, run)| Step::DropMessages { topic, run }),
         2 => any::<(bool, bool)>().prop_map(|(boot, clean)| Step::Open { boot, clean }),
         40 => (any::<u32>(), what()).prop_map(|(group, what)| Step::Group { group, what }),
+        4 => (any::<u32>(), 0..40u64, any::<u32>())
+            .prop_map(|(group, offset, topic)| Step::Forward { group, offset, topic }),
         1 => (0..3u8, 0..3u8).prop_map(|(key, value)| Step::SetValue { key, value }),
         1 => (any::<u32>(), any::<u32>(), 1..4u64)
             .prop_map(|(topic, group, limit)| Step::Configure { topic, group, limit }),
@@ -218,6 +226,9 @@ fn event_of(state: &State, step: &Step) -> Option<Event<'static>> {
         }
         Step::Trust { upto } => Event::TablesTrusted(TablesTrusted { upto: Lsn::from_raw(*upto), checkpoint: [1; 16] }),
         Step::Group { group: wish, what } => group_event(group(*wish), what),
+        Step::Forward { group: wish, offset, .. } => {
+            group_event(group(*wish), &What::Bury { offset: *offset, life: 1 })
+        }
         Step::Lease { .. } | Step::Begin { .. } | Step::Capture => return None,
     })
 }
@@ -305,6 +316,12 @@ proptest! {
                 }
                 state.apply(lsn(frame), &event);
                 journal.push((lsn(frame), event));
+            }
+            if let Step::Forward { topic, .. } = step
+                && let Some(copy) = event_of(&state, &Step::Publish { topic: *topic, count: 1 })
+            {
+                state.apply(lsn(frame), &copy);
+                journal.push((lsn(frame), copy));
             }
             match step {
                 Step::Lease { group, max, take_back } => lease(&mut state, *group, *max, *take_back),
