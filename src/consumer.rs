@@ -3,7 +3,7 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, Swept, Wait};
+use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
@@ -239,6 +239,31 @@ impl Consumer {
     pub fn purge(&self, which: Purge<'_>) -> Result<Swept> {
         let Shared { link, topic, group, .. } = &*self.shared;
         which.0.run(link, *topic, *group, Fate::Purged)
+    }
+
+    /// What a message is waiting for in this group, in one sentence if it is printed: a consumer, its time, a pause, or
+    /// nothing any more.
+    ///
+    /// # Errors
+    /// `Misuse` if the group was dropped; `Closed` or `Poisoned` if the store answers nothing any more.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let orders = millpond::Store::open(dir.path())?;
+    /// # let store = orders.clone();
+    /// # let orders = orders.topic("orders")?;
+    /// use millpond::{Group, Offset, Why};
+    /// let email = orders.consumer("email", Group::default())?;
+    /// orders.publish_all(["4711".into(), "4712".into()]).wait()?;
+    /// assert_eq!(email.why(Offset::new(1))?, Why::Ready { before: 1 });
+    /// let order = email.lease()?;
+    /// assert!(email.why(order.offset())?.to_string().starts_with("a consumer has it until"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn why(&self, offset: Offset) -> Result<Why> {
+        self.shared.link.engine()?.why(self.shared.group, offset)
     }
 
     /// What stops this consumer and its clones, from any thread.

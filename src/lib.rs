@@ -96,7 +96,7 @@ pub use config::{Durability, Group, Options, Retry, Start, TopicSettings};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{GroupStats, Progress, RecoveryReport, Report, SegmentStats, StoreStats, Swept, TopicStats};
+pub use engine::{GroupStats, Progress, RecoveryReport, Report, SegmentStats, StoreStats, Swept, TopicStats, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};

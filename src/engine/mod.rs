@@ -33,6 +33,7 @@ mod tests;
 mod upkeep;
 mod verify;
 mod visible;
+mod why;
 
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
@@ -43,6 +44,7 @@ pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
+pub use why::Why;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Durability, Options};

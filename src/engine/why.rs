@@ -1,0 +1,143 @@
+//! What a message is waiting for, in one sentence.
+
+use super::{Core, Engine};
+use crate::error::Result;
+use crate::event::Run;
+use crate::types::{GroupId, Offset, Timestamp};
+use std::fmt;
+
+/// What a message of a group is waiting for; see [`Consumer::why`](crate::Consumer::why). Its `Display` is a sentence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// There is no such message yet: the topic ends before it.
+    NotPublished {
+        /// The offset that the next message gets.
+        end: Offset,
+    },
+    /// It, or one before it, has not reached the durability that was asked for.
+    NotCommitted,
+    /// It is gone for everybody: a policy of its topic dropped it.
+    Dropped,
+    /// The group is done with it, or never wanted it: it comes before where the group started, or was sought to.
+    Settled,
+    /// The group has given up on it; [`Consumer::dead_letter`](crate::Consumer::dead_letter) says why.
+    Dead {
+        /// When it was parked.
+        since: Timestamp,
+    },
+    /// A consumer has it.
+    Leased {
+        /// When its lease runs out.
+        until: Timestamp,
+    },
+    /// It waits after a failure, or because it was snoozed.
+    Waiting {
+        /// When it can be handed out again.
+        until: Timestamp,
+        /// Its failures so far, in this life.
+        failures: u32,
+    },
+    /// The group is paused.
+    Paused {
+        /// When it goes on by itself; the end of time if it doesn't.
+        until: Timestamp,
+    },
+    /// Messages that were in flight when the process died go first, one at a time.
+    BehindSuspects {
+        /// How many of them there are, this one not counted.
+        suspects: u64,
+    },
+    /// It is handed out to whoever asks next, once those before it are.
+    Ready {
+        /// How many go before it.
+        before: u64,
+    },
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotPublished { end } => write!(f, "it is not published yet: the topic ends at offset {end}"),
+            Self::NotCommitted => f.write_str("it, or a message before it, is not as durable yet as was asked for"),
+            Self::Dropped => f.write_str("it is gone: a policy of its topic dropped it"),
+            Self::Settled => f.write_str("the group is done with it"),
+            Self::Dead { since } => write!(f, "it is a dead letter since {since}"),
+            Self::Leased { until } => write!(f, "a consumer has it until {until}"),
+            Self::Waiting { until, failures: 0 } => write!(f, "it waits until {until}"),
+            Self::Waiting { until, failures: 1 } => write!(f, "it failed once, and waits until {until}"),
+            Self::Waiting { until, failures } => write!(f, "it failed {failures} times, and waits until {until}"),
+            Self::Paused { until } if *until == Timestamp(u64::MAX) => f.write_str("the group is paused"),
+            Self::Paused { until } => write!(f, "the group is paused until {until}"),
+            Self::BehindSuspects { suspects } => {
+                write!(f, "{suspects} that were in flight when the process died go first, one at a time")
+            }
+            Self::Ready { before: 0 } => f.write_str("it is the next to be handed out"),
+            Self::Ready { before } => write!(f, "it can be handed out; {before} go before it"),
+        }
+    }
+}
+
+impl Engine {
+    /// What the message is waiting for in this group.
+    pub(crate) fn why(&self, group: GroupId, offset: Offset) -> Result<Why> {
+        let core = self.open_core()?;
+        core.why(group, offset, self.now())
+    }
+}
+
+impl Core {
+    fn why(&self, group: GroupId, offset: Offset, now: Timestamp) -> Result<Why> {
+        let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
+        let topic = self.state.topic(held.topic()).ok_or_else(super::read::no_topic)?;
+        if offset >= topic.end() {
+            return Ok(Why::NotPublished { end: topic.end() });
+        }
+        if let Some(letter) = held.dead().get(&offset) {
+            return Ok(Why::Dead { since: letter.time });
+        }
+        if topic.is_gone(offset) {
+            return Ok(Why::Dropped);
+        }
+        if held.settled().contains(offset) {
+            return Ok(Why::Settled);
+        }
+        if let Some(lease) = held.lease(offset) {
+            return Ok(Why::Leased { until: lease.deadline });
+        }
+        if offset >= self.visible.end(held.topic()) {
+            return Ok(Why::NotCommitted);
+        }
+        let past = held.past(offset);
+        if let Some(past) = past.filter(|past| past.due > now) {
+            return Ok(Why::Waiting { until: past.due, failures: past.in_this_life(past.counters).failures });
+        }
+        if held.is_paused(now) {
+            return Ok(Why::Paused { until: held.paused_until() });
+        }
+        let suspect = past.is_some_and(|past| past.suspicion.is_suspect());
+        let suspects = held.suspects() as u64;
+        if suspects > u64::from(suspect) {
+            return Ok(Why::BehindSuspects { suspects: suspects - u64::from(suspect) });
+        }
+        // Due retries go first, in the order in which they fell due; then what was never handed out, in its own.
+        let earlier = |(other, past): &(&Offset, &crate::state::History)| match held.past(offset) {
+            Some(mine) => (past.due, **other) < (mine.due, offset),
+            None => past.due <= now,
+        };
+        let retries = held.history().iter().filter(|(other, _)| held.lease(**other).is_none()).filter(earlier).count();
+        let fresh = if past.is_some() { 0 } else { held.fresh_before(offset) };
+        Ok(Why::Ready { before: fresh.saturating_add(retries as u64) })
+    }
+}
+
+impl crate::state::Group {
+    /// Messages before `offset` that were never handed out and are not done with.
+    fn fresh_before(&self, offset: Offset) -> u64 {
+        let all = Run { first: Offset::ZERO, count: offset.get() };
+        let taken = self.dead().range(..offset).count()
+            + self.history().range(..offset).filter(|(other, _)| self.lease(**other).is_none()).count()
+            + self.leases().take_while(|(other, _)| *other < offset).count();
+        all.count.saturating_sub(self.settled().count_in(all)).saturating_sub(taken as u64)
+    }
+}
