@@ -54,7 +54,7 @@
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
-//! | look inside | [`Store::stats`], [`Store::recovery`], [`Store::verify`] |
+//! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -96,7 +96,8 @@ pub use config::{Durability, Group, Options, Retry, Start, TopicSettings};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{GroupStats, Progress, RecoveryReport, Report, SegmentStats, StoreStats, Swept, TopicStats, Why};
+pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Report, SegmentStats, StoreStats};
+pub use engine::{Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};

@@ -5,7 +5,7 @@ use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
-use crate::engine::{Engine, Environment, Progress, RecoveryReport, Report, StoreStats};
+use crate::engine::{Engine, Environment, Events, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
 use crate::link::or_default;
 use crate::ticket::Ticket;
@@ -139,6 +139,28 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         or_default("store stats", self.guard.engine.stats())
+    }
+
+    /// A subscription to what becomes of messages from now on: published, leased, acked, retried, buried. It keeps at
+    /// most `capacity` notices (two at least, a million at most) that nobody has taken; see [`Events`].
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use millpond::{Notice, Store, What};
+    /// let store = Store::open(dir.path())?;
+    /// let events = store.events(1000)?;
+    /// store.topic("orders")?.publish("4711").wait()?;
+    /// let Some(Notice::Happened(first)) = events.try_next() else { panic!("nothing happened") };
+    /// assert_eq!((&*first.topic, first.what), ("orders", What::Published));
+    /// # store.close()
+    /// # }
+    /// ```
+    pub fn events(&self, capacity: usize) -> Result<Events> {
+        self.guard.engine.events(capacity)
     }
 
     /// What opening found: whether the store had been closed, and what was trimmed of a torn end.

@@ -46,6 +46,7 @@ impl Engine {
         {
             let mut core = self.core.lock();
             core.closed = true;
+            core.watchers.end();
         }
         self.arrived.notify_all();
         self.wake_followers();

@@ -154,6 +154,7 @@ impl Engine {
             let life = held.life(pick.offset);
             granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect });
         }
+        core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, granted, named })
     }

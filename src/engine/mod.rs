@@ -33,6 +33,7 @@ mod tests;
 mod upkeep;
 mod verify;
 mod visible;
+mod watch;
 mod why;
 
 pub(crate) use deliver::{Leased, Wait};
@@ -44,6 +45,7 @@ pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
+pub use watch::{Events, Happening, Notice, What};
 pub use why::Why;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
@@ -133,6 +135,7 @@ struct Core {
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
+    watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
     unheard: Option<(u64, Error)>,
@@ -233,6 +236,7 @@ impl Core {
             visible: visible::Visible::default(),
             line: VecDeque::new(),
             let_go: VecDeque::new(),
+            watchers: watch::Watchers::default(),
             copies: park::Copies::default(),
             unheard: None,
             waiting: Vec::new(),
@@ -283,7 +287,7 @@ impl Core {
         let crc = crc32fast::hash(bytes);
         let span = self.tail.append(flags, crc, bytes.len(), |out| out.extend_from_slice(bytes), None);
         debug_assert_eq!(span.start, place.lsn);
-        self.state.apply(span.start, event);
+        self.apply(span.start, event);
         span
     }
 

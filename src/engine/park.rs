@@ -163,8 +163,8 @@ impl Core {
         let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };
         let crc = crc32fast::hash(&bytes);
         let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(&bytes), Some(note));
-        self.state.apply(span.start, event);
-        self.state.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
+        self.apply(span.start, event);
+        self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
         if terms.level == Durability::Disk {
             self.disk_end = span.end;
         }

@@ -35,7 +35,7 @@ impl Core {
             |out| draft.write_into(&stamp, out),
             Some(note),
         );
-        self.state.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
+        self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
         if terms.level == Durability::Disk {
             self.disk_end = span.end;
         }
