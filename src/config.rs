@@ -3,6 +3,7 @@
 
 mod retry;
 
+pub use crate::retention::Retention;
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -40,6 +41,9 @@ pub struct Options {
     pub(crate) max_waiting_publishes: usize,
     pub(crate) error_text_bytes: usize,
     pub(crate) open_segments: usize,
+    pub(crate) wall_check: Duration,
+    pub(crate) doubtful_gap: Duration,
+    pub(crate) retention_step: Duration,
 }
 
 impl Default for Options {
@@ -61,6 +65,9 @@ impl Default for Options {
             max_waiting_publishes: 1024,
             error_text_bytes: 1024,
             open_segments: 64,
+            wall_check: Duration::from_secs(10),
+            doubtful_gap: Duration::from_secs(7 * 86_400),
+            retention_step: Duration::from_secs(1),
         }
     }
 }
@@ -103,6 +110,8 @@ pub enum Start {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicSettings {
     pub(crate) durability: Option<Durability>,
+    pub(crate) retention: Option<Retention>,
+    pub(crate) expires_after: Option<Duration>,
 }
 
 impl TopicSettings {
@@ -112,6 +121,31 @@ impl TopicSettings {
         self.durability = Some(durability);
         self
     }
+
+    /// What the topic keeps besides what its groups need, and what it drops though they do (default: neither).
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
+    /// How long after its publish a message is delivered, unless it says so itself with
+    /// [`Message::expires_after`](crate::Message::expires_after) (default: for ever, which `Duration::MAX` sets
+    /// again). A change goes for what is published from then on.
+    #[must_use]
+    pub fn expires_after(mut self, lifetime: Duration) -> Self {
+        self.expires_after = Some(lifetime);
+        self
+    }
+}
+
+/// The settings of a topic as they stand: every patch applied over the defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TopicPolicy {
+    /// None: what the store says.
+    pub(crate) durability: Option<Durability>,
+    pub(crate) retention: Retention,
+    pub(crate) expires_after: Option<Duration>,
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -134,10 +168,13 @@ pub struct Group {
     pub(crate) max_crashes: Option<u32>,
     /// Where copies of dead letters go; none inside: nowhere.
     pub(crate) forward: Option<Option<Box<str>>>,
+    pub(crate) dead_age: Option<Option<Duration>>,
 }
 
 impl Group {
     /// Where the group begins when it is created (default: the earliest message). No effect on a group that exists.
+    /// What lies before counts as settled: if no other group needs it and no rule of the topic's
+    /// [retention](TopicSettings::retention) keeps it, it is gone, also where this is the topic's first group.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = Some(start);
@@ -171,6 +208,14 @@ impl Group {
     #[must_use]
     pub fn max_timeouts(mut self, limit: u32) -> Self {
         self.max_timeouts = Some(limit.max(1));
+        self
+    }
+
+    /// How long dead letters are kept after they were parked (default: `None`, for ever). Older ones are dropped and
+    /// counted as `aged`; ages count as for [`Retention`].
+    #[must_use]
+    pub fn keep_dead_letters(mut self, age: Option<Duration>) -> Self {
+        self.dead_age = Some(age);
         self
     }
 
@@ -213,6 +258,7 @@ pub(crate) struct GroupPolicy {
     pub(crate) max_crashes: u32,
     /// Where copies of dead letters go.
     pub(crate) forward: Option<TopicId>,
+    pub(crate) dead_age: Option<Duration>,
 }
 
 impl Default for GroupPolicy {
@@ -224,6 +270,7 @@ impl Default for GroupPolicy {
             max_timeouts: 10,
             max_crashes: 3,
             forward: None,
+            dead_age: None,
         }
     }
 }
@@ -237,6 +284,7 @@ impl GroupPolicy {
         self.retry = patch.retry.clone().unwrap_or(self.retry);
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
+        self.dead_age = patch.dead_age.unwrap_or(self.dead_age);
         self
     }
 }

@@ -3,7 +3,7 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, Swept, Wait, Why};
+use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
@@ -146,12 +146,23 @@ impl Consumer {
     }
 
     /// Goes on from `start`: what lies before is settled, dead letters excepted, and what lies from there on is handed
-    /// out again, whatever became of it. Leases of the group end.
+    /// out again, whatever became of it. Leases of the group end. It goes as far back as the topic kept what its groups
+    /// had settled, see [`Retention`](crate::Retention); the report says how many messages come again, and how many are
+    /// gone.
     ///
     /// # Errors
     /// `Closed`, `Poisoned`, or whatever kept it from being recorded.
-    pub fn seek(&self, start: Start) -> Result<()> {
-        self.shared.link.engine()?.seek(self.shared.group, start)
+    pub fn seek(&self, start: Start) -> Result<SeekReport> {
+        self.shared.link.engine()?.seek(self.shared.group, start, false)
+    }
+
+    /// What [`seek`](Self::seek) would do now; changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the store is closed or poisoned, or a message that has to be looked at can't be read.
+    pub fn seek_dry_run(&self, start: Start) -> Result<SeekReport> {
+        self.shared.link.engine()?.seek(self.shared.group, start, true)
     }
 
     /// The group's numbers now. All but the name are zero if the store does not answer, being closed or poisoned: that
@@ -217,7 +228,7 @@ impl Consumer {
     }
 
     /// Settles dead letters for good: this group never sees them again. They are counted in
-    /// [`GroupStats::purged`]. Returns when that is on the disk.
+    /// [`Removed::purged`](crate::Removed::purged). Returns when that is on the disk.
     ///
     /// # Errors
     /// As for [`redrive`](Self::redrive).
@@ -232,7 +243,7 @@ impl Consumer {
     /// use millpond::{BuryReason, Purge};
     /// email.lease()?.bury("no such address").wait()?;
     /// email.purge(Purge::matching(|letter| letter.reason() == BuryReason::Asked))?;
-    /// assert_eq!((email.stats().dead, email.stats().purged), (0, 1));
+    /// assert_eq!((email.stats().dead, email.stats().removed.purged), (0, 1));
     /// # Ok(())
     /// # }
     /// ```

@@ -81,6 +81,8 @@ mod message;
 mod options;
 mod redrive;
 mod replay;
+mod retention;
+mod schedule;
 #[expect(dead_code, unused_imports, reason = "the fold keeps what later parts will ask for")]
 mod state;
 #[expect(dead_code, reason = "the seam is complete before all of it is used")]
@@ -92,17 +94,18 @@ mod topic;
 mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
-pub use config::{Durability, Group, Options, Retry, Start, TopicSettings};
+pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Report, SegmentStats, StoreStats};
-pub use engine::{Swept, TopicStats, What, Why};
+pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport};
+pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
+pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;

@@ -4,6 +4,7 @@ use crate::config::Durability;
 use crate::error::Error;
 use crate::types::{Offset, Timestamp};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Everything a message may carry besides its payload.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,8 +17,14 @@ pub(crate) struct Attributes {
     pub(crate) headers: Vec<(String, Bytes)>,
     /// Not to be delivered before this time of the engine's clock (`wall` false) or of the wall clock (`wall` true).
     pub(crate) due: Option<Due>,
-    /// Not to be delivered at or after this time.
+    /// Not to be delivered at or after this time of the engine's clock.
     pub(crate) expiry: Option<Timestamp>,
+    /// What `due` is made of when the message is accepted; not stored.
+    pub(crate) delay: Option<Duration>,
+    /// What `expiry` is made of when the message is accepted; not stored.
+    pub(crate) lifetime: Option<Duration>,
+    /// The topic's, if the message has none of its own; not stored.
+    pub(crate) default_lifetime: Option<Duration>,
     /// 0 is the ordinary level.
     pub(crate) priority: u8,
     /// Schema and content flags; 0 says plain bytes.
@@ -98,6 +105,65 @@ impl Message {
         self
     }
 
+    /// Delivers the message no earlier than `delay` after it was accepted, rounded up to whole milliseconds. It keeps
+    /// its place in the topic and holds nobody up. The time that passes is counted by a clock that nobody sets while
+    /// the store is open, and by the wall clock from a close, or a crash, to the next opening. Takes the place of
+    /// [`deliver_at`](Self::deliver_at). This is what SQS calls `DelaySeconds`; there is no upper limit.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{Group, Message};
+    /// use std::time::Duration;
+    /// let reminders = store.topic("reminders")?;
+    /// let mail = reminders.consumer("mail", Group::default())?;
+    /// reminders.publish(Message::new("call back").delay(Duration::from_millis(20))).wait()?;
+    /// assert!(mail.try_lease()?.is_none());
+    /// mail.lease()?.ack().wait()?; // waits until it is due
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        let attributes = self.attributes_mut();
+        (attributes.delay, attributes.due) = (Some(delay), None);
+        self
+    }
+
+    /// Delivers the message no earlier than when the machine's wall clock shows `time`, in milliseconds since 1970
+    /// (UTC). It is held against the clock as it stands: if that is set back, what was not handed out yet waits again;
+    /// if it is set forward, the message is due at once. Takes the place of [`delay`](Self::delay).
+    ///
+    /// ```
+    /// use millpond::{Message, Timestamp};
+    /// let new_year = Message::new("happy new year").deliver_at(Timestamp::new(1_893_456_000_000));
+    /// # let _ = new_year;
+    /// ```
+    #[must_use]
+    pub fn deliver_at(mut self, time: Timestamp) -> Self {
+        let attributes = self.attributes_mut();
+        (attributes.delay, attributes.due) = (None, Some(Due { at: time, wall: true }));
+        self
+    }
+
+    /// Delivers the message only within `lifetime` of when it was accepted, or of when it is due if it is delayed,
+    /// rounded up to whole milliseconds. Afterwards it is settled for each group that comes to it, and counted as
+    /// `expired`. One that is in somebody's hands stays there until its lease ends. Wins over
+    /// [`TopicSettings::expires_after`](crate::TopicSettings::expires_after).
+    ///
+    /// ```
+    /// use millpond::Message;
+    /// use std::time::Duration;
+    /// let code = Message::new("123456").expires_after(Duration::from_secs(300));
+    /// # let _ = code;
+    /// ```
+    #[must_use]
+    pub fn expires_after(mut self, lifetime: Duration) -> Self {
+        self.attributes_mut().lifetime = Some(lifetime);
+        self
+    }
+
     /// Where this message must be when its publish resolves, whatever its topic and store say.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
@@ -111,16 +177,24 @@ impl Message {
         &self.payload
     }
 
-    /// As its publisher made it: without the hashes that were filled in on the way in.
-    fn without_hashes(mut self) -> Self {
+    /// As its publisher made it: without the hashes and times that were filled in on the way in.
+    fn unaccepted(mut self) -> Self {
         if let Some(attributes) = &mut self.attributes {
             attributes.id_hash = None;
             attributes.payload_hash = None;
+            attributes.expiry = None;
+            attributes.default_lifetime = None;
+            if attributes.delay.is_some() {
+                attributes.due = None;
+            }
+            if attributes.is_empty() {
+                self.attributes = None;
+            }
         }
         self
     }
 
-    fn attributes_mut(&mut self) -> &mut Attributes {
+    pub(crate) fn attributes_mut(&mut self) -> &mut Attributes {
         self.attributes.get_or_insert_default()
     }
 }
@@ -201,6 +275,19 @@ impl Record {
         self.attributes.as_ref()?.key.as_deref()
     }
 
+    /// From when on it is delivered, if it was delayed: by the wall clock for a deliver-at, by the engine's for a
+    /// delay; in milliseconds since 1970 (UTC).
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        self.attributes.as_ref()?.due.map(|due| due.at)
+    }
+
+    /// From when on it is not delivered any more, on the engine's clock; in milliseconds since 1970 (UTC).
+    #[must_use]
+    pub fn expiry(&self) -> Option<Timestamp> {
+        self.attributes.as_ref()?.expiry
+    }
+
     /// The headers, in the order they were given.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let headers = self.attributes.as_ref().map_or(&[][..], |attributes| attributes.headers.as_slice());
@@ -212,13 +299,13 @@ impl Error {
     /// The message that was refused, if this error is about one: nothing of it was written.
     #[must_use]
     pub fn into_message(mut self) -> Option<Message> {
-        self.take_returned().map(Message::without_hashes)
+        self.take_returned().map(Message::unaccepted)
     }
 
     /// The messages of the batch that was refused: nothing of it was written.
     #[must_use]
     pub fn into_messages(mut self) -> Option<Vec<Message>> {
         let messages: Vec<Message> = self.take_returned()?;
-        Some(messages.into_iter().map(Message::without_hashes).collect())
+        Some(messages.into_iter().map(Message::unaccepted).collect())
     }
 }

@@ -135,4 +135,31 @@ impl Options {
         self.open_segments = segments;
         self
     }
+
+    /// How soon a machine's clock that was set forward, or a machine that slept, is noticed while a message waits for
+    /// [`Message::deliver_at`](crate::Message::deliver_at): the wall clock is looked at again after this time. Without
+    /// such a message it is not looked at. Default: 10 s.
+    #[must_use]
+    pub fn wall_check(mut self, interval: Duration) -> Self {
+        self.wall_check = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// If the machine's clock shows at opening that more than this has passed since the store was last used, the clock
+    /// may be wrong: that is reported in [`RecoveryReport::gap`](crate::RecoveryReport::gap), and messages do not age
+    /// by the gap before the store has been open for an hour. Default: 7 days.
+    #[must_use]
+    pub fn doubtful_gap(mut self, gap: Duration) -> Self {
+        self.doubtful_gap = gap;
+        self
+    }
+
+    /// How late expiry, and the rules of a topic's retention, may take effect by themselves in a topic that is in use.
+    /// Readers, seeks and new groups see them take effect at once, and nothing that expired is handed out. Shorter
+    /// costs more work. Default: 1 s.
+    #[must_use]
+    pub fn retention_step(mut self, step: Duration) -> Self {
+        self.retention_step = step.max(Duration::from_millis(1));
+        self
+    }
 }

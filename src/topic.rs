@@ -7,8 +7,9 @@ use crate::error::Result;
 use crate::link::{Link, or_default};
 use crate::message::{BatchReceipt, Message, Receipt};
 use crate::replay::Replay;
+use crate::schedule::Schedule;
 use crate::ticket::Ticket;
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, Timestamp, TopicId};
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
@@ -129,6 +130,49 @@ impl Topic {
     pub fn stats(&self) -> TopicStats {
         let stats = or_default("topic stats", self.link.engine().and_then(|engine| engine.topic_stats(self.id)));
         TopicStats { name: self.name().to_owned(), ..stats }
+    }
+
+    /// The messages that were published with a delay or a deliver-at and are due in `range`, in the order of time: by
+    /// the engine's clock for a delay, by the wall clock for a deliver-at.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// # use millpond::Message;
+    /// # use std::time::Duration;
+    /// let reminders = store.topic("reminders")?;
+    /// let sent = reminders.publish(Message::new("call back").delay(Duration::from_secs(3600))).wait()?;
+    /// let waiting = reminders.scheduled(..).next().unwrap()?;
+    /// assert_eq!(waiting.offset, sent.offset);
+    /// assert!(reminders.cancel(waiting.offset)?);
+    /// assert!(reminders.scheduled(..).next().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn scheduled(&self, range: impl RangeBounds<Timestamp>) -> Schedule {
+        Schedule::new(self.link.clone(), self.id, &range)
+    }
+
+    /// Drops a message that waits for its time, for every group and every reader, durably; it is counted as
+    /// [`cancelled`](crate::Removed::cancelled). Its offset is not used again. Says whether it did: not if the message
+    /// is due, was ever handed to a group, or is gone.
+    ///
+    /// # Errors
+    ///
+    /// If the store is closed or poisoned, or what was cancelled could not be written down.
+    pub fn cancel(&self, offset: Offset) -> Result<bool> {
+        self.link.engine()?.cancel(self.id, offset)
+    }
+
+    /// Removes a consumer group with its progress and dead letters, durably; says whether there was one. What only this
+    /// group needed is gone then, unless it was the last one: a topic without groups keeps what it has.
+    ///
+    /// # Errors
+    ///
+    /// If the store is closed or poisoned, or the removal could not be written down.
+    pub fn remove_group(&self, group: &str) -> Result<bool> {
+        self.link.engine()?.drop_group(self.id, group)
     }
 
     fn bounds(&self) -> (Offset, Offset) {

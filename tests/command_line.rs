@@ -85,7 +85,7 @@ fn what_is_put_is_peeked() {
 fn lines_of_json_keep_everything_and_a_bad_one_stops_with_what_came_before_it_stored() {
     let dir = tempfile::tempdir().unwrap();
     let good = r#"{"payload":"4711","id":"order-1","key":"c-7","headers":[["a","1"],["a","2"]]}"#;
-    let input = format!("{good}\n\n{{\"payload\":\"x\",\"delay\":\"5s\"}}\n{{\"payload\":\"never\"}}\n");
+    let input = format!("{good}\n\n{{\"payload\":\"x\",\"delay\":\"5y\"}}\n{{\"payload\":\"never\"}}\n");
     let ended = millpond(&["put"], dir.path(), &["orders", "--jsonl"], &input);
     assert_eq!(ended.code, Some(1), "{}", ended.err);
     assert!(ended.err.contains("line 3") && ended.err.contains("delay"), "{}", ended.err);
@@ -101,6 +101,10 @@ fn lines_of_json_keep_everything_and_a_bad_one_stops_with_what_came_before_it_st
 #[test]
 fn work_hands_each_message_to_a_command_once() {
     let (_dir, path) = numbers();
+    // What the first group has settled would be gone for one that comes later.
+    let store = Store::open(&path).unwrap();
+    store.topic("numbers").unwrap().consumer("other", Group::default()).unwrap();
+    store.close().unwrap();
     let names = r#""$MILLPOND_OFFSET" "$MILLPOND_ATTEMPT" "$MILLPOND_TOPIC" "$MILLPOND_GROUP""#;
     let script = &format!(r#"printf '%s %s %s %s %s\n' "$(cat)" {names}"#);
     let ended = done(millpond(&["work"], &path, &["numbers", "printer", "--once", "--", "sh", "-c", script], ""));
@@ -178,6 +182,24 @@ fn a_command_that_can_not_be_started_fails_the_work_and_charges_no_message() {
 }
 
 #[test]
+fn a_delayed_line_is_shown_and_not_worked_on_before_it_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pond");
+    let lines = "{\"payload\":\"later\",\"delay\":\"1h\"}\n{\"payload\":\"now\",\"expires_after\":\"1h\"}\n";
+    done(millpond(&["put"], &path, &["jobs", "--jsonl"], lines));
+    let worked = done(millpond(&["work"], &path, &["jobs", "runner", "--once", "--", "cat"], ""));
+    assert_eq!(worked.out, "now");
+    let info = json_lines(&done(millpond(&["info"], &path, &["--json"], "")).out);
+    let group = info.iter().find(|line| line["kind"] == "group").unwrap();
+    assert_eq!((&group["delayed"], &group["ready"]), (&json!(1), &json!(0)));
+    let peeked = json_lines(&done(millpond(&["peek"], &path, &["jobs", "--json"], "")).out);
+    assert_eq!((peeked.len(), &peeked[0]["payload"]), (1, &json!("later")));
+    assert!(peeked[0]["due"].as_u64().unwrap() >= peeked[0]["time"].as_u64().unwrap() + 3_600_000);
+    let table = done(millpond(&["peek"], &path, &["jobs"], "")).out;
+    assert!(table.contains("DUE"), "{table}");
+}
+
+#[test]
 fn info_counts_topics_groups_and_segments() {
     let (_dir, path) = numbers();
     done(millpond(&["work"], &path, &["numbers", "printer", "--once", "--", "true"], ""));
@@ -185,7 +207,8 @@ fn info_counts_topics_groups_and_segments() {
     let of = |kind: &str| info.iter().find(|line| line["kind"] == kind).unwrap().clone();
     assert_eq!(
         (&of("topic")["topic"], &of("topic")["messages"], &of("topic")["end"]),
-        (&json!("numbers"), &json!(20), &json!(20))
+        (&json!("numbers"), &json!(0), &json!(20)),
+        "what every group has settled is gone"
     );
     assert_eq!((&of("group")["group"], &of("group")["ready"]), (&json!("printer"), &json!(0)));
     assert!(of("segment")["bytes"].as_u64().unwrap() > 0 && of("store")["openings"].as_u64().unwrap() >= 3);

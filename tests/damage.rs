@@ -8,7 +8,7 @@
     reason = "a test fails by panicking, and damages files"
 )]
 
-use millpond::{Damage, Error, ErrorKind, Group, Message, Offset, Store};
+use millpond::{Damage, Error, ErrorKind, Group, Message, Offset, Retention, Store, TopicSettings};
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
@@ -30,7 +30,7 @@ fn store_with(messages: u64, segment_bytes: u32) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let options = Store::options().segment_bytes(segment_bytes).first_segment_bytes(16 << 10);
     let store = options.open(dir.path()).unwrap();
-    let orders = store.topic("orders").unwrap();
+    let orders = store.topic_with("orders", TopicSettings::default().retention(Retention::everything())).unwrap();
     for number in 0..messages {
         orders.publish(Message::new(payload(number)).durability(millpond::Durability::Os)).wait().unwrap();
         // Snapshots and indexes are made when they are due, and not when the upkeep's thread gets its turn.

@@ -135,7 +135,7 @@ fn what_is_redriven_and_purged_is_so_after_a_power_cut() {
     let email = email_of(&store);
     assert_eq!(offsets(&email), [0, 3, 4, 5, 6, 8, 9]);
     assert_eq!(drained(&email), [1, 7]);
-    assert_eq!(email.stats().purged, 1);
+    assert_eq!(email.stats().removed.purged, 1);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_dry_run_counts_and_changes_nothing() {
     ];
     let dry: Vec<_> = dry.into_iter().map(|swept| swept.unwrap()).map(|swept| (swept.matched, swept.changed)).collect();
     assert_eq!(dry, [(20, 0), (10, 0), (1, 0), (1, 0)]);
-    assert_eq!((email.stats().dead, email.stats().ready, email.stats().purged), (20, 0, 0));
+    assert_eq!((email.stats().dead, email.stats().ready, email.stats().removed.purged), (20, 0, 0));
 }
 
 #[test]
@@ -302,7 +302,7 @@ fn what_is_purged_is_counted_and_never_comes_back() {
     let (orders, email) = parked(&store, 10);
     let even = |letter: &DeadLetter| letter.offset().get().is_multiple_of(2);
     assert_eq!(email.purge(Purge::matching(even)).unwrap().changed, 5);
-    assert_eq!((email.stats().dead, email.stats().purged), (5, 5));
+    assert_eq!((email.stats().dead, email.stats().removed.purged), (5, 5));
     assert_eq!(email.redrive(Redrive::all()).unwrap().changed, 5);
     assert_eq!(drained(&email), [1, 3, 5, 7, 9]);
     assert_eq!(orders.read(..).count(), 10, "it was dropped for one group, not for readers");

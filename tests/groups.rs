@@ -1,13 +1,14 @@
 //! Groups are independent readers: each gets every message (I4), keeps its own progress (I5), and holds up nobody.
 #![expect(clippy::disallowed_methods, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use millpond::{Consumer, Delivery, Group, Offset, Start, Store, Topic};
+use millpond::{Consumer, Delivery, Group, Offset, Retention, Start, Store, Topic, TopicSettings};
 use std::time::{Duration, Instant};
 
 fn store_with(messages: u64) -> (tempfile::TempDir, Store, Topic) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let orders = store.topic("orders").unwrap();
+    // New groups are to find what others have settled.
+    let orders = store.topic_with("orders", TopicSettings::default().retention(Retention::everything())).unwrap();
     orders.publish_all((0..messages).map(|number| number.to_string().into())).wait().unwrap();
     (dir, store, orders)
 }
@@ -144,4 +145,22 @@ fn a_delivery_of_another_group_is_refused_whole_and_handed_back() {
     }
     assert_eq!((drain(&email), drain(&audit)), (vec![1], vec![1]));
     drop(store);
+}
+
+#[test]
+fn a_message_published_behind_what_was_read_from_the_disk_is_not_taken_for_damage() {
+    let (dir, store, orders) = store_with(3);
+    let email = orders.consumer("email", Group::default()).unwrap();
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let orders = store.topic("orders").unwrap();
+    drop(email);
+    let email = orders.consumer("email", Group::default()).unwrap();
+    assert_eq!(drain(&email).len(), 3);
+    for number in 3..10u64 {
+        orders.publish(number.to_string()).wait().unwrap();
+        let next = email.try_lease().unwrap().unwrap();
+        assert_eq!((next.offset().get(), next.counters().failures), (number, 0));
+        next.ack().wait().unwrap();
+    }
 }

@@ -1,15 +1,22 @@
 //! Reading a topic without consuming it, and going back or forth in a group.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use millpond::{Consumer, Durability, Group, Message, Offset, Start, Store, Timestamp, Topic};
+use millpond::{
+    Consumer, Durability, Group, Message, Offset, Retention, Start, Store, Timestamp, Topic, TopicSettings,
+};
 use std::ops::{Bound, RangeBounds};
+
+/// So that what was acked can be read and sought.
+fn everything() -> TopicSettings {
+    TopicSettings::default().retention(Retention::everything())
+}
 
 fn store_with(messages: u64) -> (tempfile::TempDir, Store, Topic) {
     let dir = tempfile::tempdir().unwrap();
     // Several segments, so that reading crosses their borders.
     let options = Store::options().segment_bytes(16 << 10).first_segment_bytes(16 << 10);
     let store = options.open(dir.path()).unwrap();
-    let orders = store.topic("orders").unwrap();
+    let orders = store.topic_with("orders", everything()).unwrap();
     let other = store.topic("other").unwrap();
     for number in 0..messages {
         orders.publish(Message::new(format!("{number:0>200}")).durability(Durability::Os)).wait().unwrap();
@@ -72,7 +79,7 @@ fn reading_changes_nothing_and_ends_at_what_was_there() {
     assert_eq!((replay.position(), email.stats().ready), (at(10), 11));
     assert_eq!(orders.read(replay.position()..).count(), 1);
     assert_eq!(drain(&email), all(0..11));
-    assert_eq!(orders.read(..).count(), 11, "what is acked can still be read");
+    assert_eq!(orders.read(..).count(), 11, "what is acked can still be read, since the topic keeps it");
     drop(store);
 }
 
@@ -100,7 +107,7 @@ fn a_group_goes_to_the_earliest_the_latest_or_an_offset() {
 fn a_group_goes_to_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let orders = store.topic("orders").unwrap();
+    let orders = store.topic_with("orders", everything()).unwrap();
     let first = orders.publish("0").wait().unwrap();
     let mut second = orders.publish("1").wait().unwrap();
     while second.time == first.time {

@@ -12,7 +12,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("error", &["types"]),
     ("clock", &["types", "error", "sync"]),
-    ("config", &["types", "error", "clock"]),
+    ("retention", &[]),
+    ("config", &["types", "error", "clock", "retention"]),
     ("ticket", &["types", "error", "clock", "config", "sync"]),
     ("message", &["types", "error", "config"]),
     ("storage", &["types", "error", "clock", "config", "sync"]),
@@ -41,6 +42,7 @@ const HANDLES: &[&str] = &[
     "options",
     "redrive",
     "replay",
+    "schedule",
     "stats",
     "testing",
     "transaction",
@@ -411,4 +413,19 @@ fn every_mutation_of_the_engine_still_applies() {
         }
     }
     none("a patch of tests/mutations does not apply to this tree", &offenders);
+}
+
+/// Nothing is dropped that no cause names: the events by which messages leave have one constructor.
+#[test]
+fn removals_are_made_in_one_place() {
+    let mut offenders = Vec::new();
+    for source in rust_of_the_crate().iter().filter(|source| module(&source.path) == "engine") {
+        for (index, line) in source.text.lines().enumerate() {
+            let made = ["Settle {", "Dropped {"].iter().any(|made| line.contains(made));
+            if made && !source.path.ends_with("removal.rs") {
+                offenders.push(format!("{}:{}", source.path, index + 1));
+            }
+        }
+    }
+    none("removals (see `Core::remove`)", &offenders);
 }

@@ -1,8 +1,9 @@
 //! Filling in the numbers of `stats`.
 
+use super::removal::Removed;
 use super::{Core, Engine, GroupStats, ReadCursor, SegmentStats, StoreStats, TopicStats};
 use crate::error::Result;
-use crate::event::Cause;
+use crate::event::Run;
 use crate::types::{GroupId, Offset, SegmentId, TopicId};
 
 impl Engine {
@@ -45,12 +46,25 @@ impl Engine {
     /// One topic's numbers.
     pub(crate) fn topic_stats(&self, topic: TopicId) -> Result<TopicStats> {
         let (mut stats, groups) = {
-            let core = self.open_core()?;
+            self.retain(topic)?;
+            let mut core = self.open_core()?;
+            self.turn_schedule(&mut core, topic);
             let (first, end) = core.bounds(topic)?;
             let held = core.state.topic(topic).ok_or_else(super::read::no_topic)?;
             let bytes = held.extents().map(|extent| extent.bytes).sum();
             let name = held.name().to_owned();
-            let stats = TopicStats { name, first, end, messages: end.since(first), bytes, groups: Vec::new() };
+            let gone = core.state.gone_runs(held, Run { first, count: end.since(first) });
+            let gone: u64 = gone.iter().map(|run| run.count).sum();
+            let stats = TopicStats {
+                name,
+                first,
+                end,
+                messages: end.since(first).saturating_sub(gone),
+                bytes,
+                delayed: held.schedule().waiting().len(),
+                removed: Removed::of_topic(held),
+                groups: Vec::new(),
+            };
             (stats, held.groups().to_vec())
         };
         for group in groups {
@@ -62,7 +76,7 @@ impl Engine {
 
     /// One group's numbers.
     pub(crate) fn group_stats(&self, group: GroupId) -> Result<GroupStats> {
-        let (mut stats, topic, oldest) = self.open_core()?.group_counts(group, self.now())?;
+        let (mut stats, topic, oldest) = self.count_group(group)?;
         if let Some(oldest) = oldest {
             let mut cursor = ReadCursor::default();
             // One message that can't be read must not hide all other numbers; its turn will say what is wrong with it.
@@ -72,9 +86,18 @@ impl Engine {
         Ok(stats)
     }
 
-    /// Whether the group has nothing to hand out, nothing out, and nothing that comes back.
+    fn count_group(&self, group: GroupId) -> Result<(GroupStats, TopicId, Option<Offset>)> {
+        let mut core = self.open_core()?;
+        if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
+            self.turn_schedule(&mut core, topic);
+        }
+        core.group_counts(group, self.now())
+    }
+
+    /// Whether the group has nothing to hand out, nothing out, and nothing that comes back. What is delayed and was
+    /// never handed out does not count: it may be due in a year.
     pub(crate) fn is_idle(&self, group: GroupId) -> Result<bool> {
-        let (stats, ..) = self.open_core()?.group_counts(group, self.now())?;
+        let (stats, ..) = self.count_group(group)?;
         Ok(stats.ready + stats.leased + stats.retrying + stats.suspects == 0)
     }
 }
@@ -87,17 +110,18 @@ impl Core {
     ) -> Result<(GroupStats, TopicId, Option<Offset>)> {
         let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
         let visible = self.visible.end(held.topic());
-        let counts = held.counts(now, visible);
+        let counts = self.state.counts(held, now, visible);
         let stats = GroupStats {
             name: held.name().to_owned(),
             ready: counts.ready,
             leased: counts.leased,
             retrying: counts.retrying,
+            delayed: counts.delayed,
             suspects: counts.suspects,
             dead: counts.dead,
-            purged: held.passed().get(Cause::Purged),
+            removed: Removed::of_group(held),
             oldest_claimable: None,
         };
-        Ok((stats, held.topic(), held.oldest_claimable(now, visible)))
+        Ok((stats, held.topic(), self.state.oldest_claimable(held, now, visible)))
     }
 }

@@ -1,12 +1,13 @@
-//! Topics and groups: opening, creating, changing, seeking.
+//! Topics and groups: opening, creating, changing, dropping.
 
 use super::{Core, Engine};
 use crate::config::{Durability, Group, Retry, Start, TopicSettings};
 use crate::error::{Code, Error, Result};
-use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, Event, Seek};
+use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, DropGroup, Event};
 use crate::event::{forward_setting, group_patch, topic_patch};
-use crate::types::{GroupId, Offset, Timestamp, TopicId};
+use crate::types::{GroupId, TopicId};
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 /// Bytes in a name.
 const NAME_MAX: usize = 255;
@@ -20,13 +21,15 @@ fn check_name(what: &str, name: &str) -> Result<()> {
 }
 
 impl Engine {
-    /// Appends an event that is decided under the lock, and makes it durable.
-    fn establish<T>(&self, decide: impl Fn(&mut Core) -> Result<(T, Option<Event<'static>>)>) -> Result<T> {
+    /// Appends events that are decided under the lock, as one frame, and makes them durable.
+    pub(super) fn establish<T>(&self, decide: impl Fn(&mut Core) -> Result<(T, Vec<Event<'static>>)>) -> Result<T> {
         loop {
             let mut core = self.open_core()?;
-            let (value, event) = decide(&mut core)?;
-            let Some(event) = event else { return Ok(value) };
-            match core.record(&event) {
+            let (value, events) = decide(&mut core)?;
+            if events.is_empty() {
+                return Ok(value);
+            }
+            match core.record_all(&events) {
                 Ok(span) => {
                     core.disk_end = span.end;
                     drop(core);
@@ -46,20 +49,33 @@ impl Engine {
         check_name("topic", name)?;
         let time = self.now();
         let patch = settings.map(topic_patch).unwrap_or_default();
-        self.establish(|core| match core.state.topic_named(name) {
+        let id = self.establish(|core| match core.state.topic_named(name) {
             Some(topic) => {
                 let known = core.state.topic(topic).map(|topic| topic.settings().clone()).unwrap_or_default();
                 let changes = patch.iter().any(|setting| !known.contains(setting));
                 let change = ConfigureTopic { topic, settings: patch.clone() };
-                Ok((topic, changes.then_some(Event::ConfigureTopic(change))))
+                let mut events = Vec::new();
+                if changes {
+                    // A rule that keeps more brings nothing back.
+                    events.extend(core.pinned(topic));
+                    events.push(Event::ConfigureTopic(change));
+                }
+                Ok((topic, events))
             }
             None if settings.is_some() && self.options.create_topics => {
                 let topic = core.state.next_topic();
                 let created = CreateTopic { topic, time, name: Cow::Owned(name.to_owned()), settings: patch.clone() };
-                Ok((topic, Some(Event::CreateTopic(created))))
+                Ok((topic, vec![Event::CreateTopic(created)]))
             }
             None => Err(Error::new(Code::UnknownTopic, format!("there is no topic {name:?} in this store"))),
-        })
+        })?;
+        if !patch.is_empty() {
+            if settings.is_some_and(|settings| settings.expires_after.is_some()) {
+                self.lifetimes.store(true, Ordering::Relaxed);
+            }
+            self.retention_changed(id)?;
+        }
+        Ok(id)
     }
 
     /// The group of this name; creates or changes it as `settings` say.
@@ -79,10 +95,9 @@ impl Engine {
             let to = forward.as_deref().map(|to| self.forward_target(topic, to)).transpose()?;
             patch.push(forward_setting(to));
         }
-        let start = match settings.start {
-            Some(start) => Some(self.resolve(topic, start)?),
-            None => None,
-        };
+        let known = self.open_core()?.state.group_named(topic, name).is_some();
+        // Where a new group starts; what is gone by then is not there for it.
+        let start = if known { None } else { Some(self.resolve(topic, settings.start.unwrap_or(Start::Earliest))?) };
         let group = self.establish(|core| {
             let (first, _) = core.bounds(topic)?;
             Ok(match core.state.group_named(topic, name) {
@@ -90,19 +105,22 @@ impl Engine {
                     let known = core.state.group(group).map(|group| group.settings().clone()).unwrap_or_default();
                     let changes = patch.iter().any(|setting| !known.contains(setting));
                     let change = ConfigureGroup { group, settings: patch.clone() };
-                    (group, changes.then_some(Event::ConfigureGroup(change)))
+                    (group, if changes { vec![Event::ConfigureGroup(change)] } else { Vec::new() })
                 }
                 None => {
                     let group = core.state.next_group();
                     let start = start.unwrap_or(first);
                     let name = Cow::Owned(name.to_owned());
                     let created = CreateGroup { group, topic, time, start, name, settings: patch.clone() };
-                    (group, Some(Event::CreateGroup(created)))
+                    let missing = core.missing(topic, group, start);
+                    let events = core.pinned(topic).into_iter().chain([Event::CreateGroup(created)]).chain(missing);
+                    (group, events.collect())
                 }
             })
         })?;
         // A limit may have been lowered below what some messages have reached.
         self.park_over_limits(group)?;
+        self.touched(&mut *self.open_core()?, topic);
         Ok(group)
     }
 
@@ -119,42 +137,13 @@ impl Engine {
             .map_err(|error| error.about("the topic that dead letters are forwarded to: "))
     }
 
-    /// Where a start lies in a topic now.
-    fn resolve(&self, topic: TopicId, start: Start) -> Result<Offset> {
-        let (first, end) = self.bounds(topic)?;
-        Ok(match start {
-            Start::Earliest => first,
-            Start::Latest => self.end_of(topic)?,
-            Start::Offset(offset) => offset.max(first).min(self.end_of(topic)?),
-            Start::Time(time) => self.first_since(topic, time, first, end)?,
+    /// Drops a group with all it knows. What every group had settled until then stays gone. Whether there was one.
+    pub(crate) fn drop_group(&self, topic: TopicId, name: &str) -> Result<bool> {
+        self.establish(|core| {
+            let Some(group) = core.state.group_named(topic, name) else { return Ok((false, Vec::new())) };
+            let events = core.pinned(topic).into_iter().chain([Event::DropGroup(DropGroup { group })]);
+            Ok((true, events.collect()))
         })
-    }
-
-    /// The first message accepted at or after `time`, by halving: times rise with offsets.
-    fn first_since(&self, topic: TopicId, time: Timestamp, first: Offset, end: Offset) -> Result<Offset> {
-        let (mut low, mut high) = (first, end);
-        let mut cursor = super::ReadCursor::default();
-        while low < high {
-            let middle = low.plus(high.since(low) / 2);
-            match self.read(topic, middle, &mut cursor)? {
-                Some(record) if record.time < time => low = record.offset.next(),
-                _ => high = middle,
-            }
-        }
-        Ok(low)
-    }
-
-    /// Moves a group: everything before the start is settled, everything from there on is not.
-    pub(crate) fn seek(&self, group: GroupId, start: Start) -> Result<()> {
-        let topic = {
-            let core = self.open_core()?;
-            core.state.group(group).map(|group| group.topic()).ok_or_else(super::settle::no_group)?
-        };
-        let to = self.resolve(topic, start)?;
-        self.establish(|_| Ok(((), Some(Event::Seek(Seek { group, to })))))?;
-        let mut core = self.core.lock();
-        self.tell_leasing(&mut core);
-        Ok(())
     }
 
     pub(crate) fn topic_names(&self) -> Vec<String> {

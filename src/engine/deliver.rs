@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
+use crate::state::Lease;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -133,23 +134,25 @@ impl Engine {
         let topic = held.topic();
         let visible = core.visible.end(topic);
         let lease = held.policy().lease;
-        let Some(held) = core.state.group_mut(group) else { return Err(super::settle::no_group()) };
-        let picks = held.pick(now, visible, max);
+        let more = self.turn_schedule(core, topic);
+        let picks = core.state.pick(group, now, visible, max);
         if picks.is_empty() {
-            return Ok(Look::Nothing { due: held.next_due(now) });
+            let due = core.state.group(group).and_then(|held| held.next_due(now));
+            let due = due.into_iter().chain(self.next_scheduled(core, topic)).chain(more.then_some(now)).min();
+            return Ok(Look::Nothing { due });
         }
         let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
             return Ok(Look::NotNow(refusal.into()));
         }
         let named = core.tail.end();
-        let deadline = now.plus(lease);
+        let deadline = self.after(lease);
         let mut granted = Vec::with_capacity(picks.len());
         for pick in picks {
             core.epoch += 1;
             let epoch = core.epoch;
-            let Some(held) = core.state.group_mut(group) else { continue };
-            held.grant(pick.offset, epoch, now, deadline);
+            core.state.grant(group, pick.offset, Lease { epoch, deadline, granted: now });
+            let Some(held) = core.state.group(group) else { continue };
             let counters = held.counters(pick.offset);
             let life = held.life(pick.offset);
             granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect });
@@ -195,7 +198,14 @@ impl Engine {
                 let clear = (0..ahead)
                     .take_while(|step| {
                         let offset = last.next().plus(*step);
-                        held.past(offset).is_none() && !held.settled().contains(offset) && held.needs_record(offset)
+                        let waits = core
+                            .state
+                            .topic(held.topic())
+                            .is_some_and(|topic| topic.schedule().waiting().contains(offset));
+                        !waits
+                            && held.past(offset).is_none()
+                            && !held.settled().contains(offset)
+                            && held.needs_record(offset)
                     })
                     .count();
                 run.count += clear as u64;
@@ -213,8 +223,10 @@ impl Engine {
         let cursor = self.cursors.lock().entry(group).or_default().clone();
         let mut cursor = cursor.lock();
         let mut leased = Vec::with_capacity(granted.len());
+        let (mut over, now) = (Vec::new(), self.now());
         for grant in granted {
             match self.fetch(topic, grant.offset, &mut cursor) {
+                Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
                     let Granted { epoch, counters, life, suspect, .. } = *grant;
                     leased.push(Leased { record, epoch, counters, life, suspect });
@@ -225,6 +237,10 @@ impl Engine {
                     self.unreadable(group, grant.offset, grant.epoch, &error.to_string())?;
                 }
             }
+        }
+        drop(cursor);
+        if !over.is_empty() {
+            self.settle_unseen(group, &over)?;
         }
         Ok(leased)
     }

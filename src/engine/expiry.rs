@@ -31,7 +31,7 @@ impl Engine {
                     continue;
                 }
                 let timeouts = held.in_this_life(offset, counters).timeouts;
-                let due = now.plus(core.backoff(group, timeouts));
+                let due = self.after(core.backoff(group, timeouts));
                 let nack = Nack { group, offset, counters, time: now, due, error: Cow::Borrowed(WHY) };
                 core.record(&Event::Nack(nack))?;
                 self.upkeep_by(core, due);

@@ -57,6 +57,7 @@ impl Engine {
             match outcome {
                 Ok(admission) => {
                     self.after_append(core, front.level);
+                    self.touched(core, front.topic);
                     wakers.extend(front.slot.fill(Ok(admission)).ok().flatten());
                     // Nobody may be waiting for the ticket any more.
                     self.arm(core, false);

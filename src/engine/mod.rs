@@ -15,6 +15,7 @@ mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
+mod lifetime;
 mod line;
 mod open;
 #[cfg(test)]
@@ -23,7 +24,11 @@ mod park;
 mod publish;
 mod read;
 mod rebuild;
+mod removal;
+mod retention;
 mod room;
+mod schedule;
+mod seek;
 mod settle;
 mod snapshot;
 mod stats;
@@ -39,6 +44,9 @@ mod why;
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
+pub use removal::Removed;
+pub(crate) use schedule::Waiting as Scheduled;
+pub use seek::SeekReport;
 pub(crate) use settle::Outcome;
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
@@ -63,6 +71,7 @@ use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -166,6 +175,7 @@ struct Core {
     full: Option<Arc<std::io::Error>>,
     wanted_bytes: u32,
     snapshot: snapshot::Progress,
+    retaining: retention::Agenda,
     jitter: fastrand::Rng,
 }
 
@@ -179,6 +189,10 @@ pub(crate) struct Engine {
     /// The engine's clock at open, and the monotonic clock at that moment.
     start: (Timestamp, Duration),
     report: RecoveryReport,
+    /// By how many milliseconds ages lag behind the time at first.
+    doubted: u64,
+    /// Whether any topic gives its messages a lifetime: otherwise nobody needs to ask.
+    lifetimes: AtomicBool,
     files: Files,
     core: Mutex<Core>,
     /// A write is over, and a commit is, with its sync if it has one.
@@ -199,8 +213,24 @@ pub(crate) struct Engine {
 impl Engine {
     /// The engine's clock: it never goes back, and what is stored is never ahead of it.
     fn now(&self) -> Timestamp {
+        let (wall, passed) = self.uptime();
+        // Rounded down, and `after` up: what is due then is never early by a part of a millisecond.
+        Timestamp(wall.0.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// When, on the engine's clock, so much time will have passed.
+    fn after(&self, span: Duration) -> Timestamp {
+        if span.is_zero() {
+            return self.now();
+        }
+        let (wall, passed) = self.uptime();
+        wall.plus(passed.saturating_add(span))
+    }
+
+    /// The engine's clock at open, and how long ago that was.
+    fn uptime(&self) -> (Timestamp, Duration) {
         let (wall, monotonic) = self.start;
-        wall.plus(self.environment.clock.monotonic().saturating_sub(monotonic))
+        (wall, self.environment.clock.monotonic().saturating_sub(monotonic))
     }
 
     /// What opening found.
@@ -259,6 +289,7 @@ impl Core {
             full: None,
             wanted_bytes: 0,
             snapshot: snapshot::Progress::default(),
+            retaining: retention::Agenda::default(),
             jitter: fastrand::Rng::with_seed(seed),
         }
     }

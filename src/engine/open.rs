@@ -11,12 +11,15 @@ use crate::journal::{
     BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, OpenSegment, Recovery, Start,
     Tail, Trimmed, segment_name,
 };
+use crate::state::State;
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
 use crate::sync::{Condvar, Mutex};
 use crate::types::{Incarnation, Timestamp};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 /// The file that is locked while the store is open.
 const LOCK: &str = "lock";
@@ -37,6 +40,10 @@ pub struct RecoveryReport {
     pub suspects: u64,
     /// Messages that were parked because too many deaths of the process are laid to them.
     pub parked: u64,
+    /// How much longer the store was closed, by the machine's clock, than
+    /// [`Options::doubtful_gap`](crate::Options::doubtful_gap) lets pass without doubt; `None` if it was not. Messages
+    /// do not age by it before the store has been open for an hour.
+    pub gap: Option<Duration>,
     /// Sealed segments whose index was missing or wrong and was made anew.
     pub rebuilt: u64,
 }
@@ -159,8 +166,10 @@ impl Engine {
             begin: found.begin,
         };
         let wall = environment.clock.wall().max(replay.state.newest_time()).max(found.active.base);
+        let (gap, doubted) = doubt(&replay.state, wall, options.doubtful_gap);
         let mut seed = [0; 8];
         environment.entropy.fill(&mut seed).map_err(|source| Error::io("asking for randomness", source))?;
+        let lifetimes = replay.state.topics().any(|topic| topic.policy().expires_after.is_some());
         let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed));
         core.snapshot.replayed = replay.bytes;
         core.last_sync = environment.clock.monotonic();
@@ -172,6 +181,7 @@ impl Engine {
             frames,
             trimmed: found.trimmed,
             snapshot_damage,
+            gap,
             rebuilt,
             ..RecoveryReport::default()
         };
@@ -182,6 +192,8 @@ impl Engine {
             incarnation,
             start,
             report,
+            doubted,
+            lifetimes: AtomicBool::new(lifetimes),
             files,
             core: Mutex::new(core),
             written: Condvar::new(),
@@ -204,7 +216,8 @@ impl Engine {
     /// Writes that the store was opened, by whom, and what follows from how it was left.
     fn announce(&self, clean: bool, time: Timestamp) -> Result<(u64, u64)> {
         let boot_id = Cow::Owned(self.environment.storage.boot_id());
-        let opened = Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean });
+        let opened =
+            Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean, doubted: self.doubted });
         self.insist(|core| Ok(core.record(&opened).map(drop)?))?;
         let groups: Vec<_> = {
             let mut core = self.core.lock();
@@ -220,7 +233,11 @@ impl Engine {
             let core = self.core.lock();
             suspects += core.state.group(group).map_or(0, |group| group.suspects()) as u64;
         }
-        let end = self.core.lock().tail.end();
+        let mut core = self.core.lock();
+        let topics: Vec<_> = core.state.topics().map(|topic| topic.id()).collect();
+        topics.into_iter().for_each(|topic| self.touched(&mut core, topic));
+        let end = core.tail.end();
+        drop(core);
         self.drive(end, Durability::Disk, None)?;
         Ok((suspects, parked))
     }
@@ -235,6 +252,20 @@ impl Engine {
             }
         }
     }
+}
+
+/// The gap before this opening, if it is in doubt, and by how many milliseconds ages lag behind the time from now on:
+/// a doubt of the opening before goes on, unless that one lasted long enough.
+fn doubt(state: &State, now: Timestamp, limit: Duration) -> (Option<Duration>, u64) {
+    let newest = state.newest_time();
+    let (opened, doubted) = state.last_opening();
+    let lasted = newest.since(opened) >= super::retention::DOUBT;
+    let carried = if lasted { 0 } else { doubted };
+    let gap = Some(now.since(newest)).filter(|gap| newest != Timestamp::ZERO && *gap > limit);
+    if let Some(gap) = gap {
+        tracing::warn!(?gap, "the clock has gone far ahead since the store was last used; ages wait for an hour");
+    }
+    (gap, carried.saturating_add(gap.map_or(0, crate::types::millis)))
 }
 
 /// The identity, if the directory is a store; nothing if it may become one.

@@ -103,7 +103,13 @@ impl Engine {
         let level = core.state.topic(topic).and_then(|topic| topic.durability()).unwrap_or(self.options.durability);
         let terms = Terms { now: bury.time, level };
         let bury = Event::Bury(bury);
-        match core.record_and_publish(&bury, &Draft::batch(topic, std::slice::from_ref(copy)), terms) {
+        // A copy lives as long as any message of its topic.
+        let lifetime = core.state.topic(topic).and_then(|topic| topic.policy().expires_after);
+        let mut copy = Cow::Borrowed(copy);
+        if let Some(lifetime) = lifetime {
+            copy.to_mut().attributes_mut().expiry = Some(self.after(lifetime));
+        }
+        match core.record_and_publish(&bury, &Draft::batch(topic, std::slice::from_ref(&*copy)), terms) {
             Err(Refusal::TooLarge { limit }) => {
                 tracing::error!(%topic, limit, "a dead letter fits in no frame together with its copy: parked without");
                 Ok(core.record(&bury)?)
@@ -111,6 +117,7 @@ impl Engine {
             outcome => {
                 let span = outcome?;
                 self.after_append(core, level);
+                self.touched(core, topic);
                 // Nobody waits for the copy.
                 self.arm(core, false);
                 Ok(span)

@@ -47,7 +47,7 @@ impl Core {
 impl Engine {
     /// Publishes one message. A refusal is in the ticket, with the message.
     pub(crate) fn publish(self: Arc<Self>, topic: TopicId, mut message: Message) -> Ticket<Receipt> {
-        if let Err(error) = self.ready(std::slice::from_mut(&mut message)) {
+        if let Err(error) = self.ready(topic, std::slice::from_mut(&mut message)) {
             return Ticket::refused(self, error.returning(message));
         }
         let outcome = self.submit(&Draft::one(topic, &message), message.durability);
@@ -67,7 +67,7 @@ impl Engine {
             let receipt = self.end_of(topic).map(|first| BatchReceipt { first, count: 0, time: self.now() });
             return Ticket::done(receipt);
         }
-        if let Err(error) = self.ready(&mut messages) {
+        if let Err(error) = self.ready(topic, &mut messages) {
             return Ticket::refused(self, error.returning(messages));
         }
         let level = messages.iter().filter_map(|message| message.durability).max();
@@ -89,7 +89,7 @@ impl Engine {
     }
 
     /// Checks limits and hashes ids: what can be done before the lock.
-    fn ready(&self, messages: &mut [Message]) -> Result<()> {
+    fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
         for message in messages {
             let limit = self.options.max_message_bytes as usize;
             let size = message.payload.len() + message.attributes.as_ref().map_or(0, |attributes| attributes.size());
@@ -97,6 +97,8 @@ impl Engine {
                 let what = format!("the message has {size} bytes; `max_message_bytes` allows {limit}");
                 return Err(Error::new(Code::TooLarge, what));
             }
+            self.set_lifetime(topic, message);
+            self.set_times(message);
             if let Some(attributes) = &mut message.attributes
                 && let Some(id) = &attributes.id
             {
@@ -133,6 +135,7 @@ impl Engine {
         match core.admit(draft, terms) {
             Ok(admission) => {
                 self.after_append(&mut core, level);
+                self.touched(&mut core, draft.topic());
                 Submitted::Admitted(admission)
             }
             Err(Refusal::TooLarge { limit }) => Submitted::Refused(too_large(limit)),

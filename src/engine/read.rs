@@ -152,19 +152,16 @@ impl Engine {
 
     /// The first visible record at or after `from`.
     pub(crate) fn read(&self, topic: TopicId, from: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
-        let mut offset = from;
-        {
+        let offset = {
             let core = self.open_core()?;
             let (first, end) = core.bounds(topic)?;
-            offset = offset.max(first);
-            let Some(held) = core.state.topic(topic) else { return Ok(None) };
-            while offset < end && held.is_gone(offset) {
-                offset = offset.next();
-            }
+            let held = core.state.topic(topic).ok_or_else(no_topic)?;
+            let offset = core.state.next_present(held, from.max(first));
             if offset >= end {
                 return Ok(None);
             }
-        }
+            offset
+        };
         match self.fetch(topic, offset, cursor)? {
             Some(record) => Ok(Some(record)),
             None => {
@@ -176,6 +173,7 @@ impl Engine {
 
     /// The oldest offset there is and the one after the newest that is visible.
     pub(crate) fn bounds(&self, topic: TopicId) -> Result<(Offset, Offset)> {
+        self.retain(topic)?;
         self.open_core()?.bounds(topic)
     }
 
@@ -189,7 +187,7 @@ impl Engine {
 impl Core {
     pub(super) fn bounds(&self, topic: TopicId) -> Result<(Offset, Offset)> {
         let held = self.state.topic(topic).ok_or_else(no_topic)?;
-        Ok((held.earliest(), self.visible.end(topic)))
+        Ok((self.state.earliest(held), self.visible.end(topic)))
     }
 }
 

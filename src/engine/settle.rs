@@ -148,6 +148,9 @@ impl Engine {
         if returns {
             self.tell_leasing(core);
         }
+        if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
+            self.touched(core, topic);
+        }
         if level == Durability::Memory {
             self.arm(core, false);
         }
@@ -233,7 +236,7 @@ impl Engine {
             |core: &mut Core, error: &str, after| self.fail(core, (group, offset), BuryReason::Failures, error, after);
         match how {
             Outcome::Release { after } => {
-                let due = after.map_or(Timestamp::ZERO, |after| self.now().plus(after));
+                let due = after.map_or(Timestamp::ZERO, |after| self.after(after));
                 self.give_back(core, group, offset, due)
             }
             Outcome::Dropped | Outcome::Panicked if core.closing => {
@@ -290,10 +293,10 @@ impl Engine {
         }
         let failures = held.in_this_life(offset, counters).failures;
         let wait = after.unwrap_or_else(|| core.backoff(group, failures));
-        let time = self.now();
-        let nack = Nack { group, offset, counters, time, due: time.plus(wait), error: Cow::Owned(self.bounded(error)) };
+        let (time, due) = (self.now(), self.after(wait));
+        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(error)) };
         let span = core.record(&Event::Nack(nack))?;
-        self.upkeep_by(core, time.plus(wait));
+        self.upkeep_by(core, due);
         Ok(span)
     }
 
@@ -327,7 +330,7 @@ impl Engine {
     /// in the journal first, as for any hand-out.
     pub(crate) fn extend(&self, group: GroupId, offset: Offset, epoch: u64, by: Duration) -> Result<()> {
         let now = self.now();
-        let mut deadline = now.plus(by);
+        let mut deadline = self.after(by);
         let named = loop {
             let mut core = self.open_core()?;
             let Some(held) = core.state.group(group) else { return Err(no_group()) };

@@ -118,7 +118,7 @@ impl Core {
         piece.extend_from_slice(content);
         let mut bytes = Vec::with_capacity(piece.len() + 8);
         encode(&Event::SnapshotPart(&piece), &mut bytes);
-        self.tail.place(bytes.len(), Class::Settle)?;
+        self.tail.place(bytes.len(), Class::Snapshot)?;
         let crc = crc32fast::hash(&bytes);
         let span = self.tail.append(Flags::SNAPSHOT, crc, bytes.len(), |out| out.extend_from_slice(&bytes), None);
         if let Some(running) = &mut self.snapshot.running {

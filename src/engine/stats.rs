@@ -3,6 +3,7 @@
 //! All counts are of messages, all sizes are in bytes. Store, topics and groups are read one after the other; while
 //! others publish and settle, their numbers need not add up to the last message.
 
+use super::removal::Removed;
 use crate::types::{Incarnation, Lsn, Offset, SegmentId};
 use std::time::Duration;
 
@@ -49,13 +50,17 @@ pub struct TopicStats {
     pub messages: u64,
     /// Bytes of those messages: payloads and attributes, without the journal's framing.
     pub bytes: u64,
+    /// Messages that are not due yet, whether or not a group would hand them out.
+    pub delayed: u64,
+    /// Messages that were dropped for every group, by cause.
+    pub removed: Removed,
     /// Its consumer groups, by name.
     pub groups: Vec<GroupStats>,
 }
 
 /// Numbers of a consumer group; see [`Consumer::stats`](crate::Consumer::stats).
 ///
-/// `ready`, `leased`, `retrying` and `dead` count each message once; what is in none of them is settled.
+/// `ready`, `leased`, `retrying`, `delayed` and `dead` count each message once; what is in none of them is settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {
@@ -67,13 +72,15 @@ pub struct GroupStats {
     pub leased: u64,
     /// Messages that wait for their time to be tried again.
     pub retrying: u64,
+    /// Messages that were published with a delay or a deliver-at, and are not due yet.
+    pub delayed: u64,
     /// Messages that were in flight when the process died, handed out one at a time until each is settled. They are
     /// counted among the others too.
     pub suspects: u64,
     /// Messages the group has given up on.
     pub dead: u64,
-    /// Dead letters that were [purged](crate::Consumer::purge), since the group was made.
-    pub purged: u64,
+    /// Messages that were settled for the group without having been acked, by cause.
+    pub removed: Removed,
     /// How long the oldest message that can be handed out now has been waiting, in whole milliseconds; `None` if there
     /// is none.
     pub oldest_claimable: Option<Duration>,

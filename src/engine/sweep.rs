@@ -3,10 +3,11 @@
 //! A sweep goes once through the letters that are there when it begins, in the order of offsets. It holds the lock for
 //! a piece at a time, and each piece is one event: wherever it stops, what is done is done, and the rest is as it was.
 
+use super::removal::Whom;
 use super::{Core, Engine, ParkedLetter};
 use crate::config::Durability;
 use crate::error::Result;
-use crate::event::{Cause, Event, Redrive, Settle};
+use crate::event::{Cause, Event, Redrive};
 use crate::types::{GroupId, Lsn, Offset};
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -147,12 +148,15 @@ impl Engine {
             if offsets.is_empty() {
                 return Ok((0, Lsn::ZERO));
             }
-            let runs = Cow::Owned(super::settle::runs(&offsets));
-            let event = match fate {
-                Fate::Redriven => Event::Redrive(Redrive { group, runs, time: self.now() }),
-                Fate::Purged => Event::Settle(Settle { group, runs, cause: Cause::Purged }),
+            let runs = super::settle::runs(&offsets);
+            let recorded = match fate {
+                Fate::Redriven => {
+                    let runs = Cow::Owned(runs);
+                    core.record(&Event::Redrive(Redrive { group, runs, time: self.now() }))
+                }
+                Fate::Purged => core.remove(Whom::Group(group), Cause::Purged, runs),
             };
-            match core.record(&event) {
+            match recorded {
                 Ok(span) => {
                     core.disk_end = core.disk_end.max(span.end);
                     self.tell_leasing(&mut core);

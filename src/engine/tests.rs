@@ -45,6 +45,22 @@ fn group(engine: &Engine) -> GroupId {
     engine.group(topic(engine), "email", &settings).unwrap()
 }
 
+#[test]
+fn whoever_waits_for_a_deliver_at_looks_at_the_wall_clock_again_in_time() {
+    let mut bench = Bench::new();
+    let engine = bench.open();
+    let orders = topic(&engine);
+    let next = |engine: &Engine| engine.next_scheduled(&engine.core.lock(), orders);
+    assert_eq!(next(&engine), None, "nothing is looked at where nothing waits");
+    let far = Message::new("x").deliver_at(Timestamp(1_000_000 + 3_600_000));
+    engine.clone().publish(orders, far).wait().unwrap();
+    assert_eq!(next(&engine), Some(Timestamp(1_010_000)), "the clock may be set forward meanwhile");
+    bench.clock.set_wall(Timestamp(1_000_000 + 3_599_000));
+    assert_eq!(next(&engine), Some(Timestamp(1_001_000)));
+    engine.clone().publish(orders, Message::new("x").delay(Duration::from_micros(500))).wait().unwrap();
+    assert_eq!(next(&engine), Some(Timestamp(1_000_001)));
+}
+
 fn payloads(leased: &[Leased]) -> Vec<String> {
     leased.iter().map(|leased| String::from_utf8(leased.record.payload.to_vec()).unwrap()).collect()
 }
@@ -75,7 +91,8 @@ fn what_is_published_is_delivered_and_what_is_acked_does_not_come_again_after_re
 fn many_segments_and_snapshots_are_walked_and_every_message_is_found_again() {
     let mut bench = Bench::new();
     let engine = bench.open();
-    let orders = topic(&engine);
+    let settings = TopicSettings::default().retention(crate::config::Retention::everything());
+    let orders = engine.topic("orders", Some(&settings)).unwrap();
     let email = group(&engine);
     for number in 0..3000u32 {
         engine.clone().publish(orders, Message::new(format!("order {number} {}", "x".repeat(50)))).detach();

@@ -68,11 +68,13 @@ impl Engine {
             let due = core.state.group(group).and_then(|group| group.next_due(now));
             next = next.into_iter().chain(due).min();
         }
+        let retained = self.retain_due()?;
         let mut core = self.core.lock();
-        core.next_upkeep = core.next_upkeep.into_iter().chain(next).min();
+        let (more, scheduled) = self.turn_schedules(&mut core);
+        core.next_upkeep = core.next_upkeep.into_iter().chain(next).chain(scheduled).chain(retained).min();
         self.tell_leasing(&mut core);
         core.upkeep_due = false;
-        Ok(false)
+        Ok(more)
     }
 
     /// How long the upkeep may sleep; nothing if nothing is in sight.

@@ -136,6 +136,33 @@ pub(super) fn decode(block: &[u8], own: impl Fn(&[u8]) -> Bytes) -> Decoded<Opti
     Ok(if attributes.is_empty() { None } else { Some(Box::new(attributes)) })
 }
 
+/// When the message is due and when it expires: what the state has to know of it. Copies nothing and skips the rest.
+pub(super) fn times(block: &[u8]) -> Decoded<(Option<Due>, Option<Timestamp>)> {
+    let mut reader = Reader::new(block);
+    let bits = reader.varint()?;
+    let has = |bit| bits & bit != 0;
+    if !has(DUE_DELAY | DUE_WALL | EXPIRY) {
+        return Ok((None, None));
+    }
+    for field in [ID, KEY] {
+        if has(field) {
+            reader.counted()?;
+        }
+    }
+    if has(HEADERS) {
+        for _ in 0..reader.varint()? {
+            reader.counted()?;
+            reader.counted()?;
+        }
+    }
+    let mut due = None;
+    if has(DUE_DELAY | DUE_WALL) {
+        due = Some(Due { at: Timestamp::new(reader.varint()?), wall: has(DUE_WALL) });
+    }
+    let expiry = if has(EXPIRY) { Some(Timestamp::new(reader.varint()?)) } else { None };
+    Ok((due, expiry))
+}
+
 fn headers(reader: &mut Reader<'_>, own: impl Fn(&[u8]) -> Bytes) -> Decoded<Vec<(String, Bytes)>> {
     let count = reader.varint()?;
     // Two lengths each at least.

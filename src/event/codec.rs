@@ -49,7 +49,7 @@
 //! 0x10 PublishBatch    see `publish`
 //! 0x11 MoveBatch       see `publish`
 //!
-//! 0x20 Opened          incarnation, time, boot id (text), clean (flag)
+//! 0x20 Opened          incarnation, time, boot id (text), clean (flag), doubted (milliseconds; left out if 0)
 //! 0x21 SegmentRetired  segment
 //! 0x22 TablesTrusted   LSN, checkpoint (hash)
 //! 0x23 SetValue        key (text), value (bytes)
@@ -85,7 +85,7 @@
 //!                         the tags are in `settings`
 //! reason                  1 byte: 0 asked for, 1 failures, 2 timeouts, 3 crashes, 4 unreadable
 //! cause                   1 byte: 0 expired, 1 filtered, 2 age, 3 bytes, 4 count, 5 overflow, 6 purged, 7 cancelled,
-//!                         8 processed
+//!                         8 processed, 9 settled by every group
 //! ```
 
 use super::extend::{put_body, read_body};

@@ -52,10 +52,14 @@ impl<'de> de_flavors::Flavor<'de> for Extended<'de> {
     }
 }
 
+/// Reads fields that may be fewer, or more, than this release knows: also those of a snapshot's part.
+pub(crate) fn read_extended<'de, T: Deserialize<'de>>(fields: &'de [u8]) -> Result<T> {
+    T::deserialize(&mut Deserializer::from_flavor(Extended { rest: fields, zeros: SPARE_ZEROS }))
+}
+
 /// Reads the body of an event of this kind.
 pub(super) fn read_body<'de, T: Deserialize<'de>>(kind: u8, body: &'de [u8]) -> Decoded<T> {
-    let mut reader = Deserializer::from_flavor(Extended { rest: body, zeros: SPARE_ZEROS });
-    T::deserialize(&mut reader).map_err(|error| match error {
+    read_extended(body).map_err(|error| match error {
         Error::DeserializeUnexpectedEnd => DecodeError::Truncated,
         Error::DeserializeBadVarint => DecodeError::Overlong,
         Error::DeserializeBadUtf8 => DecodeError::BadBody { kind, what: "text that is not UTF-8" },

@@ -3,7 +3,7 @@
 //! never a change of these lines.
 
 use super::*;
-use crate::config::{Durability, Retry, TopicSettings};
+use crate::config::{Durability, Retention, Retry, TopicSettings};
 use crate::message::{Attributes, Due, Message};
 use bytes::Bytes;
 use std::time::Duration;
@@ -48,6 +48,7 @@ fn full_message() -> Message {
         content: 200,
         id_hash: Some([0x11; 16]),
         payload_hash: Some([0x22; 16]),
+        ..Attributes::default()
     };
     Message { payload: Bytes::from_static(b"pay"), attributes: Some(Box::new(attributes)), durability: None }
 }
@@ -115,8 +116,11 @@ golden! {
     move_batch: moved() =>
         "1158010402e8a7abfef9629350143302a90200a5acab470600003131730409000069d8173f00786f6e6502100577";
     opened: encoded(&Event::Opened(Opened {
-        incarnation: Incarnation::new(2), time: TIME, boot_id: "boot".into(), clean: true,
+        incarnation: Incarnation::new(2), time: TIME, boot_id: "boot".into(), clean: true, doubted: 0,
     })) => "201a02f4d395ffbc3104626f6f7401";
+    opened_after_a_gap: encoded(&Event::Opened(Opened {
+        incarnation: Incarnation::new(2), time: TIME, boot_id: "boot".into(), clean: true, doubted: 300,
+    })) => "201e02f4d395ffbc3104626f6f7401ac02";
     segment_retired: encoded(&Event::SegmentRetired(SegmentRetired { segment: SegmentId::new(300) })) => "2104ac02";
     tables_trusted: encoded(&Event::TablesTrusted(TablesTrusted {
         upto: Lsn::from_raw(0x1_0000_1000), checkpoint: [0x33; 16],
@@ -131,6 +135,14 @@ golden! {
     configure_topic: encoded(&Event::ConfigureTopic(ConfigureTopic {
         topic: TOPIC, settings: topic_patch(&TopicSettings::default().durability(Durability::Os)),
     })) => "310a0101010101";
+    configure_topic_retention: encoded(&Event::ConfigureTopic(ConfigureTopic {
+        topic: TOPIC,
+        settings: topic_patch(
+            &TopicSettings::default()
+                .expires_after(Duration::from_secs(60))
+                .retention(Retention::until_settled().keep_count(0).max_age(Duration::from_secs(1)).max_bytes(299)),
+        ),
+    })) => "312201021406000001e907ac02001501e1d403";
     drop_topic: encoded(&Event::DropTopic(DropTopic { topic: TOPIC })) => "320201";
     dropped: encoded(&Event::Dropped(Dropped {
         topic: TOPIC, runs: runs(&[(5, 2), (10, 300)]), cause: Cause::Purged,
@@ -148,6 +160,13 @@ golden! {
     configure_group: encoded(&Event::ConfigureGroup(ConfigureGroup {
         group: GROUP, settings: group_patch(&crate::config::Group::default().max_crashes(2)),
     })) => "410a0301040102";
+    configure_group_dead_letters: encoded(&Event::ConfigureGroup(ConfigureGroup {
+        group: GROUP,
+        settings: group_patch(&crate::config::Group::default().keep_dead_letters(Some(Duration::from_secs(1)))),
+    })) => "410c03011401e907";
+    dropped_since_settled: encoded(&Event::Dropped(Dropped {
+        topic: TOPIC, runs: runs(&[(0, 7)]), cause: Cause::Settled,
+    })) => "330a0101000709";
     drop_group: encoded(&Event::DropGroup(DropGroup { group: GROUP })) => "420203";
     ack_one: encoded(&Event::Ack(Ack {
         group: GROUP, runs: vec![Run::one(Offset::new(1000))].into(), processed: (&[][..]).into(),
@@ -198,6 +217,7 @@ fn reasons_and_causes_keep_their_numbers() {
     let causes: Vec<_> = (0..=255).filter_map(|number| Cause::try_from(number).ok()).collect();
     let named = [Cause::Expired, Cause::Filtered, Cause::Age, Cause::Bytes, Cause::Count, Cause::Overflow];
     assert_eq!(causes[..6], named);
-    assert_eq!(causes[6..], [Cause::Purged, Cause::Cancelled, Cause::Processed]);
+    assert_eq!(causes[6..], [Cause::Purged, Cause::Cancelled, Cause::Processed, Cause::Settled]);
+    assert_eq!(causes, Cause::ALL);
     assert!(causes.iter().enumerate().all(|(number, &cause)| usize::from(u8::from(cause)) == number));
 }

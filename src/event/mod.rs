@@ -21,14 +21,14 @@ mod settings;
 mod slots;
 #[cfg(test)]
 mod strategies;
+mod timing;
 mod wire;
 
 pub(crate) use codec::{encode, events};
 pub(crate) use draft::{Draft, Stamp};
+pub(crate) use extend::read_extended;
 pub(crate) use publish::{MessageView, Published};
-pub(crate) use settings::{
-    forward_setting, group_patch, merge, patch_group_policy, patch_topic_durability, topic_patch,
-};
+pub(crate) use settings::{forward_setting, group_patch, merge, patch_group_policy, patch_topic_policy, topic_patch};
 pub(crate) use wire::DecodeError;
 
 use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
@@ -121,6 +121,23 @@ pub(crate) enum Cause {
     Purged = 6,
     Cancelled = 7,
     Processed = 8,
+    Settled = 9,
+}
+
+impl Cause {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Expired,
+        Self::Filtered,
+        Self::Age,
+        Self::Bytes,
+        Self::Count,
+        Self::Overflow,
+        Self::Purged,
+        Self::Cancelled,
+        Self::Processed,
+        Self::Settled,
+    ];
 }
 
 impl From<Cause> for u8 {
@@ -143,6 +160,7 @@ impl TryFrom<u8> for Cause {
             6 => Self::Purged,
             7 => Self::Cancelled,
             8 => Self::Processed,
+            9 => Self::Settled,
             _ => return Err(DecodeError::BadValue { what: "the cause of a settlement", value: number.into() }),
         })
     }
@@ -157,6 +175,15 @@ pub(crate) struct Opened<'a> {
     pub(crate) boot_id: Cow<'a, str>,
     /// Whether the opening before this one ended with a clean close.
     pub(crate) clean: bool,
+    /// Milliseconds by which the age of messages lags behind `time`: the clock was ahead by so much more than is
+    /// believed. Left out if it is zero, so that most openings are as they always were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) doubted: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A segment is dead: its file may go once this is durable.

@@ -2,11 +2,15 @@
 //!
 //! ```text
 //! topic  1  durability      0 memory, 1 os, 2 disk
+//!        20 retention       what is kept: age in milliseconds, bytes, count; what is dropped: the same three; each
+//!                           plus one, 0: no such rule
+//!        21 expiry          milliseconds plus one, 0: never
 //! group  1  lease           milliseconds
 //!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
 //!                           1 for none; then the waits in milliseconds, if they are listed
 //!        3  timeouts        the limit
 //!        4  crashes         the limit
+//!        20 dead letters    for how many milliseconds they are kept, plus one; 0: for ever
 //!       21  forward         the number of the topic that gets copies of dead letters, 0 for none
 //!       22  lease age       milliseconds, 0 for no limit
 //! ```
@@ -15,33 +19,54 @@
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
 use super::{Patch, Setting};
-use crate::config::{Durability, Group, GroupPolicy, Retry, TopicSettings};
+use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
 
 const TOPIC_DURABILITY: u16 = 1;
+const TOPIC_RETENTION: u16 = 20;
+const TOPIC_EXPIRY: u16 = 21;
 
 const GROUP_LEASE: u16 = 1;
 const GROUP_RETRY: u16 = 2;
 const GROUP_MAX_TIMEOUTS: u16 = 3;
 const GROUP_MAX_CRASHES: u16 = 4;
+const GROUP_DEAD_AGE: u16 = 20;
 const GROUP_FORWARD: u16 = 21;
 const GROUP_MAX_LEASE_AGE: u16 = 22;
 
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
-    settings
-        .durability
-        .map(|durability| {
-            let value = match durability {
-                Durability::Memory => 0,
-                Durability::Os => 1,
-                Durability::Disk => 2,
-            };
-            Setting { tag: TOPIC_DURABILITY, values: vec![value] }
-        })
-        .into_iter()
-        .collect()
+    let durability = settings.durability.map(|durability| match durability {
+        Durability::Memory => vec![0],
+        Durability::Os => vec![1],
+        Durability::Disk => vec![2],
+    });
+    let retention = settings.retention.map(|rules| {
+        let age = |age: Option<Duration>| given(age.map(millis));
+        vec![
+            age(rules.keep_age),
+            given(rules.keep_bytes),
+            given(rules.keep_count),
+            age(rules.max_age),
+            given(rules.max_bytes),
+            given(rules.max_count),
+        ]
+    });
+    let lifetime = settings.expires_after.map(|lifetime| Some(lifetime).filter(|lifetime| *lifetime != Duration::MAX));
+    let expiry = lifetime.map(|lifetime| vec![given(lifetime.map(millis))]);
+    let tagged = [(TOPIC_DURABILITY, durability), (TOPIC_RETENTION, retention), (TOPIC_EXPIRY, expiry)];
+    tagged.into_iter().filter_map(|(tag, values)| Some(Setting { tag, values: values? })).collect()
+}
+
+/// A number that may be missing: plus one, zero if it is.
+fn given(number: Option<u64>) -> u64 {
+    number.map_or(0, |number| number.saturating_add(1))
+}
+
+/// The number that was given so.
+fn taken(value: u64) -> Option<u64> {
+    value.checked_sub(1)
 }
 
 /// What these settings change. Where the group starts is not among them: that is an offset by then; and where copies
@@ -54,6 +79,7 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
         number(GROUP_MAX_TIMEOUTS, settings.max_timeouts.map(u64::from)),
         number(GROUP_MAX_CRASHES, settings.max_crashes.map(u64::from)),
         number(GROUP_MAX_LEASE_AGE, settings.max_lease_age.map(millis)),
+        number(GROUP_DEAD_AGE, settings.dead_age.map(|age| given(age.map(millis)))),
     ]
     .into_iter()
     .flatten()
@@ -94,6 +120,7 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
             (GROUP_FORWARD, &[topic, ..]) => {
                 policy.forward = u32::try_from(topic).ok().filter(|topic| *topic != 0).map(TopicId::new);
             }
+            (GROUP_DEAD_AGE, &[value, ..]) => policy.dead_age = taken(value).map(Duration::from_millis),
             _ => {}
         }
     }
@@ -105,20 +132,35 @@ fn limit(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX).max(1)
 }
 
-/// The topic's durability with what `patch` changes; `None`: what the store says.
-pub(crate) fn patch_topic_durability(mut durability: Option<Durability>, patch: &[Setting]) -> Option<Durability> {
+/// The policy with what `patch` changes.
+pub(crate) fn patch_topic_policy(mut policy: TopicPolicy, patch: &[Setting]) -> TopicPolicy {
     for setting in patch {
-        if let (TOPIC_DURABILITY, &[value, ..]) = (setting.tag, setting.values.as_slice()) {
-            durability = match value {
-                0 => Some(Durability::Memory),
-                1 => Some(Durability::Os),
-                2 => Some(Durability::Disk),
-                // A level that this release doesn't know: the store's own, however it came about.
-                _ => None,
-            };
+        match (setting.tag, setting.values.as_slice()) {
+            (TOPIC_DURABILITY, &[value, ..]) => {
+                policy.durability = match value {
+                    0 => Some(Durability::Memory),
+                    1 => Some(Durability::Os),
+                    2 => Some(Durability::Disk),
+                    // A level that this release doesn't know: the store's own, however it came about.
+                    _ => None,
+                };
+            }
+            (TOPIC_RETENTION, &[keep_age, keep_bytes, keep_count, max_age, max_bytes, max_count, ..]) => {
+                let age = |value| taken(value).map(Duration::from_millis);
+                policy.retention = Retention {
+                    keep_age: age(keep_age),
+                    keep_bytes: taken(keep_bytes),
+                    keep_count: taken(keep_count),
+                    max_age: age(max_age),
+                    max_bytes: taken(max_bytes),
+                    max_count: taken(max_count),
+                };
+            }
+            (TOPIC_EXPIRY, &[value, ..]) => policy.expires_after = taken(value).map(Duration::from_millis),
+            _ => {}
         }
     }
-    durability
+    policy
 }
 
 /// Lays `patch` over what is stored: a tag it names has its values from then on, the others keep theirs.
@@ -144,7 +186,7 @@ mod tests {
         let retry = Retry::exponential(Duration::from_millis(20), Duration::from_secs(9)).attempts(7);
         let settings =
             Group::default().lease(Duration::from_secs(5)).retry(retry.clone()).max_timeouts(4).max_crashes(2);
-        let settings = settings.max_lease_age(Duration::from_secs(77));
+        let settings = settings.max_lease_age(Duration::from_secs(77)).keep_dead_letters(Some(Duration::from_secs(8)));
         let patch = group_patch(&settings);
         assert_eq!(patch_group_policy(GroupPolicy::default(), &patch), GroupPolicy::default().patched(&settings));
         let only_lease = group_patch(&Group::default().lease(Duration::from_secs(6)));
@@ -153,8 +195,14 @@ mod tests {
         assert!(group_patch(&Group::default()).is_empty() && topic_patch(&TopicSettings::default()).is_empty());
         for durability in [Durability::Memory, Durability::Os, Durability::Disk] {
             let patch = topic_patch(&TopicSettings::default().durability(durability));
-            assert_eq!(patch_topic_durability(None, &patch), Some(durability));
+            assert_eq!(patch_topic_policy(TopicPolicy::default(), &patch).durability, Some(durability));
         }
+        let rules = Retention { max_age: Some(Duration::from_secs(9)), ..Retention::everything().keep_bytes(0) };
+        let settings = TopicSettings::default().retention(rules).expires_after(Duration::from_secs(5));
+        let policy = patch_topic_policy(TopicPolicy::default(), &topic_patch(&settings));
+        assert_eq!((policy.retention, policy.expires_after), (rules, Some(Duration::from_secs(5))));
+        let back = TopicSettings::default().retention(Retention::until_settled()).expires_after(Duration::MAX);
+        assert_eq!(patch_topic_policy(policy, &topic_patch(&back)), TopicPolicy::default());
     }
 
     #[test]
@@ -187,7 +235,8 @@ mod tests {
         assert_eq!(patch_group_policy(GroupPolicy::default(), &patch), GroupPolicy::default());
         let patch = vec![setting(TOPIC_DURABILITY, &[77])];
         // A level that isn't known is as if none was set, whatever stood there before.
-        assert_eq!(patch_topic_durability(Some(Durability::Os), &patch), None);
+        let os = TopicPolicy { durability: Some(Durability::Os), ..TopicPolicy::default() };
+        assert_eq!(patch_topic_policy(os, &patch).durability, None);
         let huge = vec![setting(GROUP_MAX_CRASHES, &[u64::MAX]), setting(GROUP_MAX_TIMEOUTS, &[0])];
         let policy = patch_group_policy(GroupPolicy::default(), &huge);
         assert_eq!((policy.max_crashes, policy.max_timeouts), (u32::MAX, 1));

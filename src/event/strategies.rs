@@ -26,7 +26,8 @@ prop_compose! {
     ) -> Attributes {
         let due = due.map(|(at, wall)| Due { at: Timestamp::new(at), wall });
         let expiry = expiry.map(Timestamp::new);
-        Attributes { id, key, headers, due, expiry, priority, content, id_hash, payload_hash }
+        let given = Attributes { id, key, headers, due, expiry, priority, ..Attributes::default() };
+        Attributes { content, id_hash, payload_hash, ..given }
     }
 }
 
@@ -85,7 +86,7 @@ fn text() -> impl Strategy<Value = Cow<'static, str>> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    (0u8..=8).prop_map(|number| Cause::try_from(number).unwrap())
+    (0u8..=9).prop_map(|number| Cause::try_from(number).unwrap())
 }
 
 fn reason() -> impl Strategy<Value = BuryReason> {
@@ -94,8 +95,8 @@ fn reason() -> impl Strategy<Value = BuryReason> {
 
 fn store_event() -> impl Strategy<Value = Event<'static>> {
     prop_oneof![
-        (number(), time(), text(), any::<bool>()).prop_map(|(incarnation, time, boot_id, clean)| {
-            Event::Opened(Opened { incarnation: Incarnation::new(incarnation), time, boot_id, clean })
+        (number(), time(), text(), any::<bool>(), number()).prop_map(|(incarnation, time, boot_id, clean, doubted)| {
+            Event::Opened(Opened { incarnation: Incarnation::new(incarnation), time, boot_id, clean, doubted })
         }),
         any::<u32>().prop_map(|segment| Event::SegmentRetired(SegmentRetired { segment: SegmentId::new(segment) })),
         (any::<u64>(), any::<[u8; 16]>()).prop_map(|(upto, checkpoint)| {

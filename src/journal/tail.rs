@@ -32,8 +32,11 @@ pub(crate) struct Limits {
 pub(crate) enum Class {
     /// More work: leaves a reserve of the last segment and of the buffer to those who settle.
     Publish,
-    /// Settling, snapshots, the store's own affairs.
+    /// Settling, and the store's own affairs.
     Settle,
+    /// A piece of a snapshot. A part of it is appended as a whole or not at all, so the buffer sets it no limit: one
+    /// that is larger would be begun again and again, and never be there.
+    Snapshot,
 }
 
 /// Why a frame can't be appended now. Nothing was changed.
@@ -262,6 +265,7 @@ impl Tail {
             Class::Publish => self.limits.buffer_bytes,
             // Settling is bounded by what is leased; twice the buffer is ample for it.
             Class::Settle => self.limits.buffer_bytes.saturating_mul(2),
+            Class::Snapshot => usize::MAX,
         };
         // A frame larger than the whole buffer has to go through it too, alone.
         if self.unwritten > 0 && self.unwritten.saturating_add(frame as usize) > buffer {

@@ -1,23 +1,26 @@
 //! How many messages of a group are where.
 
 use super::group::Group;
+use super::offsets::OffsetSet;
 use crate::event::Run;
 use crate::types::{Offset, Timestamp};
 
-/// Where a group's visible messages are. What is ready, leased, retrying or dead, is each in one of them only.
+/// Where a group's visible messages are. What is ready, leased, retrying, delayed or dead, is each in one of them only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupCounts {
     /// Could be handed out now, if the group is not paused and no suspect has to run first.
     pub(crate) ready: u64,
     /// In somebody's hands.
     pub(crate) leased: u64,
-    /// Waiting for their time.
+    /// Waiting to be tried again.
     pub(crate) retrying: u64,
+    /// Never handed out, and waiting for their time in the topic's schedule.
+    pub(crate) delayed: u64,
     /// Suspected of having brought the process down; among the others too.
     pub(crate) suspects: u64,
     /// Given up on.
     pub(crate) dead: u64,
-    /// Neither settled nor dead: ready, leased and retrying together.
+    /// Neither settled nor dead: ready, leased, retrying and delayed together.
     pub(crate) backlog: u64,
     /// Settled above the first message that is not.
     pub(crate) settled_above: u64,
@@ -27,8 +30,9 @@ pub(crate) struct GroupCounts {
 }
 
 impl Group {
-    /// See [`GroupCounts`]. Costs about one step for each retrying message and each chunk of the settled set.
-    pub(crate) fn counts(&self, now: Timestamp, visible_end: Offset) -> GroupCounts {
+    /// See [`GroupCounts`]. Costs about one step for each retrying message, each chunk of the settled set, and each run
+    /// of those that wait.
+    pub(super) fn counts(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> GroupCounts {
         let visible = Run { first: Offset::ZERO, count: visible_end.0 };
         let unsettled = visible.count - self.settled.count_in(visible);
         let dead = number(self.dead.len());
@@ -39,10 +43,12 @@ impl Group {
             _ => 0,
         };
         let backlog = unsettled.saturating_sub(dead);
+        let delayed = self.delayed(visible_end, waiting);
         GroupCounts {
-            ready: backlog.saturating_sub(leased).saturating_sub(retrying),
+            ready: backlog.saturating_sub(leased).saturating_sub(retrying).saturating_sub(delayed),
             leased,
             retrying,
+            delayed,
             suspects: number(self.hands.suspects.len()),
             dead,
             backlog,
@@ -50,6 +56,23 @@ impl Group {
             settled_heap_bytes: number(self.settled.above().heap_bytes()),
             paused: self.is_paused(now),
         }
+    }
+
+    /// How many visible messages wait in the schedule that the group would otherwise hand out.
+    fn delayed(&self, visible_end: Offset, waiting: &OffsetSet) -> u64 {
+        if waiting.is_empty() {
+            return 0;
+        }
+        let first = self.settled.floor();
+        let open = Run { first, count: visible_end.since(first) };
+        let unsettled: u64 = waiting.runs_in(open).map(|run| run.count - self.settled.count_in(run)).sum();
+        // Those in other places are few: what was handed out before the clock was set back, and came back since.
+        let now_elsewhere = |offset: &&Offset| waiting.contains(**offset);
+        let dead = self.dead.keys().filter(now_elsewhere).count();
+        let leased = self.hands.leases.keys().filter(now_elsewhere).count();
+        let retrying = self.history.keys().filter(now_elsewhere);
+        let retrying = retrying.filter(|offset| !self.hands.leases.contains_key(offset)).count();
+        unsettled.saturating_sub(number(dead)).saturating_sub(number(leased)).saturating_sub(number(retrying))
     }
 }
 

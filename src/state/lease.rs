@@ -134,28 +134,28 @@ pub(super) fn first_in<V>(map: &BTreeMap<Offset, V>, run: Run) -> Option<Offset>
 
 impl Group {
     /// Leases a message, which is expected to come from [`Group::pick`]. One that is settled or dead is not leased.
-    pub(crate) fn grant(&mut self, offset: Offset, epoch: u64, now: Timestamp, deadline: Timestamp) {
+    pub(super) fn grant(&mut self, offset: Offset, lease: Lease, waiting: &OffsetSet) {
         if !self.is_open(offset) {
             return;
         }
         match self.history.get(&offset) {
             Some(past) => _ = self.hands.due.remove(&(past.due, offset)),
             None if offset >= self.hands.cursor => {
-                self.put_back_fresh(offset);
+                self.put_back_fresh(offset, waiting);
                 self.hands.cursor = offset.next();
             }
             None => {}
         }
-        self.hands.put(offset, Lease { epoch, deadline, granted: now });
+        self.hands.put(offset, lease);
     }
 
     /// Keeps in mind what is fresh between the cursor and `until`, which the cursor is about to pass.
-    fn put_back_fresh(&mut self, until: Offset) {
-        let mut at = self.first_fresh(self.hands.cursor, until);
+    fn put_back_fresh(&mut self, until: Offset, waiting: &OffsetSet) {
+        let mut at = self.first_fresh(self.hands.cursor, until, waiting);
         while at < until {
-            let end = self.fresh_end(at, until);
+            let end = self.fresh_end(at, until, waiting);
             self.hands.back.insert_run(Run { first: at, count: end.since(at) });
-            at = self.first_fresh(end, until);
+            at = self.first_fresh(end, until, waiting);
         }
     }
 

@@ -1,7 +1,8 @@
 //! How much of each segment is still needed.
 //!
 //! A message is needed until every group of its topic has settled it, or a policy dropped it for everybody; a dead
-//! letter is not settled, so it is needed. A topic without groups needs everything. Nothing is counted along the way:
+//! letter is not settled, so it is needed. A topic without groups needs everything, and so does one that keeps what is
+//! settled: there, what is not kept any more is dropped. Nothing is counted along the way:
 //! the answer is made from the sets when it is asked for, so it can't drift from them.
 //!
 //! Bytes are shared out evenly among the messages of an extent. A message that was moved counts in both places until
@@ -19,7 +20,7 @@ impl State {
     pub(crate) fn live_bytes(&self) -> BTreeMap<SegmentId, u64> {
         let mut live = BTreeMap::new();
         for topic in self.topics.values() {
-            let readers = self.readers(topic);
+            let readers = self.holders(topic);
             for extent in topic.extents() {
                 let sum: &mut u64 = live.entry(extent.segment).or_default();
                 *sum = sum.saturating_add(live_part(extent, needed(topic, &readers, extent)));
@@ -30,11 +31,16 @@ impl State {
 
     /// How many messages of a topic are needed.
     pub(crate) fn needed_messages(&self, topic: &Topic) -> u64 {
-        let readers = self.readers(topic);
+        let readers = self.holders(topic);
         topic.extents().map(|extent| needed(topic, &readers, extent)).sum()
     }
 
-    fn readers(&self, topic: &Topic) -> Vec<&Settled> {
+    /// The groups, if only what they have not settled is needed.
+    fn holders(&self, topic: &Topic) -> Vec<&Settled> {
+        if topic.policy.retention.keeps() { Vec::new() } else { self.readers(topic) }
+    }
+
+    pub(super) fn readers(&self, topic: &Topic) -> Vec<&Settled> {
         topic.groups.iter().filter_map(|group| Some(&self.groups.get(group)?.settled)).collect()
     }
 }
@@ -57,7 +63,7 @@ fn needed(topic: &Topic, readers: &[&Settled], extent: &Extent) -> u64 {
 }
 
 /// The runs of `span` that every reader has settled.
-fn settled_by_all(readers: &[&Settled], span: Run) -> impl Iterator<Item = Run> {
+pub(super) fn settled_by_all(readers: &[&Settled], span: Run) -> impl Iterator<Item = Run> {
     let mut at = span.first;
     std::iter::from_fn(move || {
         let first = first_settled_by_all(readers, at).filter(|first| *first < span.end())?;
@@ -67,7 +73,7 @@ fn settled_by_all(readers: &[&Settled], span: Run) -> impl Iterator<Item = Run> 
 }
 
 /// Each reader in turn moves the candidate on, until one round leaves it where it is.
-fn first_settled_by_all(readers: &[&Settled], from: Offset) -> Option<Offset> {
+pub(super) fn first_settled_by_all(readers: &[&Settled], from: Offset) -> Option<Offset> {
     let mut candidate = from;
     loop {
         let before = candidate;

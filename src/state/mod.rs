@@ -21,9 +21,9 @@
 //! # Who does what
 //!
 //! `topic`: where messages lie. `group`: what a group is done with (`settled`, over `offsets`, `chunk`, `packed`), what
-//! it remembers of the rest (`past`, `suspects`). `lease`, `pick`: what is in flight and what comes next. `snapshot`:
-//! all
-//! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
+//! it remembers of the rest (`past`, `suspects`). `schedule`: what is delayed. `lease`, `pick`, `timely`: what is in
+//! flight and what comes next. `snapshot`: all that in pieces. `counts`, `liveness`: questions that are answered from
+//! the sets when they are asked.
 
 mod chunk;
 mod counts;
@@ -34,16 +34,20 @@ mod offsets;
 mod packed;
 mod past;
 mod pick;
+mod presence;
+mod schedule;
 mod settled;
 mod snapshot;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod timely;
 mod topic;
 
 pub(crate) use counts::GroupCounts;
 pub(crate) use group::Group;
 pub(crate) use lease::{Hold, Lease, Pick};
+pub(crate) use offsets::OffsetSet;
 pub(crate) use past::{DeadLetter, History};
 pub(crate) use snapshot::{MOST_PIECE, PartError, PartId};
 pub(crate) use topic::{Extent, Topic};
@@ -76,6 +80,10 @@ struct Store {
     next_group: GroupId,
     values: BTreeMap<Box<str>, Box<[u8]>>,
     trusted: Option<TablesTrusted>,
+    /// When it was last opened.
+    opened: Timestamp,
+    /// By how many milliseconds ages lag behind the time, as of that opening.
+    doubted: u64,
 }
 
 impl Default for Store {
@@ -89,6 +97,8 @@ impl Default for Store {
             next_group: GroupId(1),
             values: BTreeMap::new(),
             trusted: None,
+            opened: Timestamp::ZERO,
+            doubted: 0,
         }
     }
 }
@@ -163,6 +173,7 @@ impl State {
         if self.store.applied < lsn {
             self.store.incarnation = self.store.incarnation.max(event.incarnation);
             self.store.boot_id = event.boot_id.as_ref().into();
+            (self.store.opened, self.store.doubted) = (event.time, event.doubted);
         }
     }
 
@@ -251,6 +262,11 @@ impl State {
     /// The largest time that any event named.
     pub(crate) const fn newest_time(&self) -> Timestamp {
         self.store.newest_time
+    }
+
+    /// When the store was last opened, and by how many milliseconds ages lag behind the time since then.
+    pub(crate) const fn last_opening(&self) -> (Timestamp, u64) {
+        (self.store.opened, self.store.doubted)
     }
 
     /// The number that the next topic gets.

@@ -64,6 +64,10 @@ impl Cut {
 }
 
 impl OffsetSet {
+    pub(crate) const fn new() -> Self {
+        Self { full: BTreeMap::new(), mixed: BTreeMap::new(), len: 0 }
+    }
+
     pub(crate) const fn len(&self) -> u64 {
         self.len
     }

@@ -1,4 +1,4 @@
-//! The bytes of an [`OffsetSet`] in a snapshot.
+//! The bytes of an [`OffsetSet`], and of a schedule's keys, in a snapshot.
 //!
 //! A sequence of entries in rising order, each: how many chunks lie between it and the entry before (varint), what it
 //! is (varint), and that:
@@ -13,6 +13,8 @@
 
 use super::chunk::{CHUNK, Chunk, WORDS};
 use super::offsets::OffsetSet;
+use super::schedule::Key;
+use crate::types::{Offset, Timestamp};
 
 const BITMAP: u64 = 0;
 const WHOLE: u64 = 1;
@@ -108,6 +110,34 @@ fn take_runs(bytes: &mut &[u8], count: u64) -> Option<Chunk> {
         chunk.insert(first, at);
     }
     Some(chunk)
+}
+
+/// Appends keys, which rise: the distance from the time before, and from the offset before, folded so that small ones
+/// of either sign are small.
+pub(super) fn encode_keys(keys: impl Iterator<Item = Key>) -> Vec<u8> {
+    let mut out = Vec::new();
+    let (mut time, mut offset) = (0, 0_u64);
+    for (at, of) in keys {
+        put(&mut out, at.0.wrapping_sub(time));
+        let distance = of.0.wrapping_sub(offset);
+        let negative = distance >> 63 != 0;
+        put(&mut out, (distance << 1) ^ if negative { u64::MAX } else { 0 });
+        (time, offset) = (at.0, of.0);
+    }
+    out
+}
+
+/// The keys that `bytes` are of, if they are of some.
+pub(super) fn decode_keys(mut bytes: &[u8]) -> Option<Vec<Key>> {
+    let mut keys = Vec::new();
+    let (mut time, mut offset) = (0_u64, 0_u64);
+    while !bytes.is_empty() {
+        time = time.checked_add(take(&mut bytes)?)?;
+        let folded = take(&mut bytes)?;
+        offset = offset.wrapping_add((folded >> 1) ^ if folded & 1 == 1 { u64::MAX } else { 0 });
+        keys.push((Timestamp(time), Offset(offset)));
+    }
+    Some(keys)
 }
 
 fn put(out: &mut Vec<u8>, mut value: u64) {

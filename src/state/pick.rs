@@ -1,7 +1,9 @@
-//! What a group hands out next: suspects alone, then retries that are due, then fresh messages in their order.
+//! What a group hands out next: suspects alone, then retries that are due, then fresh messages in their order. What
+//! waits for its time in the topic's schedule is none of them.
 
 use super::group::Group;
 use super::lease::Pick;
+use super::offsets::OffsetSet;
 use crate::event::{Counters, Run};
 use crate::types::{Offset, Timestamp};
 
@@ -10,50 +12,57 @@ impl Group {
     /// is granted afterwards should be granted in this order.
     ///
     /// While there is a suspect, it is the only answer there can be, and only while nothing at all is leased.
-    pub(crate) fn pick(&mut self, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
+    pub(super) fn pick(&mut self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet, max: usize) -> Vec<Pick> {
         if self.is_paused(now) || max == 0 {
             return Vec::new();
         }
-        // Only damage to the journal can leave a suspect that is not there any more: it holds up nobody.
-        if self.hands.suspects.first().is_some_and(|offset| *offset < visible_end) {
-            return self.pick_suspect(now, visible_end).into_iter().collect();
+        // Only damage to the journal can leave a suspect that is not there any more: it holds up nobody. Nor does one
+        // that waits again since the clock was set back.
+        let holds_up = |offset: &Offset| *offset < visible_end && !waiting.contains(*offset);
+        if self.hands.suspects.iter().any(holds_up) {
+            return self.pick_suspect(now, visible_end, waiting).into_iter().collect();
         }
         let mut picks = Vec::new();
         let due = self.hands.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| *offset);
-        picks.extend(due.filter(|offset| *offset < visible_end).take(max).map(|offset| self.picked(offset)));
+        // A deliver-at that was handed out before the clock was set back waits like any other.
+        let ready = |offset: &Offset| *offset < visible_end && !waiting.contains(*offset);
+        picks.extend(due.filter(ready).take(max).map(|offset| self.picked(offset)));
         if !self.hands.back.is_empty() {
             let visible = Run { first: Offset::ZERO, count: visible_end.0 };
             let back = self.hands.back.runs_in(visible).flat_map(|run| (run.first.0..run.end().0).map(Offset));
-            picks.extend(back.take(max - picks.len()).map(|offset| self.picked(offset)));
+            picks.extend(back.filter(ready).take(max - picks.len()).map(|offset| self.picked(offset)));
         }
         if picks.len() < max {
-            self.pick_fresh(visible_end, max, &mut picks);
+            self.pick_fresh(visible_end, waiting, max, &mut picks);
         }
         picks
     }
 
-    fn pick_suspect(&self, now: Timestamp, visible_end: Offset) -> Option<Pick> {
+    fn pick_suspect(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Pick> {
         if !self.hands.leases.is_empty() {
             return None;
         }
-        let due = |offset: &&Offset| self.history.get(offset).is_some_and(|past| past.due <= now);
+        let due = |offset: &&Offset| {
+            self.history.get(offset).is_some_and(|past| past.due <= now) && !waiting.contains(**offset)
+        };
         let lowest = self.hands.suspects.iter().take_while(|offset| **offset < visible_end).find(due)?;
         Some(self.picked(*lowest))
     }
 
-    fn pick_fresh(&mut self, visible_end: Offset, max: usize, picks: &mut Vec<Pick>) {
-        // What is skipped here is settled or in another index, for good: the cursor need not look at it again.
-        self.hands.cursor = self.first_fresh(self.hands.cursor, visible_end);
+    fn pick_fresh(&mut self, visible_end: Offset, waiting: &OffsetSet, max: usize, picks: &mut Vec<Pick>) {
+        // What is skipped here is settled or in another index, for good, or waits in the schedule, which brings it back
+        // by `fell_due`: the cursor need not look at it again.
+        self.hands.cursor = self.first_fresh(self.hands.cursor, visible_end, waiting);
         let mut at = self.hands.cursor;
         while picks.len() < max && at < visible_end {
-            let end = self.fresh_end(at, visible_end);
+            let end = self.fresh_end(at, visible_end, waiting);
             let fresh = (at.0..end.0).map(|offset| Pick {
                 offset: Offset(offset),
                 counters: Counters::default(),
                 suspect: false,
             });
             picks.extend(fresh.take(max - picks.len()));
-            at = self.first_fresh(end, visible_end);
+            at = self.first_fresh(end, visible_end, waiting);
         }
     }
 
@@ -64,12 +73,16 @@ impl Group {
         }
     }
 
-    /// The first offset from `from` on that has no past, is not settled and not leased; at least `limit` if there
-    /// is none before it.
-    pub(super) fn first_fresh(&self, from: Offset, limit: Offset) -> Offset {
+    /// The first offset from `from` on that has no past, is not settled, not leased and does not wait for its time;
+    /// at least `limit` if there is none before it.
+    pub(super) fn first_fresh(&self, from: Offset, limit: Offset, waiting: &OffsetSet) -> Offset {
         let mut at = from;
         loop {
             at = self.settled.next_unsettled(at);
+            if at < limit && waiting.contains(at) {
+                at = waiting.next_absent(at);
+                continue;
+            }
             if at >= limit || !self.is_taken(at) {
                 return at;
             }
@@ -78,8 +91,9 @@ impl Group {
     }
 
     /// The end of the run of fresh offsets that starts at `from`, at most `limit`.
-    pub(super) fn fresh_end(&self, from: Offset, limit: Offset) -> Offset {
+    pub(super) fn fresh_end(&self, from: Offset, limit: Offset, waiting: &OffsetSet) -> Offset {
         let taken = [
+            waiting.next_present(from),
             self.settled.next_settled(from),
             self.dead.range(from..).next().map(|(offset, _)| *offset),
             self.history.range(from..).next().map(|(offset, _)| *offset),
@@ -93,15 +107,31 @@ impl Group {
         self.dead.contains_key(&offset) || self.history.contains_key(&offset) || self.hands.leases.contains_key(&offset)
     }
 
+    /// Messages of the schedule that fell due: those that the cursor has passed are fresh ones before it.
+    pub(super) fn fell_due(&mut self, offsets: &[Offset]) {
+        for offset in offsets.iter().filter(|offset| **offset < self.hands.cursor) {
+            if !self.settled.contains(*offset) && !self.is_taken(*offset) {
+                self.hands.back.insert(*offset);
+            }
+        }
+    }
+
+    /// Messages wait again, since the clock was set back.
+    pub(super) fn wait_again(&mut self, offsets: &[Offset]) {
+        offsets.iter().for_each(|offset| _ = self.hands.back.remove(*offset));
+    }
+
     /// The lowest offset that could be handed out now. What waits for a suspect to be done counts; what is delayed or
     /// paused does not.
-    pub(crate) fn oldest_claimable(&self, now: Timestamp, visible_end: Offset) -> Option<Offset> {
+    pub(super) fn oldest_claimable(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Offset> {
         if self.is_paused(now) {
             return None;
         }
-        let due = self.hands.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| *offset).min();
-        let back = self.hands.back.next_present(Offset::ZERO);
-        let fresh = self.first_fresh(self.hands.cursor, visible_end);
+        let due = self.hands.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| *offset);
+        let due = due.filter(|offset| !waiting.contains(*offset)).min();
+        let mut back = self.hands.back.runs().flat_map(|run| (run.first.0..run.end().0).map(Offset));
+        let back = back.find(|offset| !waiting.contains(*offset));
+        let fresh = self.first_fresh(self.hands.cursor, visible_end, waiting);
         [due, back, Some(fresh)].into_iter().flatten().min().filter(|offset| *offset < visible_end)
     }
 }

@@ -12,15 +12,17 @@
 //!
 //! A piece, at most 1 MiB: version (1), kind (1 byte: 0 store, 1 topic, 2 group), number (u32), place among the
 //! pieces of its part (u32), whether it is the last (1 byte), all little-endian; then its share of the part's bytes,
-//! which are the postcard of one of the structs below. Their fields are in the order of the format.
+//! which are the postcard of one of the structs below. Their fields are in the order of the format. New ones come at
+//! the end, and are zero or empty in a part that was written before there were any.
 
 use super::group::{ByCause, DeadLetter, Group, History};
 use super::lease::Hands;
+use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
 use super::{State, Store, packed};
-use crate::config::GroupPolicy;
-use crate::event::{self, Setting, TablesTrusted};
+use crate::config::{GroupPolicy, TopicPolicy};
+use crate::event::{self, Run, Setting, TablesTrusted};
 use crate::types::{GroupId, Incarnation, Lsn, Offset, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -74,6 +76,8 @@ struct StorePart<'a> {
     boot_id: Cow<'a, str>,
     values: Cow<'a, BTreeMap<Box<str>, Box<[u8]>>>,
     trusted: Option<TablesTrusted>,
+    opened: Timestamp,
+    doubted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -89,6 +93,11 @@ struct TopicPart<'a> {
     #[serde(borrow)]
     gone: SettledPart<'a>,
     dropped: Cow<'a, ByCause>,
+    #[serde(borrow)]
+    delays: Cow<'a, [u8]>,
+    #[serde(borrow)]
+    deliver_ats: Cow<'a, [u8]>,
+    expires: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -245,13 +254,13 @@ impl State {
         let unreadable = |cause| PartError::Body { part, cause };
         let offsets = || PartError::Offsets(part);
         match part {
-            PartId::Store => self.restore_store(lsn, postcard::from_bytes(bytes).map_err(unreadable)?),
+            PartId::Store => self.restore_store(lsn, event::read_extended(bytes).map_err(unreadable)?),
             PartId::Topic(id) => {
-                let stored: TopicPart<'_> = postcard::from_bytes(bytes).map_err(unreadable)?;
+                let stored: TopicPart<'_> = event::read_extended(bytes).map_err(unreadable)?;
                 self.put_topic(stored.restore(id, lsn).ok_or_else(offsets)?);
             }
             PartId::Group(id) => {
-                let stored: GroupPart<'_> = postcard::from_bytes(bytes).map_err(unreadable)?;
+                let stored: GroupPart<'_> = event::read_extended(bytes).map_err(unreadable)?;
                 self.put_group(stored.restore(id, lsn).ok_or_else(offsets)?);
             }
         }
@@ -268,6 +277,8 @@ impl State {
             next_group: self.store.next_group.max(stored.next_group),
             values: stored.values.into_owned(),
             trusted: stored.trusted,
+            opened: stored.opened,
+            doubted: stored.doubted,
         };
     }
 }
@@ -282,12 +293,15 @@ impl Store {
             boot_id: Cow::Borrowed(&self.boot_id),
             values: Cow::Borrowed(&self.values),
             trusted: self.trusted,
+            opened: self.opened,
+            doubted: self.doubted,
         })
     }
 }
 
 impl Topic {
     fn encode(&self) -> postcard::Result<Vec<u8>> {
+        let (delays, deliver_ats) = self.schedule.parts();
         postcard::to_allocvec(&TopicPart {
             since: self.since,
             created: self.created,
@@ -298,6 +312,9 @@ impl Topic {
             moved: Cow::Borrowed(&self.moved),
             gone: SettledPart::of(&self.gone),
             dropped: Cow::Borrowed(&self.dropped),
+            delays: packed::encode_keys(delays).into(),
+            deliver_ats: packed::encode_keys(deliver_ats).into(),
+            expires: self.expires,
         })
     }
 }
@@ -305,20 +322,27 @@ impl Topic {
 impl TopicPart<'_> {
     fn restore(self, id: TopicId, applied: Lsn) -> Option<Topic> {
         let settings = self.settings.into_owned();
+        let gone = self.gone.restore()?;
+        let (delays, deliver_ats) = (packed::decode_keys(&self.delays)?, packed::decode_keys(&self.deliver_ats)?);
+        let mut schedule = Schedule::from_parts(delays, deliver_ats);
+        let below = Run { first: Offset::ZERO, count: gone.floor().0 };
+        std::iter::once(below).chain(gone.above().runs()).for_each(|run| schedule.forget(run));
         Some(Topic {
             applied,
             since: self.since,
             id,
             name: self.name.into(),
             created: self.created,
-            durability: event::patch_topic_durability(None, &settings),
+            policy: event::patch_topic_policy(TopicPolicy::default(), &settings),
             settings,
             end: self.end,
             extents: self.extents.into_owned(),
             moved: self.moved.into_owned(),
             groups: Vec::new(),
-            gone: self.gone.restore()?,
+            gone,
             dropped: self.dropped.into_owned(),
+            schedule,
+            expires: self.expires,
         })
     }
 }

@@ -1,8 +1,9 @@
 //! A topic: its number and name, where its messages lie, and what a policy dropped of it.
 
 use super::past::ByCause;
+use super::schedule::Schedule;
 use super::settled::Settled;
-use crate::config::Durability;
+use crate::config::{Durability, TopicPolicy};
 use crate::event::{self, Cause, CreateTopic, Dropped, Patch, Published};
 use crate::types::{GroupId, Lsn, Offset, SegmentId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,7 @@ pub(crate) struct Topic {
     pub(super) created: Timestamp,
     pub(super) settings: Patch,
     /// Follows from the settings.
-    pub(super) durability: Option<Durability>,
+    pub(super) policy: TopicPolicy,
     pub(super) end: Offset,
     /// As published: rising and disjoint, in offsets and in segments.
     pub(super) extents: Vec<Extent>,
@@ -60,6 +61,10 @@ pub(crate) struct Topic {
     pub(super) gone: Settled,
     /// How many, by cause.
     pub(super) dropped: ByCause,
+    /// What is delayed.
+    pub(super) schedule: Schedule,
+    /// Whether there was ever a message that expires.
+    pub(super) expires: bool,
 }
 
 impl Topic {
@@ -71,13 +76,15 @@ impl Topic {
             name: event.name.as_ref().into(),
             created: event.time,
             settings: Patch::new(),
-            durability: None,
+            policy: TopicPolicy::default(),
             end: Offset::ZERO,
             extents: Vec::new(),
             moved: Vec::new(),
             groups: Vec::new(),
             gone: Settled::default(),
             dropped: ByCause::default(),
+            schedule: Schedule::default(),
+            expires: false,
         }
         .configured(&event.settings)
     }
@@ -90,7 +97,7 @@ impl Topic {
 
     pub(super) fn configure(&mut self, patch: &Patch) {
         event::merge(&mut self.settings, patch);
-        self.durability = event::patch_topic_durability(self.durability, patch);
+        self.policy = event::patch_topic_policy(self.policy, patch);
     }
 
     pub(super) fn publish(&mut self, segment: SegmentId, run: &Published<'_>) {
@@ -99,6 +106,7 @@ impl Topic {
         }
         let last = run.first.plus(run.count - 1);
         self.end = last.next();
+        self.note_times(run);
         match self.extents.last_mut() {
             Some(extent) if extent.segment == segment => extent.append(last, run.count, run.bytes),
             _ => {
@@ -116,11 +124,21 @@ impl Topic {
         }
         let last = run.first.plus(run.count - 1);
         self.end = self.end.max(last.next());
+        self.note_times(run);
         match self.moved.last_mut() {
             Some(extent) if extent.segment == segment && extent.last.next() == run.first => {
                 extent.append(last, run.count, run.bytes);
             }
             _ => self.moved.push(Extent { segment, first: run.first, last, count: run.count, bytes: run.bytes }),
+        }
+    }
+
+    fn note_times(&mut self, run: &Published<'_>) {
+        for timing in run.timings() {
+            self.expires |= timing.expiry.is_some();
+            if let Some(due) = timing.due.filter(|_| !self.gone.contains(timing.offset)) {
+                self.schedule.add(timing.offset, due);
+            }
         }
     }
 
@@ -132,6 +150,7 @@ impl Topic {
     pub(super) fn drop_runs(&mut self, event: &Dropped<'_>) {
         let newly = event.runs.iter().map(|run| self.gone.settle(*run)).fold(0, u64::saturating_add);
         self.dropped.add(event.cause, newly);
+        event.runs.iter().for_each(|run| self.schedule.forget(*run));
     }
 
     pub(crate) const fn id(&self) -> TopicId {
@@ -153,7 +172,11 @@ impl Topic {
 
     /// Where a message must be when its publish resolves, if the topic says so.
     pub(crate) const fn durability(&self) -> Option<Durability> {
-        self.durability
+        self.policy.durability
+    }
+
+    pub(crate) const fn policy(&self) -> &TopicPolicy {
+        &self.policy
     }
 
     /// The offset that the next message gets.
@@ -161,18 +184,9 @@ impl Topic {
         self.end
     }
 
-    /// The first offset that is neither dropped nor in a segment that is gone; the end if there is none.
-    pub(crate) fn earliest(&self) -> Offset {
-        let kept = self.extents.iter().chain(&self.moved).filter_map(|extent| {
-            let first = self.gone.next_unsettled(extent.first);
-            (first <= extent.last).then_some(first)
-        });
-        kept.min().unwrap_or(self.end)
-    }
-
-    /// Whether a policy dropped this message for everybody.
-    pub(crate) fn is_gone(&self, offset: Offset) -> bool {
-        self.gone.contains(offset)
+    /// What policies dropped for everybody, and what was written down as settled by everybody.
+    pub(crate) const fn gone(&self) -> &Settled {
+        &self.gone
     }
 
     /// How many messages were dropped for this cause.
@@ -183,6 +197,16 @@ impl Topic {
     /// The topic's groups, in the order of their numbers.
     pub(crate) fn groups(&self) -> &[GroupId] {
         &self.groups
+    }
+
+    /// What is delayed.
+    pub(crate) const fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Whether there was ever a message that expires.
+    pub(crate) const fn expires(&self) -> bool {
+        self.expires
     }
 
     /// The segment that holds a message, the newest if there are several.
@@ -198,6 +222,11 @@ impl Topic {
     /// Everything that is stored of the topic, published or moved.
     pub(crate) fn extents(&self) -> impl Iterator<Item = &Extent> {
         self.extents.iter().chain(&self.moved)
+    }
+
+    /// What is stored as it was published: rising and disjoint.
+    pub(crate) fn published(&self) -> &[Extent] {
+        &self.extents
     }
 
     pub(super) fn add_group(&mut self, group: GroupId) {

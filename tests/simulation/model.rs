@@ -1,7 +1,19 @@
 //! What must be true of the store, kept as plain collections by the side that calls it.
 
+use crate::world::GROUPS;
 use millpond::{Durability, Offset};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Which topics keep what every group has settled.
+pub(crate) const KEEPS: [bool; crate::world::TOPICS] = [false, true];
+
+/// What a reader of a topic sees.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) messages: BTreeMap<Offset, Vec<u8>>,
+    /// The topic's end.
+    pub(crate) end: usize,
+}
 
 /// How firmly something is known to have happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +47,10 @@ pub(crate) enum Fact {
 pub(crate) struct Entry {
     pub(crate) payload: Vec<u8>,
     pub(crate) firm: Firm,
+    /// Not to be handed out before the wall clock shows this.
+    pub(crate) deliver_at: u64,
+    /// It may be settled without having been handed out.
+    pub(crate) expires: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -102,21 +118,35 @@ impl Model {
 
     /// The store came back after losing everything that was less firm than `least`, and shows these messages. What is
     /// wrong with that, if anything.
-    pub(crate) fn reopened(&mut self, topic: usize, found: &[Vec<u8>], least: Firm) -> Result<(), String> {
+    pub(crate) fn reopened(&mut self, topic: usize, found: &Found, least: Firm) -> Result<(), String> {
+        let keeps = KEEPS[topic];
+        let groups = &self.groups[topic * GROUPS..][..GROUPS];
         let log = &mut self.topics[topic];
         let promised = log.iter().rposition(|entry| entry.firm >= least).map_or(0, |last| last + 1);
-        if found.len() < promised {
-            return Err(format!("I1: topic {topic}: {promised} messages were promised, {} are there", found.len()));
+        if found.end < promised {
+            return Err(format!("I1: topic {topic}: {promised} messages were promised, {} are there", found.end));
         }
-        if found.len() > log.len() {
-            return Err(format!("I2: topic {topic}: {} messages were published, {} are there", log.len(), found.len()));
+        if found.end > log.len() {
+            return Err(format!("I2: topic {topic}: {} messages were published, {} are there", log.len(), found.end));
         }
-        for (index, (entry, found)) in log.iter().zip(found).enumerate() {
-            if entry.payload != *found {
-                return Err(format!("I2: topic {topic} offset {index}: not what was published there"));
+        for (index, entry) in log.iter().enumerate().take(found.end) {
+            let offset = Offset::new(index as u64);
+            let acked =
+                |least: Firm| groups.iter().all(|group| group.acked.get(&offset).is_some_and(|firm| *firm >= least));
+            match found.messages.get(&offset) {
+                Some(payload) if entry.payload != *payload => {
+                    return Err(format!("I2: topic {topic} offset {index}: not what was published there"));
+                }
+                Some(_) if !keeps && acked(least) => {
+                    return Err(format!("topic {topic} offset {index}: settled by every group, and still there"));
+                }
+                None if keeps || !(entry.expires || acked(Firm::Asked)) => {
+                    return Err(format!("I4: topic {topic} offset {index}: gone, though no policy names it"));
+                }
+                _ => {}
             }
         }
-        log.truncate(found.len());
+        log.truncate(found.end);
         // What recovery shows it has first made durable.
         log.iter_mut().for_each(|entry| entry.firm = Firm::Disk);
         Ok(())
@@ -139,6 +169,7 @@ impl Model {
         group: usize,
         offset: Offset,
         payload: &[u8],
+        wall: u64,
     ) -> Result<(), String> {
         let index = usize::try_from(offset.get()).unwrap();
         let Some(entry) = self.topics[topic].get(index) else {
@@ -146,6 +177,9 @@ impl Model {
         };
         if entry.payload != payload {
             return Err(format!("I2: topic {topic} group {group} offset {offset}: another payload"));
+        }
+        if entry.deliver_at > wall {
+            return Err(format!("topic {topic} group {group} offset {offset}: {} ms early", entry.deliver_at - wall));
         }
         let held = &mut self.groups[group];
         if held.acked.get(&offset).is_some_and(|firm| *firm > Firm::Asked) {
@@ -168,7 +202,7 @@ impl Model {
                         "I4: topic {topic} group {group} offset {offset}: parked, but nothing happened to it"
                     ));
                 }
-            } else if !settled {
+            } else if !settled && !self.topics[topic][index].expires {
                 return Err(format!("I4: topic {topic} group {group} offset {offset}: never settled, and not there"));
             }
         }

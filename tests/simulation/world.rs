@@ -1,10 +1,11 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
 use crate::letters;
-use crate::model::{Fact, Firm, Model};
+use crate::model::{Fact, Firm, Found, KEEPS, Model};
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
-    Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retry, Store,
+    Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
+    Retry, Store, TopicSettings,
 };
 use millpond::{Ticket, Timestamp, Topic};
 use std::collections::BTreeSet;
@@ -145,8 +146,10 @@ impl World {
             .lease(Duration::from_secs(20))
             .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
         let (mut topics, mut consumers) = (Vec::new(), Vec::new());
-        for topic in 0..TOPICS {
-            let topic = store.topic(&format!("topic {topic}"))?;
+        for (topic, keeps) in KEEPS.into_iter().enumerate() {
+            let rules = if keeps { Retention::everything() } else { Retention::until_settled() };
+            let rules = TopicSettings::default().retention(rules);
+            let topic = store.topic_with(&format!("topic {topic}"), rules)?;
             for group in 0..GROUPS {
                 let settings = letters::settings(group, settings.clone());
                 consumers.push(topic.consumer(&format!("group {group}"), settings)?);
@@ -156,15 +159,15 @@ impl World {
         Ok(Open { store, topics, consumers, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
     }
 
-    fn read_all(&self, open: &Open) -> Result<Vec<Vec<Vec<u8>>>, String> {
-        let read = |topic: &Topic| -> Result<Vec<Vec<u8>>, String> {
-            let mut found = Vec::new();
+    fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
+        let read = |topic: &Topic| -> Result<Found, String> {
+            let mut found = Found { end: usize::try_from(topic.end_offset().get()).unwrap(), ..Found::default() };
             for record in topic.read(..) {
                 let record = record.map_err(|error| format!("I9: reading fails: {error}"))?;
-                if record.offset() != Offset::new(found.len() as u64) {
-                    return Err(format!("I3: offset {} follows {} messages", record.offset(), found.len()));
+                if found.messages.last_key_value().is_some_and(|(last, _)| *last >= record.offset()) {
+                    return Err(format!("I3: offset {} follows a later one", record.offset()));
                 }
-                found.push(record.payload().to_vec());
+                found.messages.insert(record.offset(), record.payload().to_vec());
             }
             Ok(found)
         };
@@ -302,11 +305,24 @@ impl World {
         if self.rng.u8(0..4) == 0 {
             message = message.key(format!("key {}", self.published % 5)).id(payload.clone());
         }
+        let (mut deliver_at, mut expires) = (0, false);
+        match self.rng.u8(0..16) {
+            0 => message = message.delay(Duration::from_millis(self.rng.u64(0..20_000))),
+            1 => {
+                deliver_at = (self.clock.wall().get() + self.rng.u64(0..20_000)).saturating_sub(5_000);
+                message = message.deliver_at(Timestamp::new(deliver_at));
+            }
+            2 => {
+                expires = true;
+                message = message.expires_after(Duration::from_millis(self.rng.u64(0..20_000)));
+            }
+            _ => {}
+        }
         let mark = self.model.mark();
         let index = self.model.topics[topic].len();
         let fact = Fact::Message { topic, index };
         let mut ticket = open.topics[topic].publish(message);
-        let entry = crate::model::Entry { payload, firm: Firm::Asked };
+        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires };
         let _ = writeln!(self.trace, "publish {topic} {index} {level:?}");
         match poll(&mut ticket) {
             Poll::Ready(Ok(receipt)) => {
@@ -353,7 +369,8 @@ impl World {
             }
         };
         for delivery in batch {
-            self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload())?;
+            let wall = self.clock.wall().get();
+            self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload(), wall)?;
             if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
                 return Err(format!("I4: group {group} offset {}: charged, but it never failed", delivery.offset()));
             }
@@ -398,7 +415,12 @@ impl World {
                 let mut ticket = delivery.ack();
                 match poll(&mut ticket) {
                     Poll::Ready(Ok(())) => self.model.resolve(fact, Firm::Os),
-                    Poll::Ready(Err(error)) => return error.code() == "lease-lost",
+                    Poll::Ready(Err(error)) if error.code() == "lease-lost" => return true,
+                    Poll::Ready(Err(_)) => {
+                        // It may have got as far as the disk.
+                        self.model.groups[group].acked.entry(offset).or_insert(Firm::Asked);
+                        return false;
+                    }
                     Poll::Pending => {
                         self.model.groups[group].acked.entry(offset).or_insert(Firm::Asked);
                         open.acks.push(PendingAck { ticket, facts: vec![fact], mark });
@@ -508,6 +530,9 @@ impl World {
         self.faulty = false;
         self.die(false)?;
         self.disk.set_faults(Faults::default());
+        // By then everything is due, whatever clock it goes by.
+        self.clock.set_wall(Timestamp::new(1_900_000_000_000));
+        self.clock.advance(Duration::from_secs(30));
         for group in 0..TOPICS * GROUPS {
             let Some(mut open) = self.open.take() else { return Err("not open".to_owned()) };
             for _ in 0..10_000 {
@@ -516,7 +541,8 @@ impl World {
                 for delivery in batch {
                     any = true;
                     let offset = delivery.offset();
-                    self.model.delivered(group / GROUPS, group, offset, delivery.payload())?;
+                    let wall = self.clock.wall().get();
+                    self.model.delivered(group / GROUPS, group, offset, delivery.payload(), wall)?;
                     delivery.ack().wait().map_err(|error| format!("the ack of {offset} fails: {error}"))?;
                     self.model.resolve(Fact::Ack { group, offset }, Firm::Os);
                 }

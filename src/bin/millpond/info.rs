@@ -12,7 +12,7 @@ const AFTER_HELP: &str = r#"Examples:
   millpond info ./pond --json | jq 'select(.kind == "group" and .dead > 0)'
 
 Of each group: READY can be handed out now, LEASED is handed out, RETRYING
-waits for its next attempt, DEAD was given up and stays in the log. OLDEST is
+waits for its next attempt, DELAYED is not due yet, DEAD was given up and stays in the log. OLDEST is
 how long the oldest message that could be handed out has been waiting. LIVE is
 what somebody still needs of a segment.
 
@@ -49,14 +49,15 @@ fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
     for topic in &stats.topics {
         let line = json!({
             "kind": "topic", "topic": topic.name, "messages": topic.messages, "first": topic.first.get(),
-            "end": topic.end.get(), "bytes": topic.bytes,
+            "end": topic.end.get(), "bytes": topic.bytes, "delayed": topic.delayed,
         });
         output::json_line(out, &line)?;
         for group in &topic.groups {
             let oldest = group.oldest_claimable.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
             let line = json!({
                 "kind": "group", "topic": topic.name, "group": group.name, "ready": group.ready,
-                "leased": group.leased, "retrying": group.retrying, "suspects": group.suspects, "dead": group.dead,
+                "leased": group.leased, "retrying": group.retrying, "delayed": group.delayed,
+                "suspects": group.suspects, "dead": group.dead,
                 "oldest_ms": oldest,
             });
             output::json_line(out, &line)?;
@@ -87,6 +88,7 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
         ("READY", right),
         ("LEASED", right),
         ("RETRYING", right),
+        ("DELAYED", right),
         ("SUSPECT", right),
         ("DEAD", right),
         ("OLDEST", right),
@@ -109,6 +111,7 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
                 group.ready.to_string(),
                 group.leased.to_string(),
                 group.retrying.to_string(),
+                group.delayed.to_string(),
                 group.suspects.to_string(),
                 group.dead.to_string(),
                 group.oldest_claimable.map_or_else(|| "-".to_owned(), output::span),

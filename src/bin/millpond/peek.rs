@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
-use millpond::{Offset, Record, Store, Topic};
+use millpond::{Offset, Record, Store, Timestamp, Topic};
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -21,7 +21,8 @@ const AFTER_HELP: &str = r#"Examples:
 
 A table cuts what is long; --json gives one object a line with everything:
 "offset", "time" (milliseconds since 1970, UTC), "payload", and if the message
-has them "id", "key" and "headers" (a list of pairs). What is not UTF-8 comes
+has them "id", "key", "headers" (a list of pairs), "due" and "expiry" (times
+like "time"); messages that are not due yet are shown too. What is not UTF-8 comes
 as hexadecimal digits under "payload_hex", "id_hex", "key_hex"; such a header's
 value is {"hex": ..}."#;
 
@@ -113,10 +114,12 @@ fn table(page: &[Record]) -> Table {
     let mut columns = vec![("OFFSET", Align::Right), ("TIME", Align::Left)];
     let (ids, keys) = (page.iter().any(|r| r.id().is_some()), page.iter().any(|r| r.key().is_some()));
     let headers = page.iter().any(|record| record.headers().next().is_some());
+    let dues = page.iter().any(|record| record.due().is_some());
     // A column that would be empty all the way down only takes room from the payload.
     columns.extend(ids.then_some(("ID", Align::Left)));
     columns.extend(keys.then_some(("KEY", Align::Left)));
     columns.extend(headers.then_some(("HEADERS", Align::Left)));
+    columns.extend(dues.then_some(("DUE", Align::Left)));
     columns.push(("PAYLOAD", Align::Left));
     let mut table = Table::new(&columns);
     for record in page {
@@ -128,6 +131,7 @@ fn table(page: &[Record]) -> Table {
             let pairs: Vec<String> = record.headers().map(|(name, value)| pair(name, value)).collect();
             output::cut(pairs.join(" "), CELL)
         }));
+        row.extend(dues.then(|| record.due().map(output::time).unwrap_or_default()));
         row.push(output::cut(output::text(record.payload()), payload_width));
         table.row(row);
     }
@@ -153,6 +157,10 @@ struct Line<'a> {
     key_hex: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(&'a str, Value<'a>)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    due: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expiry: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,6 +192,8 @@ impl<'a> Line<'a> {
             key,
             key_hex,
             headers: headers.collect(),
+            due: record.due().map(Timestamp::get),
+            expiry: record.expiry().map(Timestamp::get),
             payload,
             payload_hex,
         }

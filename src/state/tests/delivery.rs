@@ -16,7 +16,7 @@ fn fresh_messages_come_in_their_order_and_only_once() {
 #[test]
 fn nothing_is_picked_at_or_past_what_is_visible() {
     let mut world = World::with(5);
-    let picks = |world: &mut World, end| world.group().pick(Timestamp(0), Offset(end), 9).len();
+    let picks = |world: &mut World, end| world.state.pick(GROUP, Timestamp(0), Offset(end), 9).len();
     assert_eq!((picks(&mut world, 0), picks(&mut world, 3), picks(&mut world, 5)), (0, 3, 5));
     world.lease(0, 5);
     world.release(4, 0);
@@ -45,9 +45,9 @@ fn what_is_released_comes_at_once_and_before_what_is_fresh() {
 #[test]
 fn a_lease_that_nobody_saw_is_taken_back_without_a_trace() {
     let mut world = World::with(3);
+    world.grant(0, 1, 9);
+    world.grant(2, 2, 9);
     let group = world.group();
-    group.grant(Offset(0), 1, Timestamp(0), Timestamp(9));
-    group.grant(Offset(2), 2, Timestamp(0), Timestamp(9));
     assert!(!group.forget_lease(Offset(0), 7));
     assert!(group.forget_lease(Offset(0), 1));
     assert_eq!(group.check(Offset(0), 1), Hold::Lost);
@@ -117,7 +117,7 @@ fn a_pause_hands_out_nothing_until_it_ends() {
     world.apply(&pause(GROUP, 500));
     assert_eq!((world.picks(499, 1).len(), world.picks(500, 1).len()), (0, 1));
     assert_eq!(world.group().next_due(Timestamp(0)), Some(Timestamp(500)));
-    assert_eq!(world.group().oldest_claimable(Timestamp(0), END), None);
+    assert_eq!(oldest(&world, Timestamp(0), END), None);
     world.apply(&pause(GROUP, u64::MAX));
     assert_eq!((world.picks(1 << 50, 1).len(), world.group().next_due(Timestamp(0))), (0, None));
     world.apply(&pause(GROUP, 0));
@@ -220,7 +220,7 @@ fn settled_and_dead_messages_can_be_neither_failed_nor_buried_nor_released() {
         world.bury(offset, BuryReason::Failures, "late");
         world.release(offset, 9);
         world.apply(&delivered(GROUP, &[run(offset, 1)]));
-        world.group().grant(Offset(offset), 9, Timestamp(0), Timestamp(1));
+        world.grant(offset, 9, 1);
     }
     assert_eq!(world.group().history().len(), 0);
     assert_eq!(world.group().dead()[&Offset(1)].reason, BuryReason::Asked);
@@ -237,12 +237,12 @@ fn counts_put_every_message_in_one_place() {
     world.fail(2, 100, "");
     world.bury(3, BuryReason::Asked, "");
     world.release(4, 0);
-    let counts = world.group().counts(Timestamp(0), Offset(10));
+    let counts = counts(&world, Timestamp(0), Offset(10));
     let expected = GroupCounts { ready: 5, leased: 2, retrying: 1, dead: 1, backlog: 8, settled_above: 1, ..counts };
     assert_eq!(counts, expected);
-    assert_eq!(world.group().counts(Timestamp(100), Offset(10)).ready, 6);
-    assert_eq!(world.group().oldest_claimable(Timestamp(0), Offset(10)), Some(Offset(4)));
-    assert_eq!(world.group().oldest_claimable(Timestamp(100), Offset(10)), Some(Offset(2)));
+    assert_eq!(self::counts(&world, Timestamp(100), Offset(10)).ready, 6);
+    assert_eq!(oldest(&world, Timestamp(0), Offset(10)), Some(Offset(4)));
+    assert_eq!(oldest(&world, Timestamp(100), Offset(10)), Some(Offset(2)));
 }
 
 #[test]
@@ -253,4 +253,12 @@ fn settling_by_policy_is_counted_by_its_cause() {
     world.apply(&Event::Settle(Settle { group: GROUP, runs, cause: Cause::Expired }));
     assert_eq!(world.group().passed().get(Cause::Expired), 2);
     assert_eq!(world.group().settled().floor(), Offset(3));
+}
+
+fn oldest(world: &World, now: Timestamp, end: Offset) -> Option<Offset> {
+    world.state.oldest_claimable(world.state.group(GROUP).unwrap(), now, end)
+}
+
+fn counts(world: &World, now: Timestamp, end: Offset) -> GroupCounts {
+    world.state.counts(world.state.group(GROUP).unwrap(), now, end)
 }

@@ -66,7 +66,7 @@ impl World {
 
     fn picks(&mut self, now: u64, max: usize) -> Vec<u64> {
         let end = self.state.topic(TOPIC).unwrap().end();
-        self.group().pick(Timestamp(now), end, max).into_iter().map(|pick| pick.offset.0).collect()
+        self.state.pick(GROUP, Timestamp(now), end, max).into_iter().map(|pick| pick.offset.0).collect()
     }
 
     /// Hands out what comes next, until `now` + 30 s.
@@ -75,7 +75,8 @@ impl World {
         for offset in &picks {
             self.epoch += 1;
             let epoch = self.epoch;
-            self.group().grant(Offset(*offset), epoch, Timestamp(now), Timestamp(now + 30_000));
+            let lease = Lease { epoch, granted: Timestamp(now), deadline: Timestamp(now + 30_000) };
+            self.state.grant(GROUP, Offset(*offset), lease);
         }
         let unrecorded = picks.iter().filter(|offset| self.state.group(GROUP).unwrap().needs_record(Offset(**offset)));
         let runs: Vec<Run> = unrecorded.map(|offset| Run::one(Offset(*offset))).collect();
@@ -83,6 +84,12 @@ impl World {
             self.apply(&delivered(GROUP, &runs));
         }
         picks
+    }
+
+    /// Leases a message at time 0.
+    fn grant(&mut self, offset: u64, epoch: u64, deadline: u64) {
+        let lease = Lease { epoch, granted: Timestamp(0), deadline: Timestamp(deadline) };
+        self.state.grant(GROUP, Offset(offset), lease);
     }
 
     fn ack(&mut self, offset: u64) {
@@ -121,7 +128,7 @@ fn run(first: u64, count: u64) -> Run {
 
 fn opened(incarnation: u64, boot_id: &str, clean: bool) -> Event<'_> {
     let boot_id = Cow::Borrowed(boot_id);
-    Event::Opened(Opened { incarnation: Incarnation(incarnation), time: Timestamp(1), boot_id, clean })
+    Event::Opened(Opened { incarnation: Incarnation(incarnation), time: Timestamp(1), boot_id, clean, doubted: 0 })
 }
 
 fn create_topic(topic: TopicId, name: &str) -> Event<'_> {
@@ -142,6 +149,17 @@ fn create_group(group: GroupId, topic: TopicId, start: u64) -> Event<'static> {
 
 fn publish(topic: TopicId, first: u64, count: u64) -> Event<'static> {
     Event::Publish(Published::bare(topic, Offset(first), count, Timestamp(2), count * 100))
+}
+
+/// One message that is due then.
+fn publish_later(topic: TopicId, first: u64, at: u64, wall: bool) -> Event<'static> {
+    let mut message = crate::message::Message::new("later");
+    let attributes = message.attributes_mut();
+    attributes.due = Some(crate::message::Due { at: Timestamp(at), wall });
+    attributes.expiry = Some(Timestamp(at + 10));
+    // For ever: the event borrows it, and tests are short.
+    let draft: &'static Draft<'static> = Box::leak(Box::new(Draft::one(topic, Box::leak(Box::new(message)))));
+    Event::Publish(draft.published(Offset(first), Timestamp(2)))
 }
 
 fn delivered(group: GroupId, runs: &[Run]) -> Event<'_> {

@@ -186,9 +186,9 @@ fn a_million_acks_in_any_order_leave_exactly_what_was_not_acked() {
 fn many_messages_are_handed_out_and_acked_one_by_one() {
     let mut world = World::with(100_000);
     for offset in 0..100_000 {
-        let pick = world.group().pick(Timestamp(0), Offset(100_000), 1)[0];
+        let pick = world.state.pick(GROUP, Timestamp(0), Offset(100_000), 1)[0];
         assert_eq!(pick.offset.0, offset);
-        world.group().grant(pick.offset, offset, Timestamp(0), Timestamp(30_000));
+        world.grant(pick.offset.0, offset, 30_000);
         world.state.apply(lsn(41), &delivered(GROUP, &[Run::one(pick.offset)]));
         world.state.apply(lsn(41), &ack(GROUP, &[Run::one(pick.offset)]));
     }

@@ -1,9 +1,11 @@
 //! One line of `put --jsonl`, made into a message.
 
-use millpond::Message;
+use super::span;
+use millpond::{Message, Timestamp};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
+use std::time::Duration;
 
 /// The fields of a line. An unknown one is an error: a misspelt `key` must not be lost in silence.
 #[derive(Debug, Deserialize)]
@@ -14,7 +16,12 @@ struct Line {
     key: Option<String>,
     #[serde(default)]
     headers: Headers,
-    delay: Option<IgnoredAny>,
+    #[serde(default, deserialize_with = "span::deserialize")]
+    delay: Option<Duration>,
+    /// Milliseconds since 1970, UTC.
+    deliver_at: Option<u64>,
+    #[serde(default, deserialize_with = "span::deserialize")]
+    expires_after: Option<Duration>,
 }
 
 /// Names and values in the order they stand in the line; a name may repeat, which a map would not keep.
@@ -63,10 +70,16 @@ pub(super) fn parse(line: &[u8]) -> Result<Message, String> {
         return Err("not a JSON object".to_owned());
     }
     let line: Line = serde_json::from_slice(line).map_err(|error| within_line(&error))?;
-    if line.delay.is_some() {
-        return Err("`delay` is not supported yet: this version would deliver the message at once".to_owned());
-    }
     let mut message = Message::new(line.payload);
+    match (line.delay, line.deliver_at) {
+        (Some(_), Some(_)) => return Err("`delay` and `deliver_at` exclude each other".to_owned()),
+        (Some(delay), None) => message = message.delay(delay),
+        (None, Some(time)) => message = message.deliver_at(Timestamp::new(time)),
+        (None, None) => {}
+    }
+    if let Some(lifetime) = line.expires_after {
+        message = message.expires_after(lifetime);
+    }
     if let Some(id) = line.id {
         message = message.id(id);
     }
@@ -97,6 +110,15 @@ mod tests {
     }
 
     #[test]
+    fn times_come_as_milliseconds_or_with_a_unit() {
+        let delayed = Message::new("x").delay(Duration::from_secs(5)).expires_after(Duration::from_secs(60));
+        assert_eq!(parse(br#"{"payload":"x","delay":5000,"expires_after":"1m"}"#), Ok(delayed.clone()));
+        assert_eq!(parse(br#"{"payload":"x","delay":"5s","expires_after":60000}"#), Ok(delayed));
+        let later = Message::new("x").deliver_at(Timestamp::new(1_900_000_000_000));
+        assert_eq!(parse(br#"{"payload":"x","deliver_at":1900000000000}"#), Ok(later));
+    }
+
+    #[test]
     fn what_is_null_is_not_there() {
         let line = br#"{"payload":"x","id":null,"key":null,"headers":null,"delay":null}"#;
         assert_eq!(parse(line), Ok(Message::new("x")));
@@ -110,7 +132,9 @@ mod tests {
             (r#"{"id":"i"}"#, "missing field `payload`"),
             (r#"{"payload":7}"#, "invalid type"),
             (r#"{"payload":"x","kye":"k"}"#, "unknown field `kye`"),
-            (r#"{"payload":"x","delay":"5s"}"#, "`delay` is not supported yet"),
+            (r#"{"payload":"x","delay":"5 apples"}"#, "milliseconds, or a whole number with the unit"),
+            (r#"{"payload":"x","delay":-1}"#, "milliseconds, or a whole number with the unit"),
+            (r#"{"payload":"x","delay":1,"deliver_at":2}"#, "exclude each other"),
             (r#"{"payload":"x"#, "EOF"),
             (r#"{"payload":"x"} {}"#, "trailing characters"),
         ] {

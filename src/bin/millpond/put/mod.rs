@@ -1,6 +1,7 @@
 //! `millpond put`: one message a line from stdin, durable before the command ends.
 
 mod line;
+mod span;
 
 use crate::failure::Failure;
 use crate::output::{self, ProgressLine};
@@ -28,8 +29,11 @@ const AFTER_HELP: &str = r#"Examples:
 With --jsonl each line is an object: "payload" (a string), and optionally "id",
 "key" (strings) and "headers" (an object, or a list of [name, value] pairs if a
 name repeats or the order matters). All of it is stored and shown by `peek`;
-ids refuse nothing yet: two messages with the same id are two messages. "delay"
-is refused, since this version can't delay a message.
+ids refuse nothing yet: two messages with the same id are two messages.
+"delay": 5000 or "5s" (ms, s, m, h, d) delivers the message no earlier than so
+long after it was stored; "deliver_at": 1893456000000, no earlier than that time
+(milliseconds since 1970, UTC); "expires_after", like "delay", only so long
+after it was stored, or was due.
 
 Without --jsonl a line is a payload as it stands, without its newline; an empty
 line is an empty message, and a last line without a newline counts.

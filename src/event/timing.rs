@@ -1,0 +1,33 @@
+//! What the state has to know of a message besides that it is there: when it is due, and whether it expires.
+
+use super::attributes;
+use super::publish::{Published, split};
+use super::slots::Layout;
+use crate::message::Due;
+use crate::types::{Offset, Timestamp};
+
+/// The times that a message carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timing {
+    pub(crate) offset: Offset,
+    pub(crate) due: Option<Due>,
+    pub(crate) expiry: Option<Timestamp>,
+}
+
+impl<'a> Published<'a> {
+    /// The messages that carry a time, in offset order. Looks at heads and attributes only; where no message has
+    /// attributes it looks at nothing. Ends at what can't be decoded: that is said when it is read.
+    pub(crate) fn timings(&self) -> impl Iterator<Item = Timing> + use<'a> {
+        let plain = match self.layout {
+            Layout::One { attributes, .. } => !attributes,
+            Layout::Draft { prefixes, .. } => prefixes.is_empty(),
+            Layout::Batch { .. } | Layout::Move { .. } | Layout::Views(_) => false,
+        };
+        let slots = (!plain).then(|| self.slots()).into_iter().flatten();
+        slots.map_while(Result::ok).filter(|slot| slot.attributes).filter_map(|slot| {
+            let (_, block, _) = split(slot.head).ok()?;
+            let (due, expiry) = attributes::times(block).ok()?;
+            (due.is_some() || expiry.is_some()).then_some(Timing { offset: slot.offset, due, expiry })
+        })
+    }
+}

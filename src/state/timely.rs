@@ -1,0 +1,77 @@
+//! What of a group depends on its topic's schedule: what it may hand out, and when the next thing happens by itself.
+//!
+//! All of it is volatile. Times are given, never read: `now` is of the engine's clock, `wall` of the wall clock.
+
+use super::counts::GroupCounts;
+use super::lease::{Lease, Pick};
+use super::offsets::OffsetSet;
+use super::{Group, State, Topic};
+use crate::types::{GroupId, Offset, Timestamp, TopicId};
+use std::collections::BTreeMap;
+
+/// So many messages fall due under one hold of the lock; the rest follows at the next turn.
+const TURN_MAX: usize = 4096;
+
+/// Nothing waits in a topic that isn't there.
+static NONE: OffsetSet = OffsetSet::new();
+
+fn waiting<'a>(topics: &'a BTreeMap<TopicId, Topic>, group: &Group) -> &'a OffsetSet {
+    topics.get(&group.topic).map_or(&NONE, |topic| topic.schedule.waiting())
+}
+
+impl State {
+    /// Follows the clocks: what has fallen due in a topic is there for its groups to take, and what is not due any
+    /// more, because the wall clock was set back, is not. Says whether anything fell due.
+    pub(crate) fn turn_schedule(&mut self, topic: TopicId, now: Timestamp, wall: Timestamp) -> bool {
+        let Some(held) = self.topics.get_mut(&topic) else { return false };
+        let mut turned = held.schedule.turn(now, wall, TURN_MAX, held.policy.retention.longest_age().is_some());
+        turned.waits_again.retain(|offset| !held.gone.contains(*offset));
+        for group in &held.groups {
+            if let Some(group) = self.groups.get_mut(group) {
+                group.fell_due(&turned.due);
+                group.wait_again(&turned.waits_again);
+            }
+        }
+        if held.schedule.wants_sweep() {
+            self.sweep_schedule(topic, now);
+        }
+        !turned.due.is_empty()
+    }
+
+    /// Leaves out of the schedule what every group is done with, unless its age still counts from when it was due.
+    fn sweep_schedule(&mut self, topic: TopicId, now: Timestamp) {
+        let Some(held) = self.topics.get_mut(&topic) else { return };
+        let groups: Vec<&Group> = held.groups.iter().filter_map(|group| self.groups.get(group)).collect();
+        let (gone, age) = (&held.gone, held.policy.retention.longest_age());
+        held.schedule.sweep(|due, offset| {
+            let aging = age.is_some_and(|age| due.at.plus(age) > now);
+            let unsettled = groups.is_empty() || groups.iter().any(|group| !group.settled.contains(offset));
+            !gone.contains(offset) && (aging || (due.wall && unsettled))
+        });
+    }
+
+    /// See [`Group::pick`].
+    pub(crate) fn pick(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
+        let Some(held) = self.groups.get_mut(&group) else { return Vec::new() };
+        let waiting = waiting(&self.topics, held);
+        held.pick(now, visible_end, waiting, max)
+    }
+
+    /// See [`Group::grant`].
+    pub(crate) fn grant(&mut self, group: GroupId, offset: Offset, lease: Lease) {
+        if let Some(held) = self.groups.get_mut(&group) {
+            let waiting = waiting(&self.topics, held);
+            held.grant(offset, lease, waiting);
+        }
+    }
+
+    /// See [`GroupCounts`].
+    pub(crate) fn counts(&self, group: &Group, now: Timestamp, visible_end: Offset) -> GroupCounts {
+        group.counts(now, visible_end, waiting(&self.topics, group))
+    }
+
+    /// See [`Group::oldest_claimable`].
+    pub(crate) fn oldest_claimable(&self, group: &Group, now: Timestamp, visible_end: Offset) -> Option<Offset> {
+        group.oldest_claimable(now, visible_end, waiting(&self.topics, group))
+    }
+}

@@ -1,0 +1,554 @@
+//! What stays, what leaves and why: expiry, rules, and where groups may go.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
+
+use millpond::testing::SimDisk;
+use millpond::{
+    Clock, Consumer, Durability, Group, ManualClock, Message, Offset, Removed, Retention, Retry, Start, Store,
+    Timestamp, Topic, TopicSettings,
+};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const BEGIN: u64 = 1_700_000_000_000;
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct Bench {
+    disk: SimDisk,
+    clock: ManualClock,
+    openings: u64,
+}
+
+impl Bench {
+    fn new(seed: u64) -> Self {
+        Self { disk: SimDisk::new(seed), clock: ManualClock::starting_at(Timestamp::new(BEGIN)), openings: 0 }
+    }
+
+    fn open(&mut self) -> Store {
+        self.openings += 1;
+        let options = Store::options().first_segment_bytes(32 << 10).segment_bytes(32 << 10);
+        let options = options.durability(Durability::Os);
+        Store::open_simulated(&self.disk, self.clock.clone(), self.openings, options).unwrap()
+    }
+
+    /// Power is cut, once everything is on the disk.
+    fn crash(&mut self, store: Store) -> Store {
+        store.sync().wait().unwrap();
+        self.disk.crash();
+        drop(store);
+        self.open()
+    }
+}
+
+fn topic(store: &Store, rules: Retention) -> Topic {
+    store.topic_with("orders", TopicSettings::default().retention(rules)).unwrap()
+}
+
+fn group(topic: &Topic, name: &str) -> Consumer {
+    topic.consumer(name, Group::default().retry(Retry::fixed(SECOND))).unwrap()
+}
+
+fn publish(topic: &Topic, count: u64) {
+    for _ in 0..count {
+        topic.publish("x".repeat(100)).wait().unwrap();
+    }
+}
+
+fn drain(group: &Consumer) -> Vec<u64> {
+    let mut offsets = Vec::new();
+    while let Some(delivery) = group.try_lease().unwrap() {
+        offsets.push(delivery.offset().get());
+        delivery.ack().wait().unwrap();
+    }
+    offsets
+}
+
+fn read(topic: &Topic) -> Vec<u64> {
+    topic.read(..).map(|record| record.unwrap().offset().get()).collect()
+}
+
+fn upkeep(store: &Store) {
+    while store.step_upkeep().unwrap() {}
+}
+
+fn all(range: std::ops::Range<u64>) -> Vec<u64> {
+    range.collect()
+}
+
+#[test]
+fn what_every_group_has_settled_is_gone_at_once_and_stays_gone() {
+    let mut bench = Bench::new(1);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled());
+    publish(&orders, 10);
+    let (a, b) = (group(&orders, "a"), group(&orders, "b"));
+    assert_eq!((drain(&a), read(&orders)), (all(0..10), all(0..10)));
+    for _ in 0..4 {
+        b.try_lease().unwrap().unwrap().ack().wait().unwrap();
+    }
+    assert_eq!((read(&orders), orders.first_offset().get(), orders.stats().messages), (all(4..10), 4, 6));
+    // Neither a seek, nor a new group, nor a rule brings anything back.
+    let report = b.seek_dry_run(Start::Earliest).unwrap();
+    assert_eq!((report.to.get(), report.again, report.skipped, report.gone), (4, 0, 0, 4));
+    assert_eq!(a.seek(Start::Offset(Offset::new(2))).unwrap().again, 6);
+    assert_eq!(drain(&group(&orders, "c")), all(4..10));
+    topic(&store, Retention::everything());
+    let store = bench.crash(store);
+    let orders = store.topic("orders").unwrap();
+    assert_eq!(read(&orders), all(4..10));
+    assert_eq!(drain(&group(&orders, "a")), all(4..10));
+    assert_eq!(read(&orders), all(4..10), "from now on it is kept");
+    assert_eq!(orders.publish("next").wait().unwrap().offset.get(), 10, "offsets are never used again");
+}
+
+#[test]
+fn holes_that_every_group_has_settled_are_gone_for_a_group_that_goes_back_over_them() {
+    let mut bench = Bench::new(2);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled());
+    publish(&orders, 10);
+    let a = group(&orders, "a");
+    let held: Vec<_> = a.lease_many(10, Duration::ZERO).unwrap().collect();
+    for delivery in held {
+        if delivery.offset().get() % 3 == 1 {
+            delivery.ack().wait().unwrap();
+        } else {
+            delivery.release().wait().unwrap();
+        }
+    }
+    let open = [0, 2, 3, 5, 6, 8, 9];
+    assert_eq!(read(&orders), open);
+    let report = a.seek(Start::Earliest).unwrap();
+    assert_eq!((report.again, report.gone), (0, 3));
+    assert_eq!(drain(&group(&orders, "b")), open);
+    let store = bench.crash(store);
+    let orders = store.topic("orders").unwrap();
+    let a = group(&orders, "a");
+    assert_eq!(drain(&a), open);
+    assert_eq!((read(&orders), a.stats().removed.settled), (all(0..0), 3));
+}
+
+#[test]
+fn a_topic_that_never_had_a_group_keeps_everything_and_the_last_group_takes_nothing_with_it() {
+    let mut bench = Bench::new(3);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled());
+    publish(&orders, 10);
+    bench.clock.advance(365 * DAY);
+    upkeep(&store);
+    assert_eq!(read(&orders), all(0..10));
+    let (a, b) = (group(&orders, "a"), group(&orders, "b"));
+    for consumer in [&a, &b, &b] {
+        for _ in 0..2 {
+            consumer.try_lease().unwrap().unwrap().ack().wait().unwrap();
+        }
+    }
+    assert_eq!(read(&orders), all(2..10));
+    // What only this group needed is gone with it.
+    assert!(orders.remove_group("a").unwrap() && !orders.remove_group("a").unwrap());
+    assert_eq!(read(&orders), all(4..10));
+    assert!(orders.remove_group("b").unwrap());
+    assert_eq!(b.try_lease().unwrap_err().code(), "unknown-group");
+    let store = bench.crash(store);
+    let orders = store.topic("orders").unwrap();
+    assert_eq!(read(&orders), all(4..10));
+    assert_eq!(drain(&group(&orders, "c")), all(4..10));
+}
+
+#[test]
+fn every_rule_keeps_what_it_names_and_together_they_keep_all_of_it() {
+    let cases: [(Retention, u64); 5] = [
+        (Retention::until_settled().keep_count(3), 97),
+        (Retention::until_settled().keep_bytes(1050), 90),
+        (Retention::until_settled().keep_age(20 * SECOND), 80),
+        (Retention::until_settled().keep_age(20 * SECOND).keep_count(30).keep_bytes(0), 70),
+        (Retention::everything(), 0),
+    ];
+    for (rules, first) in cases {
+        let mut bench = Bench::new(4);
+        let store = bench.open();
+        let orders = topic(&store, rules);
+        let a = group(&orders, "a");
+        for _ in 0..100 {
+            publish(&orders, 1);
+            bench.clock.advance(SECOND);
+        }
+        // The newest was published a second ago: the oldest within 20 s is the 21st from the end, but it is just over.
+        assert_eq!((read(&orders).len(), drain(&a).len()), (100, 100), "what a group needs stays");
+        assert_eq!(read(&orders), all(first..100).split_off(usize::from(rules.eq(&cases[2].0))), "{rules:?}");
+        let store = bench.crash(store);
+        let orders = store.topic("orders").unwrap();
+        let report = group(&orders, "a").seek(Start::Earliest).unwrap();
+        assert_eq!(report.again + report.gone, 100);
+        assert_eq!(drain(&group(&orders, "a")).len() as u64, report.again, "{rules:?}");
+        assert_eq!(drain(&group(&orders, "new")).len() as u64, report.again, "{rules:?}");
+    }
+}
+
+#[test]
+fn every_rule_drops_what_it_names_and_counts_it() {
+    let counted = |store: &Store| store.topic("orders").unwrap().stats().removed;
+    let mut bench = Bench::new(5);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled().max_age(60 * SECOND).max_bytes(5000).max_count(70));
+    let a = group(&orders, "a");
+    for _ in 0..100 {
+        publish(&orders, 1);
+        bench.clock.advance(Duration::from_millis(10));
+    }
+    upkeep(&store);
+    // 50 of 100 bytes fit; of the rest, those that are too many went for their bytes first.
+    assert_eq!(drain(&a).first(), Some(&50));
+    assert_eq!(counted(&store).over_bytes + counted(&store).over_count, 50);
+    publish(&orders, 10);
+    bench.clock.advance(59 * SECOND);
+    upkeep(&store);
+    assert_eq!(a.stats().ready, 10);
+    bench.clock.advance(SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().ready, counted(&store).aged, read(&orders)), (0, 10, all(0..0)));
+    let before = counted(&store);
+    let store = bench.crash(store);
+    assert_eq!(counted(&store), before);
+    assert_eq!(drain(&group(&store.topic("orders").unwrap(), "a")), [0; 0]);
+}
+
+#[test]
+fn no_rule_drops_what_is_leased_delayed_or_dead() {
+    let mut bench = Bench::new(6);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled().max_count(1).max_age(HOUR));
+    let a = orders.consumer("a", Group::default().lease(2 * HOUR)).unwrap();
+    orders.publish(Message::new("leased")).wait().unwrap();
+    let leased = a.try_lease().unwrap().unwrap();
+    orders.publish(Message::new("dead")).wait().unwrap();
+    a.try_lease().unwrap().unwrap().bury("it is not wanted").wait().unwrap();
+    orders.publish(Message::new("delayed").delay(3 * HOUR)).wait().unwrap();
+    publish(&orders, 10);
+    bench.clock.advance(HOUR / 2);
+    upkeep(&store);
+    assert_eq!(read(&orders), [0, 1, 2, 12]);
+    leased.ack().wait().unwrap();
+    bench.clock.advance(3 * HOUR);
+    upkeep(&store);
+    assert_eq!(a.dead_letters().count(), 1);
+    // By count it is long dropped, now that it is due: the rule names it.
+    assert_eq!(read(&orders), [1]);
+    assert_eq!(orders.stats().removed.over_count + orders.stats().removed.aged, 11);
+}
+
+#[test]
+fn the_age_of_a_delayed_message_counts_from_when_it_is_due() {
+    let mut bench = Bench::new(7);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled().max_age(HOUR));
+    let a = group(&orders, "a");
+    orders.publish(Message::new("x").delay(10 * HOUR)).wait().unwrap();
+    orders.publish(Message::new("x").deliver_at(Timestamp::new(BEGIN + 36_000_000))).wait().unwrap();
+    bench.clock.advance(10 * HOUR + HOUR / 2);
+    upkeep(&store);
+    assert_eq!(a.stats().ready, 2);
+    let store = bench.crash(store);
+    upkeep(&store);
+    let orders = store.topic("orders").unwrap();
+    assert_eq!(read(&orders), [0, 1]);
+    bench.clock.advance(HOUR / 2);
+    upkeep(&store);
+    assert_eq!((read(&orders), orders.stats().removed.aged), (all(0..0), 2));
+}
+
+#[test]
+fn a_forward_step_of_the_clock_ages_nothing_while_open_and_a_long_gap_is_doubted_for_an_hour() {
+    let mut bench = Bench::new(8);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled().max_age(3 * DAY));
+    publish(&orders, 5);
+    bench.clock.set_wall(Timestamp::new(BEGIN + 400 * 86_400_000));
+    upkeep(&store);
+    assert_eq!(read(&orders).len(), 5);
+    for opening in 0..3 {
+        let gap = if opening == 0 { 400 } else { 1 };
+        if opening > 0 {
+            bench.clock.advance(DAY / 24 / 2);
+        }
+        let store = bench.open_after_kill();
+        let found = store.recovery().gap;
+        assert_eq!(found.is_some(), gap > 7, "{found:?}");
+        upkeep(&store);
+        let orders = store.topic("orders").unwrap();
+        assert_eq!(read(&orders).len(), 5, "opening {opening}: the doubt goes on");
+        bench.clock.advance(HOUR / 2);
+        upkeep(&store);
+        assert_eq!(read(&orders).len(), 5);
+        drop(store);
+    }
+    let store = bench.open_after_kill();
+    let orders = store.topic("orders").unwrap();
+    bench.clock.advance(HOUR);
+    upkeep(&store);
+    assert_eq!((read(&orders), orders.stats().removed.aged), (all(0..0), 5), "after an hour it is honoured");
+}
+
+impl Bench {
+    fn open_after_kill(&mut self) -> Store {
+        self.disk.kill();
+        self.open()
+    }
+}
+
+#[test]
+fn a_gap_that_is_not_too_long_is_honoured_at_once() {
+    let mut bench = Bench::new(9);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled().max_age(3 * DAY));
+    publish(&orders, 5);
+    store.close().unwrap();
+    bench.clock.advance(4 * DAY);
+    let store = bench.open();
+    assert_eq!((store.recovery().gap, read(&store.topic("orders").unwrap())), (None, all(0..0)));
+}
+
+#[test]
+fn what_expires_is_never_handed_out_and_is_counted_for_each_group() {
+    let mut bench = Bench::new(10);
+    let store = bench.open();
+    let settings = TopicSettings::default().expires_after(10 * SECOND);
+    let orders = store.topic_with("orders", settings).unwrap();
+    let (a, b) = (group(&orders, "a"), group(&orders, "b"));
+    let payloads = [
+        Message::new("the topic's"),
+        Message::new("its own").expires_after(20 * SECOND),
+        Message::new("delayed").delay(30 * SECOND).expires_after(5 * SECOND),
+        Message::new("at a time").deliver_at(Timestamp::new(BEGIN + 30_000)),
+    ];
+    for message in payloads {
+        orders.publish(message).wait().unwrap();
+    }
+    bench.clock.advance(Duration::from_millis(9_999));
+    assert_eq!((a.stats().ready, a.stats().delayed), (2, 2));
+    bench.clock.advance(Duration::from_millis(1));
+    assert_eq!(drain(&a), [1]);
+    assert_eq!((a.stats().removed.expired, b.stats().removed.expired), (1, 0), "each group comes to it in its turn");
+    bench.clock.advance(22 * SECOND);
+    assert_eq!(drain(&a), [2, 3]);
+    let store = bench.crash(store);
+    let orders = store.topic("orders").unwrap();
+    let (a, b) = (group(&orders, "a"), group(&orders, "b"));
+    assert_eq!(a.stats().removed.expired, 1);
+    bench.clock.advance(3 * SECOND);
+    assert_eq!(drain(&b), [3]);
+    assert_eq!((b.stats().removed.expired, b.stats().ready), (3, 0));
+    assert_eq!(read(&orders), [0; 0]);
+}
+
+#[test]
+fn a_message_that_expires_while_it_is_leased_is_dropped_when_its_lease_ends_and_not_before() {
+    let mut bench = Bench::new(11);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled());
+    let a = orders.consumer("a", Group::default().lease(60 * SECOND).retry(Retry::fixed(SECOND))).unwrap();
+    for _ in 0..3 {
+        orders.publish(Message::new("x").expires_after(10 * SECOND)).wait().unwrap();
+    }
+    let mut held: Vec<_> = a.lease_many(3, Duration::ZERO).unwrap().collect();
+    bench.clock.advance(11 * SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().leased, a.stats().removed.expired, read(&orders)), (3, 0, all(0..3)));
+    held.remove(0).ack().wait().unwrap();
+    held.remove(0).nack("it failed").wait().unwrap();
+    bench.clock.advance(2 * SECOND);
+    assert!(a.try_lease().unwrap().is_none());
+    assert_eq!((a.stats().leased, a.stats().removed.expired), (1, 1));
+    bench.clock.advance(60 * SECOND);
+    assert!(a.try_lease().unwrap().is_none());
+    bench.clock.advance(60 * SECOND);
+    assert!(a.try_lease().unwrap().is_none());
+    assert_eq!((a.stats().removed.expired, a.idle()), (2, true));
+    assert_eq!(held.remove(0).ack().wait().unwrap_err().code(), "lease-lost");
+}
+
+#[test]
+fn an_expired_backlog_is_settled_by_itself() {
+    let mut bench = Bench::new(12);
+    let store = bench.open();
+    let orders = store.topic_with("orders", TopicSettings::default().expires_after(10 * SECOND)).unwrap();
+    let a = group(&orders, "a");
+    publish(&orders, 3000);
+    bench.clock.advance(5 * SECOND);
+    publish(&orders, 2);
+    upkeep(&store);
+    assert_eq!(a.stats().ready, 3002);
+    bench.clock.advance(6 * SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().ready, a.stats().removed.expired), (2, 3000));
+    bench.clock.advance(6 * SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().ready, a.stats().removed.expired), (0, 3002));
+    // Back to none.
+    store.topic_with("orders", TopicSettings::default().expires_after(Duration::MAX)).unwrap();
+    publish(&orders, 1);
+    assert_eq!(orders.read(Offset::new(3002)..).next().unwrap().unwrap().expiry(), None);
+}
+
+#[test]
+fn dead_letters_stay_for_ever_or_as_long_as_their_group_says() {
+    let mut bench = Bench::new(13);
+    let store = bench.open();
+    let orders = topic(&store, Retention::until_settled());
+    let (a, b) = (group(&orders, "a"), group(&orders, "b"));
+    publish(&orders, 4);
+    for consumer in [&a, &b] {
+        for number in 0..4u64 {
+            consumer.try_lease().unwrap().unwrap().bury("it is not wanted").wait().unwrap();
+            bench.clock.advance(SECOND * u32::try_from(number % 2).unwrap());
+        }
+    }
+    let b = orders.consumer("b", Group::default().keep_dead_letters(Some(DAY))).unwrap();
+    bench.clock.advance(DAY - 2 * SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().dead, b.stats().dead, b.stats().removed.aged), (4, 2, 2));
+    bench.clock.advance(SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().dead, b.stats().dead), (4, 0));
+    assert_eq!(read(&orders), all(0..4), "the other group has them still");
+    let a = orders.consumer("a", Group::default().keep_dead_letters(Some(DAY))).unwrap();
+    upkeep(&store);
+    bench.clock.advance(2 * SECOND);
+    upkeep(&store);
+    assert_eq!((a.stats().dead, read(&orders)), (0, all(0..0)));
+}
+
+#[test]
+fn the_dry_run_of_a_seek_says_exactly_what_the_seek_does() {
+    for seed in 0..30 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut bench = Bench::new(seed);
+        let mut store = bench.open();
+        let rules = match seed % 3 {
+            0 => Retention::until_settled(),
+            1 => Retention::everything(),
+            _ => Retention::until_settled().keep_count(30),
+        };
+        topic(&store, rules);
+        let mut gone: BTreeSet<u64> = BTreeSet::new();
+        for _ in 0..30 {
+            let orders = store.topic("orders").unwrap();
+            let groups = [group(&orders, "a"), group(&orders, "b")];
+            for _ in 0..rng.u8(0..20) {
+                publish(&orders, 1);
+                bench.clock.advance(Duration::from_millis(rng.u64(0..3)));
+            }
+            for consumer in &groups {
+                for delivery in consumer.lease_many(rng.usize(0..20), Duration::ZERO).unwrap() {
+                    match rng.u8(0..8) {
+                        0 => delivery.bury("now and then").wait().unwrap(),
+                        1 => delivery.release().wait().unwrap(),
+                        2 => delivery.snooze(Duration::from_millis(1)).wait().unwrap(),
+                        _ => delivery.ack().wait().unwrap(),
+                    }
+                }
+            }
+            if rng.u8(0..5) == 0 {
+                store = bench.crash(store);
+                continue;
+            }
+            // Once gone, gone for ever; and nothing is gone that a group has not settled.
+            let there: BTreeSet<u64> = read(&orders).into_iter().collect();
+            assert!(there.is_disjoint(&gone), "seed {seed}: what was gone is back");
+            gone.extend((0..orders.end_offset().get()).filter(|offset| !there.contains(offset)));
+            let consumer = &groups[rng.usize(0..2)];
+            let end = orders.end_offset().get();
+            let start = match rng.u8(0..4) {
+                0 => Start::Earliest,
+                1 => Start::Latest,
+                2 => Start::Offset(Offset::new(rng.u64(0..=end + 2))),
+                _ => Start::Time(Timestamp::new(bench.clock.wall().get().saturating_sub(rng.u64(0..50)))),
+            };
+            let dead = |consumer: &Consumer| consumer.dead_letters().count() as u64;
+            let before = consumer.stats();
+            let report = consumer.seek_dry_run(start).unwrap();
+            assert_eq!(consumer.stats(), before, "a dry run changes nothing");
+            assert_eq!(consumer.seek(start).unwrap(), report);
+            let after = consumer.stats();
+            let waiting = before.ready + before.retrying;
+            assert_eq!(after.ready, waiting - report.skipped + report.again, "seed {seed} {start:?} {report:?}");
+            assert_eq!(dead(consumer), after.dead);
+            let came = drain(consumer);
+            assert_eq!(came.len() as u64, after.ready, "seed {seed}");
+            assert!(came.iter().all(|offset| *offset >= report.to.get() && !gone.contains(offset)));
+            if let Start::Offset(asked) = start {
+                assert_eq!(report.gone, gone.range(asked.get().min(end)..end).count() as u64);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_published_after_everything_was_dropped_is_passed_over_by_no_cursor() {
+    let mut bench = Bench::new(14);
+    let mut store = bench.open();
+    for round in 0..20u64 {
+        let orders = topic(&store, Retention::until_settled().max_age(HOUR));
+        let (a, b) = (group(&orders, "a"), group(&orders, "b"));
+        // One group has come some way, the other none; one reader is in the middle.
+        assert!(drain(&a).is_empty());
+        publish(&orders, 10);
+        for _ in 0..round % 10 {
+            a.try_lease().unwrap().unwrap().ack().wait().unwrap();
+        }
+        let mut reader = orders.read(..);
+        let _ = reader.next();
+        bench.clock.advance(HOUR);
+        upkeep(&store);
+        assert_eq!((read(&orders), a.stats().ready, b.stats().ready), (all(0..0), 0, 0));
+        let next = orders.publish("new").wait().unwrap().offset;
+        assert_eq!(next.get(), round * 11 + 10);
+        assert_eq!(orders.read(reader.position()..).next().unwrap().unwrap().offset(), next);
+        if round % 2 == 0 {
+            store = bench.crash(store);
+        }
+        let orders = store.topic("orders").unwrap();
+        for name in ["a", "b"] {
+            assert_eq!(drain(&group(&orders, name)), [next.get()], "round {round}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_dropped_where_no_rule_names_it() {
+    let mut bench = Bench::new(15);
+    let store = bench.open();
+    let orders = store.topic("orders").unwrap();
+    let a = group(&orders, "a");
+    publish(&orders, 500);
+    orders.publish(Message::new("later").delay(DAY)).wait().unwrap();
+    for _ in 0..50 {
+        bench.clock.advance(100 * DAY);
+        upkeep(&store);
+    }
+    assert_eq!(drain(&a).len(), 501);
+    assert_eq!(orders.stats().removed, Removed::default());
+    assert_eq!(a.stats().removed, Removed::default());
+}
+
+#[test]
+fn rules_hold_on_the_real_disk_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::options().retention_step(Duration::from_millis(10)).open(dir.path()).unwrap();
+    let rules = Retention::until_settled().max_age(Duration::from_millis(300)).keep_count(5);
+    let orders = topic(&store, rules);
+    let a = group(&orders, "a");
+    publish(&orders, 20);
+    assert_eq!(a.lease_many(8, Duration::ZERO).unwrap().map(|delivery| delivery.ack().detach()).count(), 8);
+    let patience = std::time::Instant::now();
+    while orders.stats().removed.aged < 12 {
+        assert!(patience.elapsed() < 20 * SECOND, "{:?}", orders.stats());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!((orders.stats().removed.aged, orders.stats().removed.settled), (12, 8));
+    store.close().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let orders = store.topic("orders").unwrap();
+    assert_eq!((read(&orders), orders.publish("x").wait().unwrap().offset.get()), (all(0..0), 20));
+}
