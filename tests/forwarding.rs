@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test fails by panicking")]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{Consumer, Delivery, ErrorKind, Group, ManualClock, Message, Record, Redrive, Retry, Store, Timestamp};
+use millpond::{Consumer, Delivery, ErrorKind, Group, ManualClock, Message, Record, Redrive, Retention, Retry, Store};
+use millpond::{Timestamp, TopicSettings};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -214,7 +215,9 @@ fn what_is_dropped_is_parked_with_its_copy_by_the_threads_of_the_store() {
     orders.publish_all((0..20).map(|number| format!("order {number}").into())).wait().unwrap();
     let email = email_of(&store, forwarding().retry(Retry::fixed(Duration::ZERO).attempts(1)));
     email.lease_many(20, Duration::ZERO).unwrap().for_each(drop);
-    let ops = store.topic("failed").unwrap().consumer("ops", Group::default()).unwrap();
+    // The copies are acked below, and read after that.
+    let settings = TopicSettings::default().retention(Retention::everything());
+    let ops = store.topic_with("failed", settings).unwrap().consumer("ops", Group::default()).unwrap();
     for _ in 0..20 {
         let copy = ops.lease_timeout(Duration::from_secs(30)).unwrap().unwrap();
         assert_eq!(origin(copy.record(), "error"), "the delivery was dropped unsettled");

@@ -175,7 +175,7 @@ impl Engine {
             return Ok(());
         };
         let returned = match &*settling.how {
-            Outcome::Release { after } => Some(after.map_or(Timestamp::ZERO, |after| self.now().plus(after))),
+            Outcome::Release { after } => Some(after.map_or(Timestamp::ZERO, |after| self.after(after))),
             Outcome::Dropped | Outcome::Panicked if core.closing => Some(Timestamp::ZERO),
             _ => None,
         };
