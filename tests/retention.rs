@@ -3,8 +3,8 @@
 
 use millpond::testing::SimDisk;
 use millpond::{
-    Clock, Consumer, Durability, Group, ManualClock, Message, Offset, Removed, Retention, Retry, Start, Store,
-    Timestamp, Topic, TopicSettings,
+    Clock, Consumer, Durability, Group, ManualClock, Message, Notice, Offset, Removed, Retention, Retry, Start, Store,
+    Timestamp, Topic, TopicSettings, What,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -328,7 +328,11 @@ fn what_expires_is_never_handed_out_and_is_counted_for_each_group() {
     bench.clock.advance(Duration::from_millis(9_999));
     assert_eq!((a.stats().ready, a.stats().delayed), (2, 2));
     bench.clock.advance(Duration::from_millis(1));
+    let events = store.events(100).unwrap();
     assert_eq!(drain(&a), [1]);
+    let told = std::iter::from_fn(|| events.try_next());
+    let expired = |notice: &Notice| matches!(notice, Notice::Happened(told) if told.what == What::Expired);
+    assert_eq!(told.filter(expired).count(), 1);
     assert_eq!((a.stats().removed.expired, b.stats().removed.expired), (1, 0), "each group comes to it in its turn");
     bench.clock.advance(22 * SECOND);
     assert_eq!(drain(&a), [2, 3]);

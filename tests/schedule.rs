@@ -9,7 +9,8 @@
 
 use millpond::testing::SimDisk;
 use millpond::{
-    Consumer, Delivery, Durability, Group, ManualClock, Message, Offset, Options, Retry, Start, Store, Timestamp, Topic,
+    Consumer, Delivery, Durability, Group, ManualClock, Message, Offset, Options, Retry, Start, Store, Timestamp,
+    Topic, Why,
 };
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -84,6 +85,7 @@ fn a_delayed_message_keeps_its_offset_and_holds_nobody_up() {
     assert_eq!(publish(&topic, Message::new("later").delay(HOUR)), Offset::new(0));
     assert_eq!(publish(&topic, Message::new("now")), Offset::new(1));
     assert_eq!((drain(&mail), mail.stats().delayed, mail.stats().ready), (vec![1], 1, 0));
+    assert_eq!(mail.why(Offset::new(0)).unwrap(), Why::Delayed { due: Timestamp::new(BEGIN + 3_600_000) });
     bench.clock.advance(HOUR.checked_sub(Duration::from_millis(1)).unwrap());
     assert_eq!(drain(&mail), [0; 0]);
     bench.clock.advance(Duration::from_millis(1));

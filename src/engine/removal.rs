@@ -104,7 +104,7 @@ impl Core {
         self.tail.place(bytes.len(), Class::Settle)?;
         let crc = crc32fast::hash(&bytes);
         let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(&bytes), None);
-        events.iter().for_each(|event| self.state.apply(span.start, event));
+        events.iter().for_each(|event| self.apply(span.start, event));
         Ok(span)
     }
 }

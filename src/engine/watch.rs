@@ -2,7 +2,7 @@
 
 use super::{Core, Engine};
 use crate::error::Result;
-use crate::event::{Event, Run};
+use crate::event::{Cause, Event, Run};
 use crate::sync::{Condvar, Mutex};
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::collections::VecDeque;
@@ -36,7 +36,9 @@ pub enum What {
     Buried,
     /// Dead letters can be delivered again.
     Redriven,
-    /// The group is done with them though they were not acked: they expired, or were purged or passed over.
+    /// They expired before the group was given them, or given them again.
+    Expired,
+    /// The group is done with them though they were not acked, for another reason: they were purged or passed over.
     Passed,
     /// A policy of the topic dropped them for every group.
     Dropped,
@@ -181,8 +183,13 @@ impl Core {
             Event::Publish(run) => {
                 self.tell_topic(run.topic, &[Run { first: run.first, count: run.count }], What::Published);
             }
+            // That is only written down: every group had settled them.
+            Event::Dropped(event) if event.cause == Cause::Settled => {}
             Event::Dropped(event) => self.tell_topic(event.topic, &event.runs, What::Dropped),
             Event::Ack(event) => self.tell_group(event.group, &event.runs, What::Acked),
+            Event::Settle(event) if event.cause == Cause::Expired => {
+                self.tell_group(event.group, &event.runs, What::Expired);
+            }
             Event::Settle(event) => self.tell_group(event.group, &event.runs, What::Passed),
             Event::Nack(event) => {
                 self.tell_group(event.group, &[Run::one(event.offset)], What::Retried { until: event.due });

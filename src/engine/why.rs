@@ -3,6 +3,7 @@
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::Run;
+use crate::state::OffsetSet;
 use crate::types::{GroupId, Offset, Timestamp};
 use std::fmt;
 
@@ -38,6 +39,11 @@ pub enum Why {
         /// Its failures so far, in this life.
         failures: u32,
     },
+    /// It was published for later and is not due yet.
+    Delayed {
+        /// When it is: by the wall clock for a deliver-at, by the engine's for a delay.
+        due: Timestamp,
+    },
     /// The group is paused.
     Paused {
         /// When it goes on by itself; the end of time if it doesn't.
@@ -67,6 +73,7 @@ impl fmt::Display for Why {
             Self::Waiting { until, failures: 0 } => write!(f, "it waits until {until}"),
             Self::Waiting { until, failures: 1 } => write!(f, "it failed once, and waits until {until}"),
             Self::Waiting { until, failures } => write!(f, "it failed {failures} times, and waits until {until}"),
+            Self::Delayed { due } => write!(f, "it was published for later, and is due at {due}"),
             Self::Paused { until } if *until == Timestamp(u64::MAX) => f.write_str("the group is paused"),
             Self::Paused { until } => write!(f, "the group is paused until {until}"),
             Self::BehindSuspects { suspects } => {
@@ -81,7 +88,10 @@ impl fmt::Display for Why {
 impl Engine {
     /// What the message is waiting for in this group.
     pub(crate) fn why(&self, group: GroupId, offset: Offset) -> Result<Why> {
-        let core = self.open_core()?;
+        let mut core = self.open_core()?;
+        if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
+            self.turn_schedule(&mut core, topic);
+        }
         core.why(group, offset, self.now())
     }
 }
@@ -96,7 +106,7 @@ impl Core {
         if let Some(letter) = held.dead().get(&offset) {
             return Ok(Why::Dead { since: letter.time });
         }
-        if topic.is_gone(offset) {
+        if topic.gone().contains(offset) {
             return Ok(Why::Dropped);
         }
         if held.settled().contains(offset) {
@@ -107,6 +117,9 @@ impl Core {
         }
         if offset >= self.visible.end(held.topic()) {
             return Ok(Why::NotCommitted);
+        }
+        if let Some(due) = topic.schedule().due(offset) {
+            return Ok(Why::Delayed { due });
         }
         let past = held.past(offset);
         if let Some(past) = past.filter(|past| past.due > now) {
@@ -126,18 +139,19 @@ impl Core {
             None => past.due <= now,
         };
         let retries = held.history().iter().filter(|(other, _)| held.lease(**other).is_none()).filter(earlier).count();
-        let fresh = if past.is_some() { 0 } else { held.fresh_before(offset) };
+        let fresh = if past.is_some() { 0 } else { held.fresh_before(offset, topic.schedule().waiting()) };
         Ok(Why::Ready { before: fresh.saturating_add(retries as u64) })
     }
 }
 
 impl crate::state::Group {
     /// Messages before `offset` that were never handed out and are not done with.
-    fn fresh_before(&self, offset: Offset) -> u64 {
+    fn fresh_before(&self, offset: Offset, waiting: &OffsetSet) -> u64 {
         let all = Run { first: Offset::ZERO, count: offset.get() };
         let taken = self.dead().range(..offset).count()
             + self.history().range(..offset).filter(|(other, _)| self.lease(**other).is_none()).count()
             + self.leases().take_while(|(other, _)| *other < offset).count();
-        all.count.saturating_sub(self.settled().count_in(all)).saturating_sub(taken as u64)
+        let waiting: u64 = waiting.runs_in(all).map(|run| run.count - self.settled().count_in(run)).sum();
+        all.count.saturating_sub(self.settled().count_in(all)).saturating_sub(taken as u64).saturating_sub(waiting)
     }
 }

@@ -157,6 +157,12 @@ impl Schedule {
         turned
     }
 
+    /// When a message that waits is due. Looks at every entry: for a question about one message, now and then.
+    pub(crate) fn due(&self, offset: Offset) -> Option<Timestamp> {
+        let all = || self.delays.set.iter().chain(&self.deliver_ats.set);
+        self.waiting.contains(offset).then(|| all().find(|key| key.1 == offset))?.map(|key| key.0)
+    }
+
     /// When the next delay falls due, and the next deliver-at.
     pub(crate) fn next(&self) -> (Option<Timestamp>, Option<Timestamp>) {
         // One that was taken out may be among them: it wakes somebody for nothing, and is not sought for long.
