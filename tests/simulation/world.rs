@@ -300,7 +300,9 @@ impl World {
         let topic = self.rng.usize(0..TOPICS);
         self.published += 1;
         let mut payload = format!("{topic}/{:08}/", self.published).into_bytes();
-        payload.resize(payload.len() + extra, b'x');
+        // What looks like the headers of frames, but for their checksums: a length, and a claim of what is durable.
+        let image = [8, 0, 0, 0, 0, self.rng.u8(16..64), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        payload.extend(image.iter().cycle().take(extra));
         let mut message = Message::new(payload.clone()).durability(level);
         if self.rng.u8(0..4) == 0 {
             message = message.key(format!("key {}", self.published % 5)).id(payload.clone());
