@@ -106,6 +106,7 @@ mod cache;
 mod commit;
 mod control;
 mod files;
+mod finish;
 mod frame;
 mod identity;
 mod index;
@@ -123,6 +124,7 @@ mod tail;
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
 pub(crate) use files::{Files, Known};
+pub(crate) use finish::Found;
 pub(crate) use frame::{Flags, Frame};
 pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFINISHED, Identity};
 pub(crate) use index::{Note, SegmentIndex};
@@ -130,7 +132,7 @@ pub(crate) use listing::{Listing, read_sidecar};
 pub(crate) use prepare::{Numbers, Preparation};
 pub(crate) use read::Window;
 pub use recover::Trimmed;
-pub(crate) use recover::{Found, Recovery, Step, damaged, whole_file};
+pub(crate) use recover::{Recovery, Step, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,

@@ -1,10 +1,7 @@
-//! Finding the journal's end again, and making sure of what was found.
+//! Finding the journal's end again.
 //!
 //! The engine pulls frames with [`Recovery::next`], from wherever a snapshot lets it start; every place where a frame
-//! is
-//! expected is judged by the table in `judge`. [`Recovery::finish`] then makes what was found durable before anybody is
-//! told of it: what still verifies behind a torn place is overwritten with zeros, everything behind the highest durable
-//! position that a frame claims is written again with the same bytes, and both are synced.
+//! is expected is judged by the table in `judge`. What was found is made durable in `finish`.
 
 use super::control::{Begin, Control, Seal, Snapshots};
 use super::frame::{Flags, Frame, FrameHeader};
@@ -12,11 +9,10 @@ use super::index::{Note, SegmentIndex};
 use super::judge::{Sight, Verdict, judge};
 use super::listing::{Listing, sidecar_claim};
 use super::scan::{Scanner, Sighting, Survey, survey};
-use super::segment::{DIRECTORY, SEGMENT_HEADER, Segment, segment_name};
+use super::segment::{SEGMENT_HEADER, Segment, segment_name};
 use crate::error::{Code, Damage, Error, Result};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Position, SegmentId, StoreId};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the next place of the journal holds.
@@ -56,37 +52,23 @@ pub(crate) struct Recovery {
     pub(crate) listing: Listing,
     from: Lsn,
     scanner: Option<Scanner>,
-    checksum: crc32fast::Hasher,
-    index: SegmentIndex,
+    pub(super) checksum: crc32fast::Hasher,
+    pub(super) index: SegmentIndex,
     sealed: Option<Seal>,
     /// Frames of the present segment could not be read: its running checksum is not known.
     passed_over: bool,
     /// The last frame was a clean close.
     pub(crate) closed: bool,
-    claimed: Lsn,
-    snapshots: Snapshots,
-    walked: Vec<Walked>,
-    damage: Vec<Damage>,
+    pub(super) claimed: Lsn,
+    pub(super) snapshots: Snapshots,
+    pub(super) walked: Vec<Walked>,
+    pub(super) damage: Vec<Damage>,
     /// Damaged frames that were pieces of a snapshot only.
     snapshot_damage: Vec<Damage>,
-    trimmed: Option<Trimmed>,
+    pub(super) trimmed: Option<Trimmed>,
     pub(crate) frames: u64,
-    /// Stop at damage of a snapshot too: used while a snapshot is being read.
-    end: Option<Lsn>,
-}
-
-/// What recovery hands to the tail.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) active: Arc<Segment>,
-    pub(crate) end: Position,
-    pub(crate) checksum: crc32fast::Hasher,
-    pub(crate) index: SegmentIndex,
-    pub(crate) walked: Vec<Walked>,
-    pub(crate) trimmed: Option<Trimmed>,
-    /// Not reached by the chain of seals: to be set aside.
-    pub(crate) strays: Vec<SegmentId>,
-    pub(crate) begin: Option<Begin>,
+    /// Where the walk ended, once it has.
+    pub(super) end: Option<Lsn>,
 }
 
 impl Recovery {
@@ -318,19 +300,27 @@ impl Recovery {
         let seal = self.sealed.take().unwrap_or_default();
         let index = std::mem::take(&mut self.index);
         self.walked.push(Walked { segment: segment.clone(), seal, index });
+        if seal.successor <= segment.id {
+            // Segments are numbered upwards; a seal that points back would have the walk go round for ever.
+            let what = format!("the seal names {} as the next segment", seal.successor);
+            self.report(segment.id, Position(SEGMENT_HEADER), Position(segment.capacity), &what);
+            self.go_on_after(segment.id)?;
+            return Ok(false);
+        }
         if let Some(successor) = self.listing.segments.get(&seal.successor).cloned() {
             self.enter(&successor)?;
             return Ok(true);
         }
         let what = self.listing.why_missing(seal.successor);
         self.damage.push(whole_file(seal.successor, what));
-        self.scanner = match self.listing.after(seal.successor) {
-            Some(next) => Some(self.open(&next)?),
-            None => None,
-        };
-        self.checksum = crc32fast::Hasher::new();
-        self.passed_over = false;
+        self.go_on_after(seal.successor)?;
         Ok(false)
+    }
+
+    /// Goes on in the first segment after `id`, from its start, behind something that is damaged.
+    fn go_on_after(&mut self, id: SegmentId) -> Result<()> {
+        self.scanner = None;
+        self.listing.after(id).map_or(Ok(()), |next| self.enter(&next))
     }
 
     /// Judges a place without a whole frame, with all that lies behind it. Nothing if only a snapshot was hit.
@@ -370,14 +360,7 @@ impl Recovery {
                         scanner.seek(first);
                         self.passed_over = true;
                     }
-                    _ => {
-                        self.scanner = match self.listing.after(id) {
-                            Some(next) => Some(self.open(&next)?),
-                            None => None,
-                        };
-                        self.checksum = crc32fast::Hasher::new();
-                        self.passed_over = false;
-                    }
+                    _ => self.go_on_after(id)?,
                 }
                 Ok(Some(Step::Damage))
             }
@@ -411,71 +394,6 @@ impl Recovery {
 
     fn report(&mut self, id: SegmentId, from: Position, to: Position, what: &str) {
         self.damage.push(damage(id, from, to, what));
-    }
-
-    /// Makes what was found durable. Refuses if anything was damaged.
-    pub(crate) fn finish(self) -> Result<(Found, Listing)> {
-        if !self.damage.is_empty() {
-            let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
-            return Err(Error::new(Code::Damaged, what).with_damage(self.damage));
-        }
-        let Some(end) = self.end else {
-            return Err(Error::new(Code::Damaged, "the journal's end was not found"));
-        };
-        let Some(active) = self.listing.segments.get(&end.segment()).cloned() else {
-            return Err(Error::new(Code::SegmentMissing, "the active segment is gone"));
-        };
-        self.secure(end)?;
-        let first = self.walked.first().map_or(active.id, |walked| walked.segment.id);
-        let chain: BTreeMap<SegmentId, ()> = self.walked.iter().map(|walked| (walked.segment.id, ())).collect();
-        let strays = self
-            .listing
-            .segments
-            .keys()
-            .filter(|id| **id > first && **id != active.id && !chain.contains_key(id))
-            .copied()
-            .collect();
-        let fresh = end.position().get() == SEGMENT_HEADER;
-        let begin = fresh.then(|| {
-            let before = self.walked.last();
-            Begin {
-                previous: before.map_or(SegmentId::ZERO, |walked| walked.segment.id),
-                previous_checksum: before.map_or(0, |walked| walked.seal.checksum),
-                snapshots: self.snapshots,
-            }
-        });
-        let found = Found {
-            active,
-            end: end.position(),
-            checksum: self.checksum,
-            index: self.index,
-            walked: self.walked,
-            trimmed: self.trimmed,
-            strays,
-            begin,
-        };
-        Ok((found, self.listing))
-    }
-
-    /// Overwrites what was trimmed, writes again what may not be durable, and syncs both.
-    fn secure(&self, end: Lsn) -> Result<()> {
-        let last =
-            self.walked.iter().map(|walked| (walked.segment.id, walked.seal.length + super::control::SEAL_FRAME));
-        let pieces = last.chain([(end.segment(), end.position().get())]);
-        for (id, to) in pieces.filter(|(id, _)| *id >= self.claimed.segment()) {
-            let name = segment_name(id);
-            let failed = |source| Error::io(format!("making {name} durable again"), source);
-            let from = if id == self.claimed.segment() { self.claimed.position().get() } else { SEGMENT_HEADER };
-            let file = self.storage.open(&name, Access::Write).map_err(failed)?;
-            super::secure::rewrite(&*file, from, to).map_err(failed)?;
-            if let Some(trimmed) = self.trimmed.as_ref().filter(|trimmed| trimmed.from.segment() == id) {
-                super::secure::zero(&*file, trimmed.from.position().get(), trimmed.to.position().get())
-                    .map_err(failed)?;
-            }
-            file.sync().map_err(failed)?;
-        }
-        // Names too: the process before may have died between a rename and its sync.
-        self.storage.sync_dir(DIRECTORY).map_err(|source| Error::io("syncing the journal's directory", source))
     }
 }
 
