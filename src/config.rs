@@ -1,9 +1,11 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod flow;
 mod retry;
 
 pub use crate::retention::Retention;
+pub use flow::{Backlog, Breaker, Overflow, Rate};
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -112,6 +114,7 @@ pub struct TopicSettings {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Option<Retention>,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Option<Backlog>,
 }
 
 impl TopicSettings {
@@ -146,6 +149,7 @@ pub(crate) struct TopicPolicy {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Backlog,
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -169,6 +173,9 @@ pub struct Group {
     /// Where copies of dead letters go; none inside: nowhere.
     pub(crate) forward: Option<Option<Box<str>>>,
     pub(crate) dead_age: Option<Option<Duration>>,
+    pub(crate) max_in_flight: Option<u64>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) breaker: Option<Breaker>,
 }
 
 impl Group {
@@ -259,6 +266,10 @@ pub(crate) struct GroupPolicy {
     /// Where copies of dead letters go.
     pub(crate) forward: Option<TopicId>,
     pub(crate) dead_age: Option<Duration>,
+    /// `u64::MAX`: no limit.
+    pub(crate) max_in_flight: u64,
+    pub(crate) rate: Rate,
+    pub(crate) breaker: Breaker,
 }
 
 impl Default for GroupPolicy {
@@ -271,6 +282,9 @@ impl Default for GroupPolicy {
             max_crashes: 3,
             forward: None,
             dead_age: None,
+            max_in_flight: u64::MAX,
+            rate: Rate::unlimited(),
+            breaker: Breaker::off(),
         }
     }
 }
@@ -285,6 +299,9 @@ impl GroupPolicy {
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
         self.dead_age = patch.dead_age.unwrap_or(self.dead_age);
+        self.max_in_flight = patch.max_in_flight.unwrap_or(self.max_in_flight);
+        self.rate = patch.rate.unwrap_or(self.rate);
+        self.breaker = patch.breaker.unwrap_or(self.breaker);
         self
     }
 }

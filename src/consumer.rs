@@ -3,7 +3,7 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
+use crate::engine::{Engine, Fate, GroupStats, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
@@ -281,6 +281,10 @@ impl Consumer {
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper { shared: self.shared.clone() }
+    }
+
+    pub(crate) fn engine(&self) -> Result<(Arc<Engine>, GroupId)> {
+        Ok((self.shared.link.engine()?, self.shared.group))
     }
 
     fn lease_one(&self, wait: Wait) -> Result<Option<Delivery>> {

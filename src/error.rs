@@ -41,6 +41,7 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     BufferFull,
+    BacklogFull,
     DiskFull,
     LeaseLost,
     OutcomeUnknown,
@@ -71,6 +72,7 @@ impl Code {
     const fn entry(self) -> (ErrorKind, &'static str) {
         match self {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
+            Self::BacklogFull => (ErrorKind::Full, "backlog-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),

@@ -52,6 +52,7 @@
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
 //! | stop waiting | [`Consumer::stopper`] |
+//! | bound what waits and what is out | [`TopicSettings::max_backlog`], [`Group::max_in_flight`], [`Group::rate`], [`Group::breaker`], [`Consumer::pause`], [`Delivery::rate_limited`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
@@ -79,6 +80,7 @@ mod journal;
 mod link;
 mod message;
 mod options;
+mod pause;
 mod redrive;
 mod replay;
 mod retention;
@@ -94,11 +96,15 @@ mod topic;
 mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
-pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings};
+pub use config::{
+    Backlog, Breaker, Durability, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings,
+};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport};
+pub use engine::{
+    BreakerState, Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
+};
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;

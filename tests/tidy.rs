@@ -40,6 +40,7 @@ const HANDLES: &[&str] = &[
     "delivery",
     "link",
     "options",
+    "pause",
     "redrive",
     "replay",
     "schedule",

@@ -23,6 +23,9 @@ impl Engine {
                 return Ok(());
             }
             for (offset, _) in expired {
+                if self.spare(core, (group, offset), WHY, None)?.is_some() {
+                    continue;
+                }
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);

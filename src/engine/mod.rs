@@ -7,6 +7,8 @@
 //! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`]
 //! instead.
 
+mod backlog;
+mod breaker;
 mod close;
 mod commit;
 mod count;
@@ -15,9 +17,11 @@ mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
+mod flow;
 mod lifetime;
 mod line;
 mod open;
+mod overflow;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
@@ -41,6 +45,7 @@ mod visible;
 mod watch;
 mod why;
 
+pub use breaker::BreakerState;
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
@@ -144,6 +149,8 @@ struct Core {
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
+    backlogs: backlog::Backlogs,
+    flows: flow::Flows,
     watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
@@ -198,6 +205,8 @@ pub(crate) struct Engine {
     /// A write is over, and a commit is, with its sync if it has one.
     written: Condvar,
     committed: Condvar,
+    /// A place in a backlog may be free.
+    admitted: Condvar,
     arrived: Condvar,
     commit_work: Condvar,
     upkeep_work: Condvar,
@@ -262,6 +271,8 @@ impl Core {
     fn new(tail: Tail, state: State, seed: u64) -> Self {
         Self {
             tail,
+            backlogs: backlog::Backlogs::of(&state),
+            flows: flow::Flows::default(),
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),

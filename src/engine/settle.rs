@@ -151,6 +151,7 @@ impl Engine {
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.touched(core, topic);
         }
+        self.tell_freed(core);
         if level == Durability::Memory {
             self.arm(core, false);
         }
@@ -283,6 +284,11 @@ impl Engine {
         error: &str,
         after: Option<Duration>,
     ) -> Result<Span, Obstacle> {
+        if last == BuryReason::Failures
+            && let Some(span) = self.spare(core, (group, offset), error, after)?
+        {
+            return Ok(span);
+        }
         let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull.into()) };
         let mut counters = held.counters(offset);
         counters.failures = counters.failures.saturating_add(1);
@@ -338,6 +344,10 @@ impl Engine {
             if hold == Hold::Lost || !held.is_open(offset) {
                 let what =
                     format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
+                return Err(Error::new(Code::LeaseLost, what));
+            }
+            if hold == Hold::Late && held.leased() as u64 >= held.policy().max_in_flight {
+                let what = format!("the lease of offset {offset} ran out, and others use all of `max_in_flight` now");
                 return Err(Error::new(Code::LeaseLost, what));
             }
             let age = held.policy().max_lease_age;

@@ -66,7 +66,8 @@ impl Engine {
                 return Ok(true);
             }
             let due = core.state.group(group).and_then(|group| group.next_due(now));
-            next = next.into_iter().chain(due).min();
+            let shut = self.gate_due(&core, group, now);
+            next = next.into_iter().chain(due).chain(shut).min();
         }
         let retained = self.retain_due()?;
         let mut core = self.core.lock();

@@ -7,11 +7,13 @@
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 
 pub mod damage;
 pub mod dead_letters;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod flow_control;
 pub mod poison;
 pub mod retention;
