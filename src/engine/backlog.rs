@@ -304,6 +304,11 @@ impl Core {
 }
 
 impl Count {
+    #[cfg(test)]
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        (&self.parts, self.messages, self.bytes) == (&other.parts, other.messages, other.bytes)
+    }
+
     fn clone_totals(&self) -> Self {
         Self { messages: self.messages, bytes: self.bytes, ..Self::default() }
     }

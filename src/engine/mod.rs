@@ -8,6 +8,8 @@
 //! instead.
 
 mod backlog;
+#[cfg(test)]
+mod backlog_tests;
 mod breaker;
 mod close;
 mod commit;
