@@ -134,7 +134,7 @@ fn recover(disk: &SimDisk, promised: &Promised, power: bool, seed: u64, at: &str
     faults.stop_after = Some(seed % 24);
     disk.set_faults(faults);
     drop(open(disk, seed));
-    let power = if seed % 2 == 0 {
+    let power = if seed.is_multiple_of(2) {
         disk.crash();
         true
     } else {
