@@ -1,6 +1,6 @@
 //! The program `millpond` where a person takes care of a store: dead letters, seeks, schedules, explanations.
 #![cfg(unix)]
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::{Group, Message, Store};
 use serde_json::Value;
