@@ -45,14 +45,14 @@
 //!   how many publishers share one sync.
 //! * **How long a handler may take.** The lease (30 s by default). Who may take longer
 //!   [extends](crate::Delivery::extend) it on the way; a handler that hangs is replaced when the lease ends.
-//! * **What happens to failures.** They come again after growing waits, and after the last attempt they are parked where
-//!   you can see them: [`dead_letters`](super::dead_letters).
-//! * **What a handler does twice.** A process can die between the effect and the ack; then the message comes again. Make
-//!   the effect idempotent, by the message's id if need be.
+//! * **What happens to failures.** They come again after growing waits, and after the last attempt they are parked
+//!   where you can see them: [`dead_letters`](super::dead_letters).
+//! * **What a handler does twice.** A process can die between the effect and the ack; then the message comes again.
+//!   Make the effect idempotent, by the message's id if need be.
 //! * **What stays.** What every group has settled is gone, unless a rule keeps it: [`retention`](super::retention).
 //!
 //! # What to watch
 //!
-//! [`Store::stats`](crate::Store::stats) has the numbers, and for each group the age of the oldest message that could be
-//! handed out: if that grows, the group is too slow or stopped. `dead` above zero wants a person to look. For a single
-//! message [`Consumer::why`](crate::Consumer::why) says what it waits for.
+//! [`Store::stats`](crate::Store::stats) has the numbers, and for each group the age of the oldest message that could
+//! be handed out: if that grows, the group is too slow or stopped. `dead` above zero wants a person to look. For a
+//! single message [`Consumer::why`](crate::Consumer::why) says what it waits for.

@@ -1,9 +1,9 @@
 //! Coming from a table of jobs: what stands for what.
 //!
-//! Many programs begin with a table: `id, payload, status, attempts, run_at, locked_by, locked_until, last_error`, and a
-//! loop that selects the next row `FOR UPDATE SKIP LOCKED`. It is a good beginning. What hurts later is the polling, the
-//! bloat of a table whose every row is updated several times, and the rows that are `running` for ever since a worker
-//! died. Here is where each column goes:
+//! Many programs begin with a table: `id, payload, status, attempts, run_at, locked_by, locked_until, last_error`, and
+//! a loop that selects the next row `FOR UPDATE SKIP LOCKED`. It is a good beginning. What hurts later is the polling,
+//! the bloat of a table whose every row is updated several times, and the rows that are `running` for ever since a
+//! worker died. Here is where each column goes:
 //!
 //! | the table | here |
 //! |---|---|

@@ -41,8 +41,8 @@
 //!
 //! Through [`tracing`](https://docs.rs/tracing): as an error what costs somebody something (a commit that failed, a
 //! message that can't be read, a publish that was refused and whose ticket nobody held), as a warning what a person
-//! should know of (a trimmed tail, a parked message, a disk that is full), as debug what policies remove. Payloads, keys
-//! and ids are never logged.
+//! should know of (a trimmed tail, a parked message, a disk that is full), as debug what policies remove. Payloads,
+//! keys and ids are never logged.
 //!
 //! # Stopping
 //!
