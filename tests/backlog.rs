@@ -1,6 +1,6 @@
 //! Limits of a topic's backlog: what is refused comes back whole, what waits is let in by an ack, what is dropped is
 //! the oldest and counted.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use millpond::testing::SimDisk;
 use millpond::{

@@ -1,5 +1,5 @@
 //! The breaker of a group: it opens when everything fails, burns no attempts while it is open, and finds its way back.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use millpond::testing::SimDisk;
 use millpond::{
