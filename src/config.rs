@@ -1,10 +1,13 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod filter;
 mod flow;
 mod retry;
 
 pub use crate::retention::Retention;
+pub(crate) use filter::Condition;
+pub use filter::Filter;
 pub use flow::{Backlog, Breaker, Overflow, Rate};
 pub use retry::Retry;
 
@@ -176,6 +179,7 @@ pub struct Group {
     pub(crate) max_in_flight: Option<u64>,
     pub(crate) rate: Option<Rate>,
     pub(crate) breaker: Option<Breaker>,
+    pub(crate) filter: Option<Filter>,
 }
 
 impl Group {
@@ -270,6 +274,7 @@ pub(crate) struct GroupPolicy {
     pub(crate) max_in_flight: u64,
     pub(crate) rate: Rate,
     pub(crate) breaker: Breaker,
+    pub(crate) filter: Filter,
 }
 
 impl Default for GroupPolicy {
@@ -285,6 +290,7 @@ impl Default for GroupPolicy {
             max_in_flight: u64::MAX,
             rate: Rate::unlimited(),
             breaker: Breaker::off(),
+            filter: Filter::everything(),
         }
     }
 }
@@ -302,6 +308,7 @@ impl GroupPolicy {
         self.max_in_flight = patch.max_in_flight.unwrap_or(self.max_in_flight);
         self.rate = patch.rate.unwrap_or(self.rate);
         self.breaker = patch.breaker.unwrap_or(self.breaker);
+        self.filter = patch.filter.clone().unwrap_or(self.filter);
         self
     }
 }

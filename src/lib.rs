@@ -52,6 +52,7 @@
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
 //! | stop waiting | [`Consumer::stopper`] |
+//! | want some messages of a topic | [`Group::filter`], [`Filter`] |
 //! | bound what waits and what is out | [`TopicSettings::max_backlog`], [`Group::max_in_flight`], [`Group::rate`], [`Group::breaker`], [`Consumer::pause`], [`Delivery::rate_limited`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
@@ -97,7 +98,7 @@ mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{
-    Backlog, Breaker, Durability, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings,
+    Backlog, Breaker, Durability, Filter, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings,
 };
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};

@@ -5,6 +5,7 @@
 //! falls back to one message when it is slow: what is named and was never handed out costs a crashed store at most one
 //! turn alone.
 
+use super::filter::Unseen;
 use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
@@ -63,9 +64,17 @@ struct Granted {
 
 /// What a look at the group gave.
 enum Look {
-    Granted { topic: TopicId, granted: Vec<Granted>, named: Lsn },
-    Nothing { due: Option<Timestamp> },
+    Granted {
+        topic: TopicId,
+        granted: Vec<Granted>,
+        named: Lsn,
+    },
+    Nothing {
+        due: Option<Timestamp>,
+    },
     NotNow(Obstacle),
+    /// What the group's filter says of some is not known yet.
+    Unseen(Unseen),
 }
 
 impl Engine {
@@ -94,6 +103,10 @@ impl Engine {
                         continue;
                     }
                     return Ok(leased);
+                }
+                Look::Unseen(unseen) => {
+                    drop(core);
+                    self.see(group, &unseen)?;
                 }
                 Look::NotNow(obstacle) => {
                     drop(core);
@@ -147,6 +160,9 @@ impl Engine {
                 .chain(more.then_some(now))
                 .min();
             return Ok(Look::Nothing { due });
+        }
+        if let Some(unseen) = core.unseen(group, picks.iter().map(|pick| pick.offset), now) {
+            return Ok(Look::Unseen(unseen));
         }
         let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {

@@ -19,6 +19,7 @@ mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
+mod filter;
 mod flow;
 mod lifetime;
 mod line;
@@ -153,6 +154,7 @@ struct Core {
     let_go: VecDeque<settle::Settling<'static>>,
     backlogs: backlog::Backlogs,
     flows: flow::Flows,
+    filters: filter::Filters,
     watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
@@ -275,6 +277,7 @@ impl Core {
             tail,
             backlogs: backlog::Backlogs::of(&state),
             flows: flow::Flows::default(),
+            filters: filter::Filters::default(),
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),

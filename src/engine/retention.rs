@@ -52,9 +52,11 @@ impl Engine {
     /// Something has changed in a topic: its rules are looked at again within a step.
     pub(super) fn touched(&self, core: &mut Core, topic: TopicId) {
         let Some(held) = core.state.topic(topic) else { return };
-        let dead_age =
-            |group: &GroupId| core.state.group(*group).is_some_and(|group| group.policy().dead_age.is_some());
-        if !held.policy().retention.has_rules() && !held.expires() && !held.groups().iter().any(dead_age) {
+        let by_group = |group: &GroupId| {
+            let policy = core.state.group(*group).map(crate::state::Group::policy);
+            policy.is_some_and(|policy| policy.dead_age.is_some() || !policy.filter.is_everything())
+        };
+        if !held.policy().retention.has_rules() && !held.expires() && !held.groups().iter().any(by_group) {
             return;
         }
         let at = self.after(self.options.retention_step);
@@ -90,7 +92,8 @@ impl Engine {
             for group in groups {
                 let dead = self.drop_old_letters(group)?;
                 let expiry = self.sweep_expired(group)?;
-                next = next.into_iter().chain(dead).chain(expiry).min();
+                let unseen = self.sweep_filtered(group)?.then(|| self.now());
+                next = next.into_iter().chain(dead).chain(expiry).chain(unseen).min();
             }
             if let Some(next) = next {
                 let at = next.max(self.after(self.options.retention_step));

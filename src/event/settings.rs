@@ -17,12 +17,13 @@
 //!       40  in flight       the most deliveries, `u64::MAX` for no limit
 //!       41  rate            messages, 0 for no limit; milliseconds; burst
 //!       42  breaker         messages that fail in a row, 0 for none; first and longest pause in milliseconds
+//!       60  filter          see `filter_setting`
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
-use super::{Patch, Setting, flow_settings};
+use super::{Patch, Setting, filter_setting, flow_settings};
 use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
@@ -89,6 +90,7 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
     .into_iter()
     .flatten()
     .chain(flow_settings::of_group(settings))
+    .chain(filter_setting::of_group(settings))
     .collect()
 }
 
@@ -127,7 +129,10 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
                 policy.forward = u32::try_from(topic).ok().filter(|topic| *topic != 0).map(TopicId::new);
             }
             (GROUP_DEAD_AGE, &[value, ..]) => policy.dead_age = taken(value).map(Duration::from_millis),
-            _ => flow_settings::patch_group(&mut policy, setting),
+            _ => {
+                flow_settings::patch_group(&mut policy, setting);
+                filter_setting::patch_group(&mut policy, setting);
+            }
         }
     }
     policy

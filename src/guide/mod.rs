@@ -8,6 +8,7 @@
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`filters`]: a group that wants some of a topic's messages.
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
@@ -17,6 +18,7 @@ pub mod dead_letters;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod filters;
 pub mod first_queue;
 pub mod flow_control;
 pub mod migration;

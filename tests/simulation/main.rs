@@ -12,6 +12,7 @@
     reason = "a test"
 )]
 
+mod filter;
 mod flow;
 mod letters;
 mod model;

@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::filter::Sorted;
 use crate::flow::Narrow;
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
@@ -48,6 +49,7 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     model: Model,
     narrow: Narrow,
+    sorted: Sorted,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -68,6 +70,7 @@ impl World {
         Self {
             disk: SimDisk::new(rng.u64(..)),
             narrow: Narrow::new(rng.u8(0..3), clock.clone()),
+            sorted: Sorted::new(clock.clone()),
             clock,
             model: Model::new(TOPICS, GROUPS),
             open: None,
@@ -134,6 +137,7 @@ impl World {
                 }
                 Err(error) if cut => {
                     self.narrow.dead();
+                    self.sorted.dead();
                     let _ = writeln!(self.trace, "open cut short: {}", error.code());
                     if self.rng.bool() {
                         self.disk.crash();
@@ -149,6 +153,7 @@ impl World {
 
     fn prepare(&mut self, store: Store) -> Result<Open, Error> {
         self.narrow.reopened(&store)?;
+        self.sorted.reopened(&store)?;
         let settings = Group::default()
             .lease(Duration::from_secs(20))
             .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
@@ -192,6 +197,7 @@ impl World {
         };
         let _ = writeln!(self.trace, "die power={power}");
         self.narrow.dead();
+        self.sorted.dead();
         // Whoever held a delivery may be what brought it down.
         if let Some(open) = self.open.take() {
             for group in &mut self.model.groups {
@@ -215,6 +221,7 @@ impl World {
             self.model.groups[group].touched.insert(delivery.offset());
         }
         self.narrow.dead();
+        self.sorted.dead();
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
         drop(open);
@@ -449,8 +456,9 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..118);
+        let dice = self.rng.u8(0..128);
         let good = match dice {
+            118.. => self.sorted.step(&mut self.rng)?,
             102.. => {
                 self.narrow.check()?;
                 self.narrow.step(&mut self.rng)?
@@ -578,6 +586,7 @@ impl World {
             self.settle_pending(&mut open);
             self.open = Some(open);
         }
-        self.narrow.drain()
+        self.narrow.drain()?;
+        self.sorted.drain()
     }
 }
