@@ -3,12 +3,14 @@
 
 mod filter;
 mod flow;
+mod priorities;
 mod retry;
 
 pub use crate::retention::Retention;
 pub(crate) use filter::Condition;
 pub use filter::Filter;
 pub use flow::{Backlog, Breaker, Overflow, Rate};
+pub(crate) use priorities::LEVELS_MAX;
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -118,6 +120,8 @@ pub struct TopicSettings {
     pub(crate) retention: Option<Retention>,
     pub(crate) expires_after: Option<Duration>,
     pub(crate) backlog: Option<Backlog>,
+    pub(crate) levels: Option<u8>,
+    pub(crate) aging: Option<Duration>,
 }
 
 impl TopicSettings {
@@ -146,13 +150,29 @@ impl TopicSettings {
 }
 
 /// The settings of a topic as they stand: every patch applied over the defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicPolicy {
     /// None: what the store says.
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
     pub(crate) backlog: Backlog,
+    /// Levels of priority; 1: none.
+    pub(crate) levels: u8,
+    pub(crate) aging: Duration,
+}
+
+impl Default for TopicPolicy {
+    fn default() -> Self {
+        Self {
+            durability: None,
+            retention: Retention::default(),
+            expires_after: None,
+            backlog: Backlog::unlimited(),
+            levels: 1,
+            aging: priorities::AGING,
+        }
+    }
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.

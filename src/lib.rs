@@ -52,6 +52,7 @@
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
 //! | stop waiting | [`Consumer::stopper`] |
+//! | have the urgent first | [`TopicSettings::priorities`], [`Message::priority`] |
 //! | want some messages of a topic | [`Group::filter`], [`Filter`] |
 //! | bound what waits and what is out | [`TopicSettings::max_backlog`], [`Group::max_in_flight`], [`Group::rate`], [`Group::breaker`], [`Consumer::pause`], [`Delivery::rate_limited`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |

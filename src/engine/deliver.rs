@@ -203,7 +203,9 @@ impl Engine {
         }
         unnamed.sort_unstable();
         let suspects = held.suspects() > 0;
-        let fresh = unnamed.last().copied().filter(|last| !suspects && held.past(*last).is_none());
+        // Where priorities count, the one behind is not the next one.
+        let leveled = core.state.topic(held.topic()).is_some_and(|topic| !topic.levels().is_empty());
+        let fresh = unnamed.last().copied().filter(|last| !suspects && !leveled && held.past(*last).is_none());
         let mut runs: Vec<Run> = Vec::new();
         for offset in unnamed {
             match runs.last_mut() {

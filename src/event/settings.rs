@@ -6,6 +6,8 @@
 //!                           plus one, 0: no such rule
 //!        21 expiry          milliseconds plus one, 0: never
 //!        40 backlog         messages plus one, bytes plus one, 0: no such limit; 0 reject, 1 wait, 2 drop the oldest
+//!        60 priorities      levels, 1: none
+//!        61 aging           milliseconds after which no priority counts
 //! group  1  lease           milliseconds
 //!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
 //!                           1 for none; then the waits in milliseconds, if they are listed

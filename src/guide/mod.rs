@@ -9,6 +9,7 @@
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
 //! * [`filters`]: a group that wants some of a topic's messages.
+//! * [`priorities`]: the urgent first.
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
@@ -24,4 +25,5 @@ pub mod flow_control;
 pub mod migration;
 pub mod operations;
 pub mod poison;
+pub mod priorities;
 pub mod retention;

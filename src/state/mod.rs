@@ -36,6 +36,7 @@ mod packed;
 mod past;
 mod pick;
 mod presence;
+mod priority;
 mod schedule;
 mod settled;
 mod snapshot;

@@ -4,6 +4,7 @@
 use super::group::Group;
 use super::lease::Pick;
 use super::offsets::OffsetSet;
+use super::priority::Levels;
 use crate::event::{Counters, Run};
 use crate::types::{Offset, Timestamp};
 
@@ -12,7 +13,14 @@ impl Group {
     /// is granted afterwards should be granted in this order.
     ///
     /// While there is a suspect, it is the only answer there can be, and only while nothing at all is leased.
-    pub(super) fn pick(&mut self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet, max: usize) -> Vec<Pick> {
+    pub(super) fn pick(
+        &mut self,
+        now: Timestamp,
+        visible_end: Offset,
+        waiting: &OffsetSet,
+        levels: &Levels,
+        max: usize,
+    ) -> Vec<Pick> {
         if self.is_paused(now) || max == 0 {
             return Vec::new();
         }
@@ -27,15 +35,25 @@ impl Group {
         // A deliver-at that was handed out before the clock was set back waits like any other.
         let ready = |offset: &Offset| *offset < visible_end && !waiting.contains(*offset);
         picks.extend(due.filter(ready).take(max).map(|offset| self.picked(offset)));
-        if !self.hands.back.is_empty() {
-            let visible = Run { first: Offset::ZERO, count: visible_end.0 };
-            let back = self.hands.back.runs_in(visible).flat_map(|run| (run.first.0..run.end().0).map(Offset));
-            picks.extend(back.filter(ready).take(max - picks.len()).map(|offset| self.picked(offset)));
-        }
-        if picks.len() < max {
-            self.pick_fresh(visible_end, waiting, max, &mut picks);
+        if levels.is_empty() {
+            self.pick_in_offset_order(visible_end, waiting, max, &mut picks);
+        } else {
+            self.pick_by_level(levels, visible_end, waiting, max, &mut picks);
         }
         picks
+    }
+
+    /// Fresh messages before `end`, the oldest first.
+    pub(super) fn pick_in_offset_order(&mut self, end: Offset, waiting: &OffsetSet, max: usize, picks: &mut Vec<Pick>) {
+        if !self.hands.back.is_empty() {
+            let before = Run { first: Offset::ZERO, count: end.0 };
+            let back = self.hands.back.runs_in(before).flat_map(|run| (run.first.0..run.end().0).map(Offset));
+            let back = back.filter(|offset| !waiting.contains(*offset)).take(max.saturating_sub(picks.len()));
+            picks.extend(back.map(|offset| self.picked(offset)));
+        }
+        if picks.len() < max {
+            self.pick_fresh(end, waiting, max, picks);
+        }
     }
 
     fn pick_suspect(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Pick> {
@@ -66,7 +84,7 @@ impl Group {
         }
     }
 
-    fn picked(&self, offset: Offset) -> Pick {
+    pub(super) fn picked(&self, offset: Offset) -> Pick {
         match self.history.get(&offset) {
             Some(past) => Pick { offset, counters: past.counters, suspect: past.suspicion.is_suspect() },
             None => Pick { offset, counters: Counters::default(), suspect: false },
@@ -103,7 +121,7 @@ impl Group {
     }
 
     /// Whether an unsettled offset is not fresh.
-    fn is_taken(&self, offset: Offset) -> bool {
+    pub(super) fn is_taken(&self, offset: Offset) -> bool {
         self.dead.contains_key(&offset) || self.history.contains_key(&offset) || self.hands.leases.contains_key(&offset)
     }
 
@@ -112,6 +130,7 @@ impl Group {
         for offset in offsets.iter().filter(|offset| **offset < self.hands.cursor) {
             if !self.settled.contains(*offset) && !self.is_taken(*offset) {
                 self.hands.back.insert(*offset);
+                self.hands.passed.came_back(*offset);
             }
         }
     }

@@ -5,6 +5,7 @@
 use super::counts::GroupCounts;
 use super::lease::{Lease, Pick};
 use super::offsets::OffsetSet;
+use super::priority::Levels;
 use super::{Group, State, Topic};
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ const TURN_MAX: usize = 4096;
 
 /// Nothing waits in a topic that isn't there.
 static NONE: OffsetSet = OffsetSet::new();
+static NO_LEVELS: Levels = Levels::new();
 
 fn waiting<'a>(topics: &'a BTreeMap<TopicId, Topic>, group: &Group) -> &'a OffsetSet {
     topics.get(&group.topic).map_or(&NONE, |topic| topic.schedule.waiting())
@@ -32,8 +34,12 @@ impl State {
                 group.wait_again(&turned.waits_again);
             }
         }
+        let sweeps_levels = held.levels.wants_sweep();
         if held.schedule.wants_sweep() {
             self.sweep_schedule(topic, now);
+        }
+        if sweeps_levels {
+            self.sweep_levels(topic);
         }
         !turned.due.is_empty()
     }
@@ -50,11 +56,27 @@ impl State {
         });
     }
 
+    /// Forgets the levels of what is gone for everybody.
+    fn sweep_levels(&mut self, topic: TopicId) {
+        let earliest = self.topics.get(&topic).map(|held| self.earliest(held));
+        if let (Some(earliest), Some(held)) = (earliest, self.topics.get_mut(&topic)) {
+            held.levels.sweep(earliest);
+        }
+    }
+
+    /// Everything of a topic before `upto` has waited too long to be passed by what has a higher priority.
+    pub(crate) fn set_aged(&mut self, topic: TopicId, upto: Offset) {
+        if let Some(held) = self.topics.get_mut(&topic) {
+            held.levels.set_aged(upto);
+        }
+    }
+
     /// See [`Group::pick`].
     pub(crate) fn pick(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
         let Some(held) = self.groups.get_mut(&group) else { return Vec::new() };
         let waiting = waiting(&self.topics, held);
-        held.pick(now, visible_end, waiting, max)
+        let levels = self.topics.get(&held.topic).map_or(&NO_LEVELS, |topic| &topic.levels);
+        held.pick(now, visible_end, waiting, levels, max)
     }
 
     /// See [`Group::grant`].

@@ -1,6 +1,7 @@
 //! A topic: its number and name, where its messages lie, and what a policy dropped of it.
 
 use super::past::ByCause;
+use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use crate::config::{Durability, TopicPolicy};
@@ -65,6 +66,8 @@ pub(crate) struct Topic {
     pub(super) schedule: Schedule,
     /// Whether there was ever a message that expires.
     pub(super) expires: bool,
+    /// What is above the ordinary priority.
+    pub(super) levels: Levels,
 }
 
 impl Topic {
@@ -85,6 +88,7 @@ impl Topic {
             dropped: ByCause::default(),
             schedule: Schedule::default(),
             expires: false,
+            levels: Levels::default(),
         }
         .configured(&event.settings)
     }
@@ -107,6 +111,7 @@ impl Topic {
         let last = run.first.plus(run.count - 1);
         self.end = last.next();
         self.note_times(run);
+        self.levels.note(run, self.policy.levels);
         match self.extents.last_mut() {
             Some(extent) if extent.segment == segment => extent.append(last, run.count, run.bytes),
             _ => {
@@ -150,7 +155,10 @@ impl Topic {
     pub(super) fn drop_runs(&mut self, event: &Dropped<'_>) {
         let newly = event.runs.iter().map(|run| self.gone.settle(*run)).fold(0, u64::saturating_add);
         self.dropped.add(event.cause, newly);
-        event.runs.iter().for_each(|run| self.schedule.forget(*run));
+        event.runs.iter().for_each(|run| {
+            self.schedule.forget(*run);
+            self.levels.forget(*run);
+        });
     }
 
     pub(crate) const fn id(&self) -> TopicId {
@@ -207,6 +215,11 @@ impl Topic {
     /// Whether there was ever a message that expires.
     pub(crate) const fn expires(&self) -> bool {
         self.expires
+    }
+
+    /// What is above the ordinary priority.
+    pub(crate) const fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     /// The segment that holds a message, the newest if there are several.
