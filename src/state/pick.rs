@@ -127,10 +127,11 @@ impl Group {
 
     /// Messages of the schedule that fell due: those that the cursor has passed are fresh ones before it.
     pub(super) fn fell_due(&mut self, offsets: &[Offset]) {
+        // A level may have been gone through beyond the cursor.
+        offsets.iter().for_each(|offset| self.hands.passed.came_back(*offset));
         for offset in offsets.iter().filter(|offset| **offset < self.hands.cursor) {
             if !self.settled.contains(*offset) && !self.is_taken(*offset) {
                 self.hands.back.insert(*offset);
-                self.hands.passed.came_back(*offset);
             }
         }
     }
