@@ -55,10 +55,15 @@ impl Engine {
             cursor.expected = Some((topic, offset.next()));
             return Ok(Some(record));
         }
+        // One that skips a little goes on from where it is, as one in order does.
+        let skips = cursor.expected.filter(|(of, next)| *of == topic && *next < offset).map(|_| cursor.next);
         let mut located = !in_order;
         cursor.expected = None;
         if located && !self.locate(topic, offset, cursor)? {
             return Ok(None);
+        }
+        if let Some(next) = skips.filter(|next| next.segment() == cursor.next.segment() && *next > cursor.next) {
+            (cursor.next, located) = (next, false);
         }
         loop {
             let Some(frame) = self.next_frame(cursor)? else {
@@ -87,9 +92,9 @@ impl Engine {
         }
     }
 
-    /// Points the cursor at or before the frame of a message. False if no segment has it.
+    /// Points the cursor at or before the frame of a message. False if no segment has it. What is at hand stays: where
+    /// it has the frame, nothing is read again, and otherwise it goes.
     fn locate(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<bool> {
-        cursor.windows.clear();
         cursor.current = None;
         let core = self.open_core()?;
         let Some(segment) = core.state.topic(topic).and_then(|topic| topic.extent_of(offset)) else {
