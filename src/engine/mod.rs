@@ -18,6 +18,7 @@ mod expiry;
 mod lifetime;
 mod line;
 mod open;
+mod order;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
@@ -41,7 +42,7 @@ mod visible;
 mod watch;
 mod why;
 
-pub(crate) use deliver::{Leased, Wait};
+pub(crate) use deliver::{Leased, Shape, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
@@ -203,6 +204,8 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Where the keys of ordered groups are read.
+    ahead: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
