@@ -3,7 +3,7 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Engine, Fate, GroupStats, Leased, Outcome, ReadCursor, SeekReport, Shape, Swept, Wait, Why};
+use crate::engine::{Engine, Fate, GroupStats, Leased, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
@@ -133,10 +133,12 @@ impl Consumer {
     /// # Errors
     /// As for [`lease`](Self::lease).
     pub fn lease_runs(&self, max: usize, linger: Duration) -> Result<Vec<Run>> {
-        let engine = self.shared.link.engine()?;
-        let leased = self.take(&engine, (max, Shape::Runs), Wait::For(linger))?;
+        let Shared { link, group, stopped, .. } = &*self.shared;
+        let engine = link.engine()?;
+        let wait = Wait::For(linger);
+        let leased = if max == 0 { Vec::new() } else { engine.lease_runs(*group, max, wait, stopped)? };
         let deliveries = leased.into_iter().map(|leased| self.delivery(&engine, leased));
-        Ok(Run::all_of(&self.shared.link, self.shared.group, deliveries))
+        Ok(Run::all_of(link, *group, deliveries))
     }
 
     /// Settles several deliveries of this group as done, in one step.
@@ -303,19 +305,12 @@ impl Consumer {
     }
 
     fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
-        let Shared { link, group, .. } = &*self.shared;
+        let Shared { link, group, stopped, .. } = &*self.shared;
         let engine = link.engine()?;
-        let leased = self.take(&engine, (max, Shape::Single), wait)?;
+        // The engine takes 0 for 1.
+        let leased = if max == 0 { Vec::new() } else { engine.lease(*group, max, wait, stopped)? };
         let deliveries: Vec<Delivery> = leased.into_iter().map(|leased| self.delivery(&engine, leased)).collect();
         Ok(Batch { link: link.clone(), group: *group, rest: deliveries.into_iter() })
-    }
-
-    fn take(&self, engine: &Engine, (max, shape): (usize, Shape), wait: Wait) -> Result<Vec<Leased>> {
-        // The engine takes 0 for 1.
-        if max == 0 {
-            return Ok(Vec::new());
-        }
-        engine.lease(self.shared.group, (max, shape), wait, &self.shared.stopped)
     }
 
     fn delivery(&self, engine: &Engine, leased: Leased) -> Delivery {

@@ -49,7 +49,7 @@ pub(crate) struct Leased {
 
 /// What is leased at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+enum Shape {
     /// Messages, each for itself; of an ordered group at most one of a key.
     Single,
     /// Messages of an ordered group in runs: those of a key have one holder and one epoch, and stand together.
@@ -86,7 +86,22 @@ enum Look {
 
 impl Engine {
     /// Leases up to `max` messages: due retries first, then the next ones. None if there are none in time.
-    pub(crate) fn lease(
+    pub(crate) fn lease(&self, group: GroupId, max: usize, wait: Wait, stopped: &AtomicBool) -> Result<Vec<Leased>> {
+        self.lease_some(group, (max, Shape::Single), wait, stopped)
+    }
+
+    /// Likewise, in runs of a key, as an ordered group has them.
+    pub(crate) fn lease_runs(
+        &self,
+        group: GroupId,
+        max: usize,
+        wait: Wait,
+        stopped: &AtomicBool,
+    ) -> Result<Vec<Leased>> {
+        self.lease_some(group, (max, Shape::Runs), wait, stopped)
+    }
+
+    fn lease_some(
         &self,
         group: GroupId,
         (max, shape): (usize, Shape),

@@ -42,7 +42,7 @@ mod visible;
 mod watch;
 mod why;
 
-pub(crate) use deliver::{Leased, Shape, Wait};
+pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
