@@ -288,7 +288,7 @@ fn a_run_that_is_dropped_charges_only_what_it_yielded_last_and_one_that_times_ou
 }
 
 #[test]
-fn what_a_run_can_not_read_ends_it_and_is_handed_out_before_the_rest() {
+fn what_has_expired_is_left_out_of_a_run() {
     let (bench, _store, topic, email) = simulated("a1 a2", ordered());
     topic.publish(Message::new("a3").key("a").expires_after(WAIT)).wait().unwrap();
     publish(&topic, "a4");

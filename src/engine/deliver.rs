@@ -75,7 +75,7 @@ struct Granted {
 
 /// What a look at the group gave.
 enum Look {
-    Granted { topic: TopicId, granted: Vec<Granted>, named: Lsn },
+    Granted { topic: TopicId, ordered: bool, granted: Vec<Granted>, named: Lsn },
     Nothing { due: Option<Timestamp> },
     /// The keys of an ordered group are to be read from here on.
     Unread { from: Offset },
@@ -123,9 +123,9 @@ impl Engine {
                 return Err(Error::new(Code::Stopped, what));
             }
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
-                Look::Granted { topic, granted, named } => {
+                Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
-                    let leased = self.hand_out(group, topic, &granted, named).inspect_err(|_| {
+                    let leased = self.hand_out(group, (topic, ordered), &granted, named).inspect_err(|_| {
                         self.take_back(group, &granted);
                     })?;
                     if leased.is_empty() {
@@ -221,7 +221,7 @@ impl Engine {
         }
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
-        Ok(Look::Granted { topic, granted, named })
+        Ok(Look::Granted { topic, ordered, granted, named })
     }
 
     /// Puts into the journal that these messages are about to be handed out, if it isn't there yet.
@@ -278,7 +278,13 @@ impl Engine {
     }
 
     /// Reads what was granted, once the journal's record of it is with the kernel.
-    fn hand_out(&self, group: GroupId, topic: TopicId, granted: &[Granted], named: Lsn) -> Result<Vec<Leased>> {
+    fn hand_out(
+        &self,
+        group: GroupId,
+        (topic, ordered): (TopicId, bool),
+        granted: &[Granted],
+        named: Lsn,
+    ) -> Result<Vec<Leased>> {
         if !self.core.lock().reached_names(named) {
             self.drive(named, Durability::Os, None)?;
         }
@@ -287,13 +293,16 @@ impl Engine {
         let mut leased = Vec::with_capacity(granted.len());
         let (mut over, now) = (Vec::new(), self.now());
         let mut cut = None;
+        // An ordered group has read them for their keys already.
+        let ahead = ordered.then(|| self.ahead_of(group));
         for grant in granted {
             if cut == Some(grant.epoch) {
                 // The message before it in its run comes again first.
                 self.take_back(group, std::slice::from_ref(grant));
                 continue;
             }
-            match self.fetch(topic, grant.offset, &mut cursor) {
+            let read = ahead.as_ref().and_then(|ahead| ahead.take(grant.offset));
+            match read.map_or_else(|| self.fetch(topic, grant.offset, &mut cursor), |record| Ok(Some(record))) {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
                     let Granted { epoch, counters, life, suspect, skipped, .. } = *grant;

@@ -15,6 +15,7 @@ mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
+mod kept;
 mod lifetime;
 mod line;
 mod open;
@@ -205,7 +206,7 @@ pub(crate) struct Engine {
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Where the keys of ordered groups are read.
-    ahead: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.

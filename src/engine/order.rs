@@ -4,12 +4,16 @@
 //! here, ahead of the hand-out and outside the lock, each message once in an opening of the store. A store that is
 //! opened reads nothing for that: the first lease does.
 
+use super::kept::Kept;
 use super::park::Obstacle;
 use super::{Core, Engine, ReadCursor};
 use crate::error::{ErrorKind, Result};
 use crate::event::BuryReason;
+use crate::message::Record;
 use crate::state::{KeyHash, Pick, Unread};
+use crate::sync::Mutex;
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
+use std::sync::Arc;
 
 /// How many messages are read ahead at a time: at least, so that a single lease does not take the lock for each; and at
 /// most, so that a lease does not wait long for more than it needs.
@@ -19,11 +23,30 @@ const PIECE_MAX: usize = 1024;
 /// How many messages are parked under one hold of the lock.
 const PARKED: usize = 64;
 
+/// Where the keys of a group are read, and what was read lately.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    cursor: Mutex<ReadCursor>,
+    kept: Mutex<Kept>,
+}
+
+impl Ahead {
+    /// The message, if it was read for its key not long ago.
+    pub(super) fn take(&self, offset: Offset) -> Option<Record> {
+        self.kept.lock().take(offset)
+    }
+}
+
 impl Engine {
+    /// Where a group's keys are read.
+    pub(super) fn ahead_of(&self, group: GroupId) -> Arc<Ahead> {
+        self.ahead.lock().entry(group).or_default().clone()
+    }
+
     /// Reads the next keys of an ordered group, unless somebody else has come past `from` meanwhile.
     pub(super) fn read_ahead(&self, group: GroupId, from: Offset, wanted: usize) -> Result<()> {
-        let cursor = self.ahead.lock().entry(group).or_default().clone();
-        let mut cursor = cursor.lock();
+        let ahead = self.ahead_of(group);
+        let mut cursor = ahead.cursor.lock();
         let (topic, unread) = {
             let mut core = self.open_core()?;
             let Some((topic, unread)) = core.unread(group, wanted.clamp(PIECE_MIN, PIECE_MAX)) else { return Ok(()) };
@@ -33,23 +56,28 @@ impl Engine {
             (topic, unread)
         };
         let mut keys = Vec::with_capacity(unread.offsets.len());
+        let mut records = Vec::with_capacity(unread.offsets.len());
         for offset in &unread.offsets {
-            keys.push(self.key_at(topic, *offset, &mut cursor)?);
+            let record = self.for_its_key(topic, *offset, &mut cursor)?;
+            keys.push(record.as_ref().and_then(|record| record.key()).map(|key| self.key_hash(key)));
+            records.extend(record);
         }
+        let mut kept = ahead.kept.lock();
+        records.into_iter().for_each(|record| kept.put(record));
+        drop(kept);
         self.open_core()?.state.learn(group, &unread, &keys);
         Ok(())
     }
 
-    /// The hash of a message's key. One that can't be read has none that could be known: it is in nobody's way, and its
-    /// turn will say what is wrong with it.
-    fn key_at(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<KeyHash>> {
+    /// Reads a message. One that can't be read has no key that could be known: it is in nobody's way, and its turn will
+    /// say what is wrong with it.
+    fn for_its_key(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
         match self.fetch(topic, offset, cursor) {
-            Ok(record) => Ok(record.and_then(|record| record.key().map(|key| self.key_hash(key)))),
-            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => Err(error),
-            Err(error) => {
+            Err(error) if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => {
                 tracing::error!(%topic, %offset, %error, "a message can't be read, so its key is not known");
                 Ok(None)
             }
+            read => read,
         }
     }
 
@@ -118,7 +146,7 @@ impl Engine {
 
     /// A message left a group: others of its key may go.
     pub(super) fn key_freed(&self, core: &mut Core, group: GroupId) {
-        if core.leasing > 0 && core.state.group(group).is_some_and(crate::state::Group::is_ordered) {
+        if core.leasing > 0 && core.state.group(group).is_some_and(|held| held.is_ordered()) {
             self.arrived.notify_all();
         }
     }

@@ -177,20 +177,23 @@ impl Group {
 
     /// Whether as many wait for their key as are kept in mind.
     pub(crate) fn is_looking_no_further(&self) -> bool {
-        let Some(order) = &self.order else { return false };
+        self.order.is_some() && self.room_for_keys() == 0
+    }
+
+    /// How many more that wait for their key can be kept in mind.
+    fn room_for_keys(&self) -> usize {
+        let Some(order) = &self.order else { return 0 };
         // What is in flight, retrying, delayed or dead has a bound of its own.
         let elsewhere = self.hands.leases.len().saturating_add(self.history.len()).saturating_add(order.dead.len());
         let asleep = usize::try_from(order.asleep.len()).unwrap_or(usize::MAX);
         let most = usize::try_from(self.policy.look_ahead.max(1)).unwrap_or(usize::MAX);
-        order.keys.len().saturating_sub(elsewhere).saturating_sub(asleep) >= most
+        most.saturating_sub(order.keys.len().saturating_sub(elsewhere).saturating_sub(asleep))
     }
 
     /// The next messages whose keys are to be read, up to `most`. Nothing if there are none, or enough wait already.
     pub(crate) fn unread(&mut self, visible_end: Offset, most: usize) -> Option<Unread> {
-        if self.is_looking_no_further() {
-            return None;
-        }
-        let order = self.order.as_mut()?;
+        let most = most.min(self.room_for_keys());
+        let order = self.order.as_mut().filter(|_| most > 0)?;
         order.read = self.settled.next_unsettled(order.read).min(visible_end).max(order.read);
         let from = order.read;
         let mut offsets = Vec::new();
