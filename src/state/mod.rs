@@ -22,8 +22,8 @@
 //!
 //! `topic`: where messages lie. `group`: what a group is done with (`settled`, over `offsets`, `chunk`, `packed`), what
 //! it remembers of the rest (`past`, `suspects`). `schedule`: what is delayed. `lease`, `pick`, `timely`: what is in
-//! flight and what comes next; `order`, `turn`, `pick_ordered`: likewise, where keys are kept in order. `snapshot`: all that in pieces. `counts`, `liveness`: questions that are answered from
-//! the sets when they are asked.
+//! flight and what comes next; `order`, `turn`, `pick_ordered`: the same where keys are kept in order. `snapshot`: all
+//! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
 
 mod chunk;
 mod counts;

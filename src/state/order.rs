@@ -99,7 +99,8 @@ impl Order {
 
     /// A key's line from an offset on.
     pub(super) fn line(&self, key: KeyHash, from: Offset) -> impl Iterator<Item = Offset> {
-        self.lines.range((key, from)..=(key, Offset(u64::MAX))).map(|(_, offset)| *offset)
+        let line = self.lines.range((key, from)..).take_while(move |(other, _)| *other == key);
+        line.map(|(_, offset)| *offset)
     }
 
     /// The neighbour before `offset` in its line.
@@ -109,7 +110,8 @@ impl Order {
 
     /// The dead letters of a key before `offset`, rising.
     pub(super) fn dead_before(&self, key: KeyHash, offset: Offset) -> impl DoubleEndedIterator<Item = Offset> {
-        self.dead.range((key, Offset::ZERO)..(key, offset)).map(|(_, offset)| *offset)
+        let before = (!self.dead.is_empty()).then(|| self.dead.range((key, Offset::ZERO)..(key, offset)));
+        before.into_iter().flatten().map(|(_, offset)| *offset)
     }
 
     /// A message is leased.
@@ -135,13 +137,20 @@ impl Order {
         super::lease::first_in(&self.keys, run)
     }
 
-    /// A message is settled; says its key, if it had one.
+    /// Takes all of a run out of `fresh`.
+    pub(super) fn leave_fresh(&mut self, run: Run) {
+        while let Some(offset) = self.fresh.range(run.first..run.end()).next().copied() {
+            self.fresh.remove(&offset);
+        }
+    }
+
+    /// A message is settled, and out of `fresh`; says its key, if it had one.
     pub(super) fn forget(&mut self, offset: Offset) -> Option<KeyHash> {
-        self.fresh.remove(&offset);
         self.asleep.remove(offset);
         let key = self.keys.remove(&offset)?;
-        self.lines.remove(&(key, offset));
-        self.dead.remove(&(key, offset));
+        if !self.lines.remove(&(key, offset)) {
+            self.dead.remove(&(key, offset));
+        }
         Some(key)
     }
 

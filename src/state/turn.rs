@@ -128,8 +128,10 @@ impl Group {
     pub(super) fn leave_line(&mut self, run: Run) {
         if let Some(order) = &mut self.order {
             // Those without a key are in no line, and may be in this set.
-            while let Some(offset) = order.fresh.range(run.first..run.end()).next().copied() {
-                order.fresh.remove(&offset);
+            if run.count == 1 {
+                order.fresh.remove(&run.first);
+            } else if !order.fresh.is_empty() {
+                order.leave_fresh(run);
             }
         }
         while let Some(offset) = self.order.as_ref().and_then(|order| order.first_in(run)) {
