@@ -1,9 +1,11 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod order;
 mod retry;
 
 pub use crate::retention::Retention;
+pub use order::WhenParked;
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -169,6 +171,10 @@ pub struct Group {
     /// Where copies of dead letters go; none inside: nowhere.
     pub(crate) forward: Option<Option<Box<str>>>,
     pub(crate) dead_age: Option<Option<Duration>>,
+    /// None inside: not ordered.
+    pub(crate) ordered: Option<Option<WhenParked>>,
+    pub(crate) look_ahead: Option<u32>,
+    pub(crate) max_retrying: Option<u32>,
 }
 
 impl Group {
@@ -259,6 +265,9 @@ pub(crate) struct GroupPolicy {
     /// Where copies of dead letters go.
     pub(crate) forward: Option<TopicId>,
     pub(crate) dead_age: Option<Duration>,
+    pub(crate) ordered: Option<WhenParked>,
+    pub(crate) look_ahead: u32,
+    pub(crate) max_retrying: u32,
 }
 
 impl Default for GroupPolicy {
@@ -271,6 +280,9 @@ impl Default for GroupPolicy {
             max_crashes: 3,
             forward: None,
             dead_age: None,
+            ordered: None,
+            look_ahead: 100_000,
+            max_retrying: 100_000,
         }
     }
 }
@@ -285,6 +297,9 @@ impl GroupPolicy {
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
         self.dead_age = patch.dead_age.unwrap_or(self.dead_age);
+        self.ordered = patch.ordered.unwrap_or(self.ordered);
+        self.look_ahead = patch.look_ahead.unwrap_or(self.look_ahead);
+        self.max_retrying = patch.max_retrying.unwrap_or(self.max_retrying);
         self
     }
 }

@@ -219,7 +219,17 @@ impl Delivery {
         self.leased.suspect
     }
 
-    /// This lease's id: larger than that of any earlier lease of the message, also after a restart. Passed on to what
+    /// In an [ordered](crate::Group::ordered) group, the last message of this one's key before it that the group has
+    /// given up on, if there is one: what this message builds on may be missing. So it is for every message behind such
+    /// a dead letter, until that is redriven, purged or dropped. [`Consumer::dead_letter`](crate::Consumer::dead_letter)
+    /// shows it.
+    #[must_use]
+    pub fn skipped(&self) -> Option<Offset> {
+        self.leased.skipped
+    }
+
+    /// This lease's id: larger than that of any earlier lease of the message, also after a restart; the messages
+    /// of a [run](crate::Run) share it. Passed on to what
     /// the handler writes to, it lets that refuse a holder who was replaced.
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
@@ -271,7 +281,7 @@ pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &
 }
 
 /// What an error says. Unlike `to_string`, it doesn't panic if the error can't say it.
-fn text(error: &impl Display) -> String {
+pub(crate) fn text(error: &impl Display) -> String {
     let mut text = String::new();
     if write!(text, "{error}").is_err() {
         text.push_str("(the error's own text ends in an error)");

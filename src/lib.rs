@@ -51,6 +51,7 @@
 //! | say how durable | [`Durability`], [`TopicSettings`], [`Store::sync`] |
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
+//! | keep the messages of a key in order | [`Group::ordered`], [`WhenParked`], [`Consumer::lease_runs`], [`Run`], [`Delivery::skipped`] |
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
@@ -82,6 +83,7 @@ mod options;
 mod redrive;
 mod replay;
 mod retention;
+mod run;
 mod schedule;
 #[expect(dead_code, unused_imports, reason = "the fold keeps what later parts will ask for")]
 mod state;
@@ -94,7 +96,7 @@ mod topic;
 mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
-pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings};
+pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings, WhenParked};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
@@ -105,6 +107,7 @@ pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
+pub use run::Run;
 pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;

@@ -15,9 +15,11 @@ mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
+mod kept;
 mod lifetime;
 mod line;
 mod open;
+mod order;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
@@ -203,6 +205,8 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Where the keys of ordered groups are read.
+    ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.

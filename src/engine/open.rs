@@ -208,6 +208,7 @@ impl Engine {
             upkeep_work: Condvar::new(),
             threads: Mutex::default(),
             cursors: Mutex::default(),
+            ahead: Mutex::default(),
             closing: Mutex::default(),
             preparing: Mutex::new(Preparer::new(numbers)),
             lock: Mutex::new(Some(lock)),

@@ -109,8 +109,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The keyed hash of an id or payload.
-    fn hash(&self, bytes: &[u8]) -> [u8; 16] {
+    /// The keyed hash of an id, payload or key.
+    pub(super) fn hash(&self, bytes: &[u8]) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.identity.hash_key);
         hasher.write(bytes);
         hasher.finish128().as_bytes()

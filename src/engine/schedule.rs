@@ -101,6 +101,7 @@ impl Engine {
             match core.remove(Whom::Everybody(topic), Cause::Cancelled, vec![Run::one(offset)]) {
                 Ok(span) => {
                     core.disk_end = core.disk_end.max(span.end);
+                    self.keys_freed(&mut core, topic);
                     drop(core);
                     self.drive(span.end, crate::config::Durability::Disk, None)?;
                     return Ok(true);

@@ -60,7 +60,7 @@ pub struct TopicStats {
 
 /// Numbers of a consumer group; see [`Consumer::stats`](crate::Consumer::stats).
 ///
-/// `ready`, `leased`, `retrying`, `delayed` and `dead` count each message once; what is in none of them is settled.
+/// `ready`, `leased`, `retrying`, `delayed`, `key_blocked` and `dead` count each message once; what is in none of them is settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {
@@ -74,6 +74,10 @@ pub struct GroupStats {
     pub retrying: u64,
     /// Messages that were published with a delay or a deliver-at, and are not due yet.
     pub delayed: u64,
+    /// Of an [ordered](crate::Group::ordered) group: messages that wait for another one of their key, or for a dead
+    /// letter of it to go; as far as the group has looked. If it looks no further
+    /// ([`Group::look_ahead`](crate::Group::look_ahead)), those beyond count too.
+    pub key_blocked: u64,
     /// Messages that were in flight when the process died, handed out one at a time until each is settled. They are
     /// counted among the others too.
     pub suspects: u64,

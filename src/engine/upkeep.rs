@@ -67,6 +67,10 @@ impl Engine {
             }
             let due = core.state.group(group).and_then(|group| group.next_due(now));
             next = next.into_iter().chain(due).min();
+            if core.state.condemned(group).is_some() {
+                drop(core);
+                self.park_keys(group)?;
+            }
         }
         let retained = self.retain_due()?;
         let mut core = self.core.lock();

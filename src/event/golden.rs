@@ -212,7 +212,7 @@ fn reasons_and_causes_keep_their_numbers() {
     let reasons: Vec<_> = (0..=255).filter_map(|number| BuryReason::try_from(number).ok()).collect();
     let named = [BuryReason::Asked, BuryReason::Failures, BuryReason::Timeouts, BuryReason::Crashes];
     assert_eq!(reasons[..4], named);
-    assert_eq!(reasons[4..], [BuryReason::Unreadable]);
+    assert_eq!(reasons[4..], [BuryReason::Unreadable, BuryReason::KeyParked]);
     assert!(reasons.iter().enumerate().all(|(number, &reason)| usize::from(u8::from(reason)) == number));
     let causes: Vec<_> = (0..=255).filter_map(|number| Cause::try_from(number).ok()).collect();
     let named = [Cause::Expired, Cause::Filtered, Cause::Age, Cause::Bytes, Cause::Count, Cause::Overflow];

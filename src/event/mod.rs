@@ -84,6 +84,8 @@ pub(crate) enum BuryReason {
     Crashes = 3,
     /// Its bytes could not be read back whole.
     Unreadable = 4,
+    /// An earlier message of its key was parked.
+    KeyParked = 5,
 }
 
 impl From<BuryReason> for u8 {
@@ -102,6 +104,7 @@ impl TryFrom<u8> for BuryReason {
             2 => Self::Timeouts,
             3 => Self::Crashes,
             4 => Self::Unreadable,
+            5 => Self::KeyParked,
             _ => return Err(DecodeError::BadValue { what: "the reason of a burial", value: number.into() }),
         })
     }

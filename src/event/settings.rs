@@ -13,13 +13,16 @@
 //!        20 dead letters    for how many milliseconds they are kept, plus one; 0: for ever
 //!       21  forward         the number of the topic that gets copies of dead letters, 0 for none
 //!       22  lease age       milliseconds, 0 for no limit
+//!       30  order           0: none; by key, and when one of a key is parked 1: go on, 2: hold the key, 3: park the key
+//!       31  look-ahead      how many messages that wait for their key are kept in mind
+//!       32  retrying        how many messages may wait for a retry before no new ones are leased
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
 use super::{Patch, Setting};
-use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings};
+use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, WhenParked};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
 
@@ -34,6 +37,9 @@ const GROUP_MAX_CRASHES: u16 = 4;
 const GROUP_DEAD_AGE: u16 = 20;
 const GROUP_FORWARD: u16 = 21;
 const GROUP_MAX_LEASE_AGE: u16 = 22;
+const GROUP_ORDER: u16 = 30;
+const GROUP_LOOK_AHEAD: u16 = 31;
+const GROUP_MAX_RETRYING: u16 = 32;
 
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
@@ -80,6 +86,9 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
         number(GROUP_MAX_CRASHES, settings.max_crashes.map(u64::from)),
         number(GROUP_MAX_LEASE_AGE, settings.max_lease_age.map(millis)),
         number(GROUP_DEAD_AGE, settings.dead_age.map(|age| given(age.map(millis)))),
+        number(GROUP_ORDER, settings.ordered.map(order_number)),
+        number(GROUP_LOOK_AHEAD, settings.look_ahead.map(u64::from)),
+        number(GROUP_MAX_RETRYING, settings.max_retrying.map(u64::from)),
     ]
     .into_iter()
     .flatten()
@@ -94,6 +103,15 @@ fn retry_setting(retry: &Retry) -> Setting {
     }
     values.extend(retry.waits.iter().map(|wait| millis(*wait)));
     Setting { tag: GROUP_RETRY, values }
+}
+
+const fn order_number(ordered: Option<WhenParked>) -> u64 {
+    match ordered {
+        None => 0,
+        Some(WhenParked::Skip) => 1,
+        Some(WhenParked::Block) => 2,
+        Some(WhenParked::ParkKey) => 3,
+    }
 }
 
 /// The topic that gets copies of dead letters, or none.
@@ -121,6 +139,17 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
                 policy.forward = u32::try_from(topic).ok().filter(|topic| *topic != 0).map(TopicId::new);
             }
             (GROUP_DEAD_AGE, &[value, ..]) => policy.dead_age = taken(value).map(Duration::from_millis),
+            (GROUP_ORDER, &[number, ..]) => {
+                policy.ordered = match number {
+                    0 => None,
+                    1 => Some(WhenParked::Skip),
+                    2 => Some(WhenParked::Block),
+                    3 => Some(WhenParked::ParkKey),
+                    _ => policy.ordered,
+                };
+            }
+            (GROUP_LOOK_AHEAD, &[value, ..]) => policy.look_ahead = limit(value),
+            (GROUP_MAX_RETRYING, &[value, ..]) => policy.max_retrying = limit(value),
             _ => {}
         }
     }

@@ -370,7 +370,7 @@ impl GroupPart<'_> {
     fn restore(self, id: GroupId, applied: Lsn) -> Option<Group> {
         let (settled, settings) = (self.settled.restore()?, self.settings.into_owned());
         let history = self.history.into_owned();
-        Some(Group {
+        let mut group = Group {
             applied,
             id,
             topic: self.topic,
@@ -387,6 +387,10 @@ impl GroupPart<'_> {
             paused_until: self.paused_until,
             passed: self.passed.into_owned(),
             lone: self.lone,
-        })
+            order: None,
+            orders: 0,
+        };
+        group.reorder();
+        Some(group)
     }
 }
