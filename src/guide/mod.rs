@@ -7,6 +7,7 @@
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
 
 pub mod damage;
 pub mod dead_letters;
@@ -15,3 +16,4 @@ pub mod delivery;
 pub mod durable;
 pub mod poison;
 pub mod retention;
+pub mod space;

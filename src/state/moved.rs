@@ -84,7 +84,7 @@ impl Moved {
     }
 
     /// Where a message was moved to.
-    pub(super) fn segment_of(&self, offset: Offset) -> Option<SegmentId> {
+    pub(crate) fn segment_of(&self, offset: Offset) -> Option<SegmentId> {
         if !self.all.contains(offset) {
             return None;
         }
