@@ -46,6 +46,10 @@ pub struct Options {
     pub(crate) wall_check: Duration,
     pub(crate) doubtful_gap: Duration,
     pub(crate) retention_step: Duration,
+    pub(crate) spare_segments: u32,
+    pub(crate) clean_below: u8,
+    pub(crate) clean_step_bytes: usize,
+    pub(crate) warn_free_bytes: u64,
 }
 
 impl Default for Options {
@@ -70,6 +74,10 @@ impl Default for Options {
             wall_check: Duration::from_secs(10),
             doubtful_gap: Duration::from_secs(7 * 86_400),
             retention_step: Duration::from_secs(1),
+            spare_segments: 2,
+            clean_below: 50,
+            clean_step_bytes: 128 << 10,
+            warn_free_bytes: 1 << 30,
         }
     }
 }

@@ -55,6 +55,7 @@
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
+//! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
@@ -85,7 +86,7 @@ mod replay;
 mod retention;
 mod run;
 mod schedule;
-#[expect(dead_code, unused_imports, reason = "the fold keeps what later parts will ask for")]
+#[expect(dead_code, reason = "the fold keeps what later parts will ask for")]
 mod state;
 #[expect(dead_code, reason = "the seam is complete before all of it is used")]
 mod storage;
@@ -100,7 +101,9 @@ pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSetti
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport};
+pub use engine::{
+    Cleaned, Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
+};
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
 pub use journal::Trimmed;

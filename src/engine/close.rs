@@ -89,7 +89,7 @@ impl Engine {
                 }
                 end
             };
-            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room());
+            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room(0));
             if made.and_then(|()| self.read_wanted()).is_err() {
                 break;
             }

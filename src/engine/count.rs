@@ -11,18 +11,22 @@ impl Engine {
     pub(crate) fn stats(&self) -> Result<StoreStats> {
         let (topics, mut stats) = {
             let core = self.open_core()?;
-            let live = core.state.live_bytes();
+            let live = core.state.live();
             let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
             let end = core.tail.end();
             let segments = self.chain(&core).into_iter().map(|id| {
                 let seal = self.files.known(id).and_then(|known| known.seal);
                 let used = seal.map_or(end.position().get(), |seal| seal.length);
-                SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).copied().unwrap_or_default() }
+                SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).map_or(0, |live| live.bytes) }
             });
             let stats = StoreStats {
                 incarnation: self.incarnation,
                 topics: Vec::new(),
                 segments: segments.collect(),
+                disk_bytes: self.files.capacity(core.tail.active().id).saturating_add(core.tail.stock().bytes()),
+                reserve_bytes: core.tail.stock().reserve(),
+                snapshot_bytes: core.snapshot.size,
+                full: core.full.is_some(),
                 durable: core.tail.durable(),
                 written: core.tail.written(),
                 end,
@@ -51,7 +55,7 @@ impl Engine {
             self.turn_schedule(&mut core, topic);
             let (first, end) = core.bounds(topic)?;
             let held = core.state.topic(topic).ok_or_else(super::read::no_topic)?;
-            let bytes = held.extents().map(|extent| extent.bytes).sum();
+            let bytes = held.bytes();
             let name = held.name().to_owned();
             let gone = core.state.gone_runs(held, Run { first, count: end.since(first) });
             let gone: u64 = gone.iter().map(|run| run.count).sum();

@@ -178,6 +178,10 @@ impl Engine {
             return Ok(Look::NotNow(obstacle));
         }
         let Some(held) = core.state.group(group) else { return Err(super::settle::no_group()) };
+        if core.is_tight() {
+            // Those who hold something need what is left; whoever makes room tells those who wait here.
+            return Ok(Look::Nothing { due: None });
+        }
         let topic = held.topic();
         let visible = core.visible.end(topic);
         let lease = held.policy().lease;

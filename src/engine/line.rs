@@ -52,6 +52,12 @@ impl Engine {
         let mut wakers = Vec::new();
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
+            if core.state.topic(front.topic).is_none() {
+                let gone = Error::new(Code::UnknownTopic, "the topic was dropped");
+                wakers.extend(core.dismiss(front, gone));
+                moved = true;
+                continue;
+            }
             let terms = Terms { now: self.now(), level: front.level };
             let outcome = core.admit(&front.work.draft(front.topic), terms);
             match outcome {
@@ -63,8 +69,11 @@ impl Engine {
                     self.arm(core, false);
                 }
                 Err(Refusal::TooLarge { limit }) => wakers.extend(core.dismiss(front, too_large(limit))),
-                Err(Refusal::NoSegment { bytes }) => {
-                    core.wanted_bytes = core.wanted_bytes.max(bytes);
+                Err(refusal @ (Refusal::NoSegment { .. } | Refusal::Reserve)) => {
+                    match refusal {
+                        Refusal::NoSegment { bytes } => core.wanted_bytes = core.wanted_bytes.max(bytes),
+                        _ => core.space.ask_beyond(),
+                    }
                     match core.full.clone() {
                         Some(source) => wakers.extend(core.dismiss(front, disk_full(source))),
                         None => {
@@ -123,7 +132,12 @@ impl Engine {
             }
             // What is in the buffer has to leave it, and a segment has to be there.
             self.drive(end, Durability::Os, None)?;
-            self.make_room()?;
+            let made = self.make_room(0);
+            // It may have been sent away, and says why itself.
+            if slot.is_filled() {
+                return Ok(true);
+            }
+            made?;
             self.read_wanted()?;
         }
     }

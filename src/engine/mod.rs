@@ -7,6 +7,7 @@
 //! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`]
 //! instead.
 
+mod clean;
 mod close;
 mod commit;
 mod count;
@@ -14,6 +15,7 @@ mod create;
 mod create_store;
 mod deliver;
 mod driver;
+mod drop_topic;
 mod expiry;
 mod kept;
 mod lifetime;
@@ -33,6 +35,7 @@ mod schedule;
 mod seek;
 mod settle;
 mod snapshot;
+mod space;
 mod stats;
 mod sweep;
 #[cfg(test)]
@@ -43,6 +46,7 @@ mod visible;
 mod watch;
 mod why;
 
+pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
@@ -177,6 +181,7 @@ struct Core {
     full: Option<Arc<std::io::Error>>,
     wanted_bytes: u32,
     snapshot: snapshot::Progress,
+    space: space::Space,
     retaining: retention::Agenda,
     jitter: fastrand::Rng,
 }
@@ -211,6 +216,8 @@ pub(crate) struct Engine {
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
     preparing: Mutex<room::Preparer>,
+    /// Only one is cleaning at a time.
+    cleaning: Mutex<clean::Cleaner>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 
@@ -293,6 +300,7 @@ impl Core {
             full: None,
             wanted_bytes: 0,
             snapshot: snapshot::Progress::default(),
+            space: space::Space::default(),
             retaining: retention::Agenda::default(),
             jitter: fastrand::Rng::with_seed(seed),
         }

@@ -92,7 +92,7 @@ impl StorageFile for Gated<dyn StorageFile> {
         self.0.pass();
         outcome
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.1.allocate(len)
     }
     fn links(&self) -> io::Result<u64> {

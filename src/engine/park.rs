@@ -62,7 +62,7 @@ impl Engine {
         counters: Counters,
     ) -> Result<Span, Obstacle> {
         let life = core.state.group(group).map_or(0, |held| held.life(offset));
-        let (time, error) = (self.now(), Cow::Owned(self.bounded(error)));
+        let (time, error) = (self.now(), Cow::Owned(self.bounded(core, error)));
         let bury = Bury { group, offset, reason, counters, life, time, error };
         let span = match self.copy_of(core, &bury)? {
             Some((topic, copy)) => self.bury_and_publish(core, bury, topic, &copy)?,
@@ -168,7 +168,7 @@ impl Core {
         let topic = draft.topic();
         let mut bytes = Vec::with_capacity(draft.len_max().saturating_add(64));
         encode(event, &mut bytes);
-        let place = self.tail.place(bytes.len().saturating_add(draft.len_max()), Class::Settle)?;
+        let place = self.tail.place(bytes.len().saturating_add(draft.len_max()), Class::Copy)?;
         let first = self.state.topic(topic).map(|topic| topic.end()).unwrap_or_default();
         draft.write_into(&draft.stamp(first, terms.now, place.base), &mut bytes);
         let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };

@@ -142,12 +142,20 @@ impl Engine {
             Err(Refusal::BufferFull) => Submitted::Wait(level),
             Err(Refusal::NoSegment { bytes }) => {
                 core.wanted_bytes = core.wanted_bytes.max(bytes);
-                match core.full.clone() {
-                    // Known to be full: said at once, and looked at again by the upkeep.
-                    Some(source) => Submitted::Refused(disk_full(source)),
-                    None => Submitted::Wait(level),
-                }
+                Self::no_room(&core, level)
             }
+            Err(Refusal::Reserve) => {
+                core.space.ask_beyond();
+                Self::no_room(&core, level)
+            }
+        }
+    }
+
+    fn no_room(core: &Core, level: Durability) -> Submitted {
+        match core.full.clone() {
+            // Known to be full: said at once, and looked at again by the upkeep.
+            Some(source) => Submitted::Refused(disk_full(source)),
+            None => Submitted::Wait(level),
         }
     }
 

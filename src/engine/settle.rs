@@ -171,6 +171,7 @@ impl Engine {
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.touched(core, topic);
         }
+        self.look_later(core);
         if level == Durability::Memory {
             self.arm(core, false);
         }
@@ -314,14 +315,18 @@ impl Engine {
         let failures = held.in_this_life(offset, counters).failures;
         let wait = after.unwrap_or_else(|| core.backoff(group, failures));
         let (time, due) = (self.now(), self.after(wait));
-        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(error)) };
+        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(core, error)) };
         let span = core.record(&Event::Nack(nack))?;
         self.upkeep_by(core, due);
         Ok(span)
     }
 
     /// An error text, cut to what is kept of it.
-    pub(super) fn bounded(&self, text: &str) -> String {
+    pub(super) fn bounded(&self, core: &Core, text: &str) -> String {
+        // On a full disk every byte is kept for settling.
+        if core.full.is_some() {
+            return String::new();
+        }
         let mut end = text.len().min(self.options.error_text_bytes);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -409,7 +414,15 @@ impl Engine {
                 let mut core = self.core.lock();
                 core.wanted_bytes = core.wanted_bytes.max(bytes);
                 drop(core);
-                self.make_room()
+                self.make_room(bytes)
+            }
+            Refusal::Reserve => {
+                self.core.lock().space.ask_beyond();
+                self.make_room(0)?;
+                match self.core.lock().full.clone() {
+                    Some(source) => Err(super::publish::disk_full(source)),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -433,6 +446,7 @@ impl Core {
     fn ask_for(&mut self, obstacle: &Obstacle) {
         match obstacle {
             Obstacle::Room(Refusal::NoSegment { bytes }) => self.wanted_bytes = self.wanted_bytes.max(*bytes),
+            Obstacle::Room(Refusal::Reserve) => self.space.ask_beyond(),
             Obstacle::Room(_) => {}
             Obstacle::Unread(group, offset) => self.copies.want(*group, *offset),
         }

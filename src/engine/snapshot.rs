@@ -25,7 +25,7 @@ const GROWTH: u64 = 4;
 pub(super) struct Progress {
     running: Option<Running>,
     /// Bytes of the last snapshot.
-    size: u64,
+    pub(super) size: u64,
     /// Bytes in the journal when the last snapshot began.
     since: u64,
     /// Bytes that opening had to replay: they count as written since the last snapshot.
@@ -73,6 +73,8 @@ impl<'a> Piece<'a> {
 pub(super) struct Snapshot {
     pub(super) state: State,
     pub(super) segments: Vec<SegmentId>,
+    /// Bytes of its pieces.
+    pub(super) bytes: u64,
 }
 
 /// Reads the snapshot that starts at `begin`; nothing if it is not whole.
@@ -82,13 +84,14 @@ pub(super) fn read_snapshot(recovery: &mut Recovery, begin: Lsn) -> Result<Optio
     }
     let mut state = State::default();
     let mut segments = None;
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, 0);
     loop {
         let (step, skip) = recovery.next()?;
         let Step::Frame(frame, segment) = step else { return Ok(None) };
         if skip || !frame.header.flags.has(Flags::SNAPSHOT) {
             continue;
         }
+        bytes += u64::from(frame.header.length);
         match (Piece::of(&frame, &segment), &segments) {
             (Some(Piece::Begin(needed)), None) if frame.lsn == begin => segments = Some(needed),
             (Some(Piece::Part(piece)), Some(_)) => {
@@ -103,7 +106,7 @@ pub(super) fn read_snapshot(recovery: &mut Recovery, begin: Lsn) -> Result<Optio
                     return Ok(None);
                 }
                 let segments = segments.unwrap_or_default();
-                return Ok(Some(Snapshot { state, segments }));
+                return Ok(Some(Snapshot { state, segments, bytes }));
             }
             // Another Begin before the End: this one was never finished.
             _ => return Ok(None),
@@ -150,6 +153,9 @@ impl Core {
 
 impl Engine {
     fn snapshot_is_due(&self, core: &Core) -> bool {
+        if core.space.wants_snapshot() {
+            return true;
+        }
         let progress = &core.snapshot;
         let written = core.tail.appended().saturating_sub(progress.since).saturating_add(progress.replayed);
         written > u64::from(self.options.segment_bytes).max(GROWTH * progress.size)
@@ -199,6 +205,7 @@ impl Engine {
         core.snapshot.size = running.bytes;
         core.snapshot.since = running.since;
         core.snapshot.replayed = 0;
+        core.space.snapshot_taken();
         Ok(false)
     }
 }

@@ -28,6 +28,14 @@ pub struct StoreStats {
     pub topics: Vec<TopicStats>,
     /// The segments of its journal, oldest first.
     pub segments: Vec<SegmentStats>,
+    /// Bytes of the files of those segments, and of those that are prepared or set aside.
+    pub disk_bytes: u64,
+    /// How much of that is to be kept for settling while the disk is full. A store that is hardly used has less.
+    pub reserve_bytes: u64,
+    /// Bytes of the last snapshot of the state.
+    pub snapshot_bytes: u64,
+    /// Whether the disk is full, as far as the store could find out: publishes that need another segment are refused.
+    pub full: bool,
     /// Everything in the journal before this is synced to the disk.
     pub durable: Lsn,
     /// Everything in the journal before this was written to the kernel. Never before `durable`.

@@ -10,6 +10,7 @@
 //! * [`retention`]: what stays, what leaves, and why.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
+//! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
 
 pub mod damage;
 pub mod dead_letters;
@@ -21,3 +22,4 @@ pub mod migration;
 pub mod operations;
 pub mod poison;
 pub mod retention;
+pub mod space;

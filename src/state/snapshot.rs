@@ -17,6 +17,7 @@
 
 use super::group::{ByCause, DeadLetter, Group, History};
 use super::lease::Hands;
+use super::moved::{Moved, PlacePart};
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
@@ -89,7 +90,8 @@ struct TopicPart<'a> {
     name: Cow<'a, str>,
     settings: Cow<'a, [Setting]>,
     extents: Cow<'a, [Extent]>,
-    moved: Cow<'a, [Extent]>,
+    #[serde(borrow)]
+    moved: Vec<PlacePart<'a>>,
     #[serde(borrow)]
     gone: SettledPart<'a>,
     dropped: Cow<'a, ByCause>,
@@ -309,7 +311,7 @@ impl Topic {
             name: Cow::Borrowed(&self.name),
             settings: Cow::Borrowed(&self.settings),
             extents: Cow::Borrowed(&self.extents),
-            moved: Cow::Borrowed(&self.moved),
+            moved: self.moved.parts(),
             gone: SettledPart::of(&self.gone),
             dropped: Cow::Borrowed(&self.dropped),
             delays: packed::encode_keys(delays).into(),
@@ -337,7 +339,7 @@ impl TopicPart<'_> {
             settings,
             end: self.end,
             extents: self.extents.into_owned(),
-            moved: self.moved.into_owned(),
+            moved: Moved::from_parts(&self.moved)?,
             groups: Vec::new(),
             gone,
             dropped: self.dropped.into_owned(),
