@@ -6,6 +6,7 @@
 //! * [`damage`]: what opening does, and what to do when it refuses.
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
+//! * [`ordering`]: one holder of a key at a time, in order.
 //! * [`retention`]: what stays, what leaves, and why.
 
 pub mod damage;
@@ -13,5 +14,6 @@ pub mod dead_letters;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod ordering;
 pub mod poison;
 pub mod retention;
