@@ -100,7 +100,7 @@ fn draining_many_keys_takes_time_in_proportion() {
 #[test]
 fn a_hot_key_that_is_held_does_not_cost_each_lease_a_walk() {
     let messages: u64 = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
-    let hot = |number: u64| if number % 2 == 0 { 0 } else { number };
+    let hot = |number: u64| if number.is_multiple_of(2) { 0 } else { number };
     let (_dir, store, topic) = filled(messages, hot);
     let email = topic.consumer("email", Group::default().ordered(WhenParked::Skip).look_ahead(1 << 30)).unwrap();
     let held = email.lease().unwrap();
