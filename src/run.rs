@@ -84,7 +84,6 @@ impl Run {
     }
 
     /// What is not settled yet, yielded or not, in its order.
-    #[must_use]
     pub fn deliveries(&self) -> &[Delivery] {
         &self.rest
     }

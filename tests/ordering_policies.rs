@@ -58,7 +58,11 @@ fn bury_next(consumer: &Consumer) -> String {
 }
 
 fn letters(consumer: &Consumer) -> Vec<(u64, BuryReason)> {
-    consumer.dead_letters().map(|letter| letter.unwrap()).map(|letter| (letter.offset().get(), letter.reason())).collect()
+    consumer
+        .dead_letters()
+        .map(|letter| letter.unwrap())
+        .map(|letter| (letter.offset().get(), letter.reason()))
+        .collect()
 }
 
 #[test]

@@ -75,10 +75,19 @@ struct Granted {
 
 /// What a look at the group gave.
 enum Look {
-    Granted { topic: TopicId, ordered: bool, granted: Vec<Granted>, named: Lsn },
-    Nothing { due: Option<Timestamp> },
+    Granted {
+        topic: TopicId,
+        ordered: bool,
+        granted: Vec<Granted>,
+        named: Lsn,
+    },
+    Nothing {
+        due: Option<Timestamp>,
+    },
     /// The keys of an ordered group are to be read from here on.
-    Unread { from: Offset },
+    Unread {
+        from: Offset,
+    },
     /// Messages of an ordered group are to be parked first.
     Condemned,
     NotNow(Obstacle),

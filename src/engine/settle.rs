@@ -279,7 +279,13 @@ impl Engine {
     }
 
     /// Nothing is charged; but a limit that was lowered while it was out applies now.
-    pub(super) fn give_back(&self, core: &mut Core, group: GroupId, offset: Offset, due: Timestamp) -> Result<Span, Obstacle> {
+    pub(super) fn give_back(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        offset: Offset,
+        due: Timestamp,
+    ) -> Result<Span, Obstacle> {
         let held = core.state.group(group).map(|held| (held, held.counters(offset)));
         if let Some((held, counters)) = held
             && let Some(reason) = held.limit_reached(offset, counters)

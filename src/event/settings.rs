@@ -249,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn order_can_be_set_changed_and_unset() {
+        let stored = |settings: &Group| group_patch(settings);
+        for (number, when) in (1..).zip([WhenParked::Skip, WhenParked::Block, WhenParked::ParkKey]) {
+            let settings = Group::default().ordered(when).look_ahead(7).max_retrying(0);
+            let patch = stored(&settings);
+            assert_eq!(patch, [setting(GROUP_ORDER, &[number]), setting(31, &[7]), setting(32, &[1])]);
+            let policy = patch_group_policy(GroupPolicy::default(), &patch);
+            assert_eq!(policy, GroupPolicy::default().patched(&settings));
+            // An order that is not known changes nothing.
+            let policy = patch_group_policy(policy, &[setting(GROUP_ORDER, &[4])]);
+            assert_eq!(policy.ordered, Some(when));
+            assert_eq!(patch_group_policy(policy, &stored(&Group::default().unordered())).ordered, None);
+        }
+    }
+
+    #[test]
     fn where_copies_go_can_be_set_and_unset() {
         let to = |policy, topic| patch_group_policy(policy, &[forward_setting(topic)]);
         let policy = to(GroupPolicy::default(), Some(TopicId::new(7)));

@@ -7,6 +7,7 @@
 //! * [`damage`]: what opening does, and what to do when it refuses.
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
+//! * [`ordering`]: one holder of a key at a time, in order.
 //! * [`retention`]: what stays, what leaves, and why.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
@@ -20,6 +21,7 @@ pub mod durable;
 pub mod first_queue;
 pub mod migration;
 pub mod operations;
+pub mod ordering;
 pub mod poison;
 pub mod retention;
 pub mod space;

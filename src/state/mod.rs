@@ -28,6 +28,7 @@
 mod chunk;
 mod counts;
 mod group;
+mod keys;
 mod lease;
 mod liveness;
 mod moved;

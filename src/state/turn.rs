@@ -134,7 +134,7 @@ impl Group {
                 order.leave_fresh(run);
             }
         }
-        while let Some(offset) = self.order.as_ref().and_then(|order| order.first_in(run)) {
+        while let Some(offset) = self.order.as_ref().and_then(|order| order.keys.first_in(run)) {
             let leased = self.hands.leases.contains_key(&offset);
             let Some(order) = &mut self.order else { return };
             if leased {
@@ -286,7 +286,7 @@ impl Group {
     /// and, if it looks no further, what lies beyond.
     pub(super) fn key_blocked(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> u64 {
         let Some(order) = &self.order else { return 0 };
-        let keyed = |offset: &Offset| order.keys.contains_key(offset);
+        let keyed = |offset: &Offset| order.key(*offset).is_some();
         let leased: u64 = order.held.values().map(|held| held.count).sum();
         let after_now = (Timestamp(now.0.saturating_add(1)), Offset::ZERO);
         let retrying = self.hands.due.range(after_now..).filter(|(_, offset)| keyed(offset)).count() as u64;

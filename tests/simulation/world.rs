@@ -462,8 +462,7 @@ impl World {
         let (group, run) = open.runs.swap_remove(self.rng.usize(0..open.runs.len()));
         run.deliveries().iter().for_each(|delivery| self.order.over(group, delivery));
         let mark = self.model.mark();
-        let Some(order::Settled { mut ticket, facts }) =
-            order::settle_run(&mut self.rng, &mut self.model, group, run)
+        let Some(order::Settled { mut ticket, facts }) = order::settle_run(&mut self.rng, &mut self.model, group, run)
         else {
             return true;
         };
