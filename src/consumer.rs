@@ -3,7 +3,7 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Fate, GroupStats, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
+use crate::engine::{Engine, Fate, GroupStats, Leased, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
@@ -37,23 +37,23 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Consumer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the clones of a consumer share.
 #[derive(Debug)]
-struct Shared {
-    link: Link,
+pub(crate) struct Shared {
+    pub(crate) link: Link,
     topic: TopicId,
     topic_name: Arc<str>,
-    group: GroupId,
+    pub(crate) group: GroupId,
     name: Box<str>,
-    stopped: AtomicBool,
+    pub(crate) stopped: Arc<AtomicBool>,
 }
 
 impl Consumer {
     pub(crate) fn new(link: Link, topic: TopicId, topic_name: &Arc<str>, group: GroupId, name: &str) -> Self {
-        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), AtomicBool::new(false));
+        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), Arc::new(AtomicBool::new(false)));
         Self { shared: Arc::new(Shared { link, topic, topic_name, group, name, stopped }) }
     }
 
@@ -292,14 +292,20 @@ impl Consumer {
         let engine = link.engine()?;
         // The engine takes 0 for 1.
         let leased = if max == 0 { Vec::new() } else { engine.lease(*group, max, wait, stopped)? };
+        Ok(self.shared.batch(&engine, leased))
+    }
+}
+
+impl Shared {
+    pub(crate) fn batch(&self, engine: &Engine, leased: Vec<Leased>) -> Batch {
         let deliveries: Vec<Delivery> = leased
             .into_iter()
             .map(|leased| {
                 let id = engine.lease_id(leased.epoch);
-                Delivery::new(link.clone(), *group, leased, id)
+                Delivery::new(self.link.clone(), self.group, leased, id)
             })
             .collect();
-        Ok(Batch { link: link.clone(), group: *group, rest: deliveries.into_iter() })
+        Batch { link: self.link.clone(), group: self.group, rest: deliveries.into_iter() }
     }
 }
 

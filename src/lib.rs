@@ -76,6 +76,7 @@ mod event;
 pub mod guide;
 #[expect(dead_code, reason = "likewise, and cleaning will read more of it")]
 mod journal;
+mod leasing;
 mod link;
 mod message;
 mod options;
@@ -102,6 +103,9 @@ pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
+#[cfg(feature = "stream")]
+pub use leasing::DeliveryStream;
+pub use leasing::{Deliveries, Leasing};
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;

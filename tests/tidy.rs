@@ -38,6 +38,7 @@ const HANDLES: &[&str] = &[
     "consumer",
     "dead_letter",
     "delivery",
+    "leasing",
     "link",
     "options",
     "redrive",
