@@ -287,7 +287,7 @@ impl Consumer {
         Ok(self.lease_batch(1, wait)?.next())
     }
 
-    fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
+    pub(crate) fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
         let Shared { link, group, stopped, .. } = &*self.shared;
         let engine = link.engine()?;
         // The engine takes 0 for 1.

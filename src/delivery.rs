@@ -271,7 +271,7 @@ pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &
 }
 
 /// What an error says. Unlike `to_string`, it doesn't panic if the error can't say it.
-fn text(error: &impl Display) -> String {
+pub(crate) fn text(error: &impl Display) -> String {
     let mut text = String::new();
     if write!(text, "{error}").is_err() {
         text.push_str("(the error's own text ends in an error)");

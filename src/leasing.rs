@@ -111,6 +111,12 @@ impl Consumer {
         Leasing::new(self, max, Some(linger), Ok)
     }
 
+    /// As many as there are, up to `max`, and one at least.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn next_some(&self, max: usize) -> Leasing<Batch> {
+        Leasing::new(self, max, None, Ok)
+    }
+
     /// Resolves when nothing can be leased any more, with the reason: `Closed` after [`stop`](crate::Stopper::stop)
     /// (code `stopped`) or after the store was closed, `Poisoned` after a failed write or sync.
     ///

@@ -93,6 +93,7 @@ mod sync;
 mod ticket;
 mod topic;
 mod types;
+mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings};
@@ -114,6 +115,7 @@ pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
+pub use workers::{BatchHandled, Handled, IntoBatchHandled, IntoHandled, Worked, Workers};
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

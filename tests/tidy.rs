@@ -47,6 +47,8 @@ const HANDLES: &[&str] = &[
     "stats",
     "testing",
     "transaction",
+    "typed",
+    "workers",
 ];
 /// What the handles have no business with: all of it is behind the engine.
 const BEHIND_THE_ENGINE: &[&str] = &["storage", "journal", "state", "tables"];

@@ -282,6 +282,12 @@ impl Engine {
         true
     }
 
+    /// How long a lease of the group lasts.
+    pub(crate) fn lease_time(&self, group: GroupId) -> Result<Duration> {
+        let core = self.open_core()?;
+        core.state.group(group).map(|held| held.policy().lease).ok_or_else(super::settle::no_group)
+    }
+
     /// How long the leasing thread may sleep: for ever, if nothing is in sight; not at all, if there is something now.
     pub(super) fn lease_pause(&self, core: &Core) -> Option<Duration> {
         let arrivals = &core.arrivals;
