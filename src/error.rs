@@ -1,6 +1,10 @@
 //! One error for the whole crate. Its [`ErrorKind`] says what to do next, its `Display` what happened and where,
 //! its code can be looked up and stays the same from release to release.
 
+mod explain;
+
+pub use explain::{Explanation, explanations};
+
 use core::fmt;
 use std::any::Any;
 use std::sync::Arc;
@@ -60,6 +64,8 @@ pub(crate) enum Code {
     BadSetting,
     TooLarge,
     ForeignDelivery,
+    Unencodable,
+    Undecodable,
     Closed,
     Stopped,
     Io,
@@ -67,6 +73,36 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub(crate) const ALL: [Self; 26] = [
+        Self::BufferFull,
+        Self::DiskFull,
+        Self::LeaseLost,
+        Self::OutcomeUnknown,
+        Self::Poisoned,
+        Self::Locked,
+        Self::Damaged,
+        Self::SegmentMissing,
+        Self::IdentityDamaged,
+        Self::JournalMissing,
+        Self::FutureVersion,
+        Self::NotAStore,
+        Self::NotADirectory,
+        Self::NoSuchStore,
+        Self::UnknownTopic,
+        Self::UnknownGroup,
+        Self::BadName,
+        Self::BadSetting,
+        Self::TooLarge,
+        Self::ForeignDelivery,
+        Self::Unencodable,
+        Self::Undecodable,
+        Self::Closed,
+        Self::Stopped,
+        Self::Io,
+        Self::ReadOnly,
+    ];
+
     /// Kind, and the code's stable name.
     const fn entry(self) -> (ErrorKind, &'static str) {
         match self {
@@ -90,6 +126,8 @@ impl Code {
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
+            Self::Unencodable => (ErrorKind::Misuse, "unencodable"),
+            Self::Undecodable => (ErrorKind::Unsupported, "undecodable"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),

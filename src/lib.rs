@@ -51,11 +51,14 @@
 //! | say how durable | [`Durability`], [`TopicSettings`], [`Store::sync`] |
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
+//! | `.await` the next message | [`Consumer::next`], [`Consumer::next_many`]; `Consumer::stream` with feature `stream` |
+//! | have it all done by workers | [`Consumer::run`], [`Workers`], [`Handled`]; `Consumer::run_async` with feature `tokio` |
+//! | publish and consume values | `Store::typed_topic` with feature `typed` |
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
-//! | know what to do about an error | [`Error`], [`ErrorKind`] |
+//! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
 //!
@@ -92,6 +95,8 @@ mod store;
 mod sync;
 mod ticket;
 mod topic;
+#[cfg(feature = "typed")]
+mod typed;
 mod types;
 mod workers;
 
@@ -102,7 +107,7 @@ pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
 pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport};
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
-pub use error::{Damage, Error, ErrorKind, Result};
+pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
 pub use journal::Trimmed;
 #[cfg(feature = "stream")]
 pub use leasing::DeliveryStream;
@@ -114,6 +119,10 @@ pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
+#[cfg(feature = "json")]
+pub use typed::Json;
+#[cfg(feature = "typed")]
+pub use typed::{Codec, CodecResult, Postcard, SCHEMA_HEADER, TypedConsumer, TypedDelivery, TypedLeasing, TypedTopic};
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
 pub use workers::{BatchHandled, Handled, IntoBatchHandled, IntoHandled, Worked, Workers};
 
