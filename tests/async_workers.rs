@@ -1,11 +1,5 @@
 //! Workers that are tasks: as many at once as was said, cut off where they wait, nothing lost or charged by dropping.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and starts threads"
-)]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and starts threads")]
 
 use millpond::{Consumer, Delivery, Durability, Group, Handled, Message, Offset, Retry, Store, Topic, Worked, Workers};
 use std::collections::BTreeMap;

@@ -2,8 +2,6 @@
 //! stopping.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
     clippy::disallowed_methods,
     reason = "a test fails by panicking, and sleeps and starts threads as handlers do"
 )]
@@ -198,7 +196,7 @@ fn stopping_under_load_loses_nothing_and_charges_nothing() {
         let handled = Arc::new(Mutex::new(Vec::new()));
         let told = handled.clone();
         let work = run(&bench, Workers::threads(8), move |order: &Delivery| {
-            if order.offset().get() % 97 == 0 {
+            if order.offset().get().is_multiple_of(97) {
                 std::thread::sleep(MS);
             }
             told.lock().unwrap().push(order.offset());

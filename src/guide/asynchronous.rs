@@ -14,10 +14,10 @@
 //!
 //! # What is done where
 //!
-//! To lease a message is to write down that it is handed out and to read it, and both can wait for a disk. So neither is
-//! done where a future is polled: polling puts it into its group's line, and a thread of the store leases for those at
-//! the front, in the order in which they came. It wakes only whom it has something for: with a hundred tasks waiting and
-//! three messages come, three tasks wake. While there is nothing, that thread sleeps, without a timer.
+//! To lease a message is to write down that it is handed out and to read it, and both can wait for a disk. So neither
+//! is done where a future is polled: polling puts it into its group's line, and a thread of the store leases for those
+//! at the front, in the order in which they came. It wakes only whom it has something for: with a hundred tasks waiting
+//! and three messages come, three tasks wake. While there is nothing, that thread sleeps, without a timer.
 //!
 //! `publish`, `ack` and their like are ordinary calls that return a ticket. `publish` holds a short lock and no more. A
 //! settlement may write what is buffered, if there is no room for it otherwise: that is rare, and can be a millisecond.

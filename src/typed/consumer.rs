@@ -224,7 +224,6 @@ impl<T> Deref for TypedDelivery<T> {
 
 impl<T> TypedDelivery<T> {
     /// The delivery: offset, key, headers, attempts.
-    #[must_use]
     pub fn delivery(&self) -> &Delivery {
         &self.delivery
     }
