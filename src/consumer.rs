@@ -38,23 +38,23 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Consumer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the clones of a consumer share.
 #[derive(Debug)]
-struct Shared {
-    link: Link,
+pub(crate) struct Shared {
+    pub(crate) link: Link,
     topic: TopicId,
     topic_name: Arc<str>,
-    group: GroupId,
+    pub(crate) group: GroupId,
     name: Box<str>,
-    stopped: AtomicBool,
+    pub(crate) stopped: Arc<AtomicBool>,
 }
 
 impl Consumer {
     pub(crate) fn new(link: Link, topic: TopicId, topic_name: &Arc<str>, group: GroupId, name: &str) -> Self {
-        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), AtomicBool::new(false));
+        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), Arc::new(AtomicBool::new(false)));
         Self { shared: Arc::new(Shared { link, topic, topic_name, group, name, stopped }) }
     }
 
@@ -137,7 +137,7 @@ impl Consumer {
         let engine = link.engine()?;
         let wait = Wait::For(linger);
         let leased = if max == 0 { Vec::new() } else { engine.lease_runs(*group, max, wait, stopped)? };
-        let deliveries = leased.into_iter().map(|leased| self.delivery(&engine, leased));
+        let deliveries = leased.into_iter().map(|leased| self.shared.delivery(&engine, leased));
         Ok(Run::all_of(link, *group, deliveries))
     }
 
@@ -304,18 +304,24 @@ impl Consumer {
         Ok(self.lease_batch(1, wait)?.next())
     }
 
-    fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
+    pub(crate) fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
         let Shared { link, group, stopped, .. } = &*self.shared;
         let engine = link.engine()?;
         // The engine takes 0 for 1.
         let leased = if max == 0 { Vec::new() } else { engine.lease(*group, max, wait, stopped)? };
-        let deliveries: Vec<Delivery> = leased.into_iter().map(|leased| self.delivery(&engine, leased)).collect();
-        Ok(Batch { link: link.clone(), group: *group, rest: deliveries.into_iter() })
+        Ok(self.shared.batch(&engine, leased))
+    }
+}
+
+impl Shared {
+    pub(crate) fn batch(&self, engine: &Engine, leased: Vec<Leased>) -> Batch {
+        let deliveries: Vec<Delivery> = leased.into_iter().map(|leased| self.delivery(engine, leased)).collect();
+        Batch { link: self.link.clone(), group: self.group, rest: deliveries.into_iter() }
     }
 
     fn delivery(&self, engine: &Engine, leased: Leased) -> Delivery {
         let id = engine.lease_id(leased.epoch);
-        Delivery::new(self.shared.link.clone(), self.shared.group, leased, id)
+        Delivery::new(self.link.clone(), self.group, leased, id)
     }
 }
 

@@ -250,6 +250,13 @@ impl Delivery {
         self.settled = true;
     }
 
+    /// Settles it without waiting for anything, and without an answer: as a drop does.
+    #[cfg(feature = "typed")]
+    pub(crate) fn let_go(mut self, how: &Outcome) {
+        self.hand_over();
+        let_go(&self.link, self.group, &[self.held()], how);
+    }
+
     fn settle(mut self, how: &Outcome) -> Ticket<()> {
         self.hand_over();
         settle(&self.link, self.group, &[self.held()], how)

@@ -64,6 +64,8 @@ pub(crate) enum Code {
     BadSetting,
     TooLarge,
     ForeignDelivery,
+    Unencodable,
+    Undecodable,
     Closed,
     Stopped,
     Io,
@@ -72,7 +74,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::BufferFull,
         Self::DiskFull,
         Self::LeaseLost,
@@ -93,6 +95,8 @@ impl Code {
         Self::BadSetting,
         Self::TooLarge,
         Self::ForeignDelivery,
+        Self::Unencodable,
+        Self::Undecodable,
         Self::Closed,
         Self::Stopped,
         Self::Io,
@@ -122,6 +126,8 @@ impl Code {
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
+            Self::Unencodable => (ErrorKind::Misuse, "unencodable"),
+            Self::Undecodable => (ErrorKind::Unsupported, "undecodable"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),

@@ -53,6 +53,9 @@
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
 //! | keep the messages of a key in order | [`Group::ordered`], [`WhenParked`], [`Consumer::lease_runs`], [`Run`], [`Delivery::skipped`] |
+//! | `.await` the next message | [`Consumer::next`], [`Consumer::next_many`]; `Consumer::stream` with feature `stream` |
+//! | have it all done by workers | [`Consumer::run`], [`Workers`], [`Handled`]; `Consumer::run_async` with feature `tokio` |
+//! | publish and consume values | `Store::typed_topic` with feature `typed` |
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
@@ -79,6 +82,7 @@ mod event;
 pub mod guide;
 #[expect(dead_code, reason = "likewise, and cleaning will read more of it")]
 mod journal;
+mod leasing;
 mod link;
 mod message;
 mod options;
@@ -96,7 +100,10 @@ mod store;
 mod sync;
 mod ticket;
 mod topic;
+#[cfg(feature = "typed")]
+mod typed;
 mod types;
+mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings, WhenParked};
@@ -109,6 +116,9 @@ pub use engine::{
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
 pub use journal::Trimmed;
+#[cfg(feature = "stream")]
+pub use leasing::DeliveryStream;
+pub use leasing::{Deliveries, Leasing};
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
@@ -117,7 +127,12 @@ pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
+#[cfg(feature = "json")]
+pub use typed::Json;
+#[cfg(feature = "typed")]
+pub use typed::{Codec, CodecResult, Postcard, SCHEMA_HEADER, TypedConsumer, TypedDelivery, TypedLeasing, TypedTopic};
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
+pub use workers::{BatchHandled, Handled, IntoBatchHandled, IntoHandled, Worked, Workers};
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

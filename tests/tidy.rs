@@ -38,6 +38,7 @@ const HANDLES: &[&str] = &[
     "consumer",
     "dead_letter",
     "delivery",
+    "leasing",
     "link",
     "options",
     "redrive",
@@ -47,6 +48,8 @@ const HANDLES: &[&str] = &[
     "stats",
     "testing",
     "transaction",
+    "typed",
+    "workers",
 ];
 /// What the handles have no business with: all of it is behind the engine.
 const BEHIND_THE_ENGINE: &[&str] = &["storage", "journal", "state", "tables"];

@@ -52,6 +52,7 @@ impl Engine {
         self.wake_followers();
         self.commit_work.notify_all();
         self.upkeep_work.notify_all();
+        self.lease_work.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         let here = std::thread::current().id();
         for thread in threads {

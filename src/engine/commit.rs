@@ -46,7 +46,8 @@ impl Drop for Lead<'_, '_> {
         // Whoever stands in line is sent away: there will be no room any more.
         if let Err(error) = self.core.check() {
             self.core.let_go.clear();
-            let wakers = self.engine.dismiss_line(self.core, &error);
+            let mut wakers = self.engine.dismiss_line(self.core, &error);
+            wakers.extend(self.core.arrivals.dismiss(false, &error));
             wake(self.core, wakers);
         }
         wake_reached(self.core);
@@ -143,8 +144,8 @@ impl Engine {
     /// The journal has come further: what is visible follows, and those who wait for messages are told.
     fn progress(&self, core: &mut Core) {
         let (written, durable) = (core.tail.written(), core.tail.durable());
-        if core.visible.advance(written, durable) && core.leasing > 0 {
-            self.arrived.notify_all();
+        if core.visible.advance(written, durable) {
+            self.tell_arrival(core);
         }
     }
 

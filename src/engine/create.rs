@@ -139,11 +139,14 @@ impl Engine {
 
     /// Drops a group with all it knows. What every group had settled until then stays gone. Whether there was one.
     pub(crate) fn drop_group(&self, topic: TopicId, name: &str) -> Result<bool> {
-        self.establish(|core| {
+        let dropped = self.establish(|core| {
             let Some(group) = core.state.group_named(topic, name) else { return Ok((false, Vec::new())) };
             let events = core.pinned(topic).into_iter().chain([Event::DropGroup(DropGroup { group })]);
             Ok((true, events.collect()))
-        })
+        })?;
+        // Who waits for its messages waits for nothing.
+        self.tell_leasing(&mut self.core.lock());
+        Ok(dropped)
     }
 
     pub(crate) fn topic_names(&self) -> Vec<String> {

@@ -8,14 +8,14 @@
 use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
 use crate::state::Lease;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The longest run of messages that is named ahead of the hand-out.
@@ -124,13 +124,7 @@ impl Engine {
         };
         loop {
             let mut core = self.open_core()?;
-            if core.closing {
-                return Err(super::closed());
-            }
-            if stopped.load(Ordering::Acquire) {
-                let what = "this consumer was stopped; the store is open: open the consumer anew to lease again";
-                return Err(Error::new(Code::Stopped, what));
-            }
+            core.check_leasing(stopped)?;
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
                 Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
@@ -156,6 +150,7 @@ impl Engine {
                     self.park_keys(group)?;
                 }
                 Look::Nothing { due } => {
+                    core.arrivals.nothing(group, due);
                     let now = self.now();
                     let mut left = due.map(|due| due.since(now).max(Duration::from_millis(1)));
                     match (wait, deadline) {

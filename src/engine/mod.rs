@@ -4,10 +4,13 @@
 //! to
 //! the journal's tail and applies it to the state under that lock, in the order of the journal. Commits are led by
 //! whoever needs one (`commit`); what happens by itself, by time, is `upkeep`. Neither needs a thread: `driver` has
-//! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`]
-//! instead.
+//! the three that an ordinary store runs, and a simulator calls [`Engine::poll_commit`], [`Engine::poll_upkeep`] and
+//! [`Engine::poll_leases`] instead.
 
 mod clean;
+mod arrivals;
+#[cfg(test)]
+mod arrivals_tests;
 mod close;
 mod commit;
 mod count;
@@ -47,6 +50,7 @@ mod watch;
 mod why;
 
 pub use clean::Cleaned;
+pub(crate) use arrivals::Ask;
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
@@ -157,6 +161,8 @@ struct Core {
     waiting: Vec<Waiting>,
     /// Calls that wait for messages, of any group; all are told and look again.
     leasing: usize,
+    /// Those who poll for messages.
+    arrivals: arrivals::Arrivals,
     windows: HashMap<GroupId, deliver::HandOut>,
     poison: Option<Arc<Poison>>,
     closing: bool,
@@ -208,6 +214,7 @@ pub(crate) struct Engine {
     arrived: Condvar,
     commit_work: Condvar,
     upkeep_work: Condvar,
+    lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Where the keys of ordered groups are read.
@@ -264,8 +271,11 @@ impl Engine {
     /// Wakes every waiting lease, to look at its stop flag.
     pub(crate) fn wake(&self) {
         // Under the lock, so that nobody is between looking and waiting.
-        let _core = self.core.lock();
+        let mut core = self.core.lock();
         self.arrived.notify_all();
+        let wakers = core.dismiss_asks();
+        drop(core);
+        arrivals::wake_all(wakers);
     }
 }
 
@@ -282,6 +292,7 @@ impl Core {
             unheard: None,
             waiting: Vec::new(),
             leasing: 0,
+            arrivals: arrivals::Arrivals::default(),
             windows: HashMap::new(),
             poison: None,
             closing: false,

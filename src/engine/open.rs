@@ -208,6 +208,7 @@ impl Engine {
             arrived: Condvar::new(),
             commit_work: Condvar::new(),
             upkeep_work: Condvar::new(),
+            lease_work: Condvar::new(),
             threads: Mutex::default(),
             cursors: Mutex::default(),
             ahead: Mutex::default(),

@@ -146,8 +146,8 @@ impl Engine {
 
     /// A message left a group: others of its key may go.
     pub(super) fn key_freed(&self, core: &mut Core, group: GroupId) {
-        if core.leasing > 0 && core.state.group(group).is_some_and(|held| held.is_ordered()) {
-            self.arrived.notify_all();
+        if core.state.group(group).is_some_and(|held| held.is_ordered()) {
+            self.tell_arrival(core);
         }
     }
 

@@ -162,9 +162,7 @@ impl Engine {
     /// Sees to it that what was appended is written in time, and that those who wait for it hear of it.
     pub(super) fn after_append(&self, core: &mut Core, level: Durability) {
         if level == Durability::Memory {
-            if core.leasing > 0 {
-                self.arrived.notify_all();
-            }
+            self.tell_arrival(core);
             self.arm(core, false);
         }
         if core.tail.unwritten() >= self.options.write_threshold_bytes {

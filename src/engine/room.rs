@@ -199,9 +199,7 @@ impl Engine {
         }
         let wakers = self.room_made(&mut core);
         self.wake_followers();
-        if core.leasing > 0 {
-            self.arrived.notify_all();
-        }
+        self.tell_arrival(&mut core);
         drop(core);
         wakers.into_iter().for_each(Waker::wake);
     }

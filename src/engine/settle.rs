@@ -182,9 +182,7 @@ impl Engine {
     }
 
     pub(super) fn tell_leasing(&self, core: &mut Core) {
-        if core.leasing > 0 {
-            self.arrived.notify_all();
-        }
+        self.tell_arrival(core);
         self.call_upkeep(core);
     }
 

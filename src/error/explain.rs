@@ -96,6 +96,15 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "A delivery of another group or store was given to be settled here. Nothing was settled.",
             "Settle each delivery with its own group; they are in the error.",
         ),
+        Code::Unencodable => (
+            "A value can't be written in the format of its typed topic. Nothing was published.",
+            "Change the value or its type; the error has the format's own reason.",
+        ),
+        Code::Undecodable => (
+            "The payload is no value of the typed topic's type: it was written by something else, or as a version that \
+             this program doesn't know. The payload is whole.",
+            "Teach the reader that version with `TypedTopic::upcast`, or read it untyped.",
+        ),
         Code::Closed => ("The store is closed.", "Open it again."),
         Code::Stopped => {
             ("This consumer was stopped by its stopper. The store is open.", "Open the consumer anew to lease again.")

@@ -9,10 +9,14 @@
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`ordering`]: one holder of a key at a time, in order.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`asynchronous`]: what can be awaited, and what happens to what is dropped.
+//! * [`workers`]: handlers on threads and in tasks, and how they stop.
+//! * [`typed`]: values instead of bytes, and how they change.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
 
+pub mod asynchronous;
 pub mod damage;
 pub mod dead_letters;
 pub mod delayed;
@@ -25,3 +29,5 @@ pub mod ordering;
 pub mod poison;
 pub mod retention;
 pub mod space;
+pub mod typed;
+pub mod workers;
