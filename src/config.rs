@@ -6,6 +6,9 @@ mod retry;
 
 pub use crate::retention::Retention;
 pub use order::WhenParked;
+mod flow;
+
+pub use flow::{Backlog, Breaker, Overflow, Rate};
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -122,6 +125,7 @@ pub struct TopicSettings {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Option<Retention>,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Option<Backlog>,
 }
 
 impl TopicSettings {
@@ -156,6 +160,7 @@ pub(crate) struct TopicPolicy {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Backlog,
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -183,6 +188,9 @@ pub struct Group {
     pub(crate) ordered: Option<Option<WhenParked>>,
     pub(crate) look_ahead: Option<u32>,
     pub(crate) max_retrying: Option<u32>,
+    pub(crate) max_in_flight: Option<u64>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) breaker: Option<Breaker>,
 }
 
 impl Group {
@@ -276,6 +284,10 @@ pub(crate) struct GroupPolicy {
     pub(crate) ordered: Option<WhenParked>,
     pub(crate) look_ahead: u32,
     pub(crate) max_retrying: u32,
+    /// `u64::MAX`: no limit.
+    pub(crate) max_in_flight: u64,
+    pub(crate) rate: Rate,
+    pub(crate) breaker: Breaker,
 }
 
 impl Default for GroupPolicy {
@@ -291,6 +303,9 @@ impl Default for GroupPolicy {
             ordered: None,
             look_ahead: 100_000,
             max_retrying: 100_000,
+            max_in_flight: u64::MAX,
+            rate: Rate::unlimited(),
+            breaker: Breaker::off(),
         }
     }
 }
@@ -308,6 +323,9 @@ impl GroupPolicy {
         self.ordered = patch.ordered.unwrap_or(self.ordered);
         self.look_ahead = patch.look_ahead.unwrap_or(self.look_ahead);
         self.max_retrying = patch.max_retrying.unwrap_or(self.max_retrying);
+        self.max_in_flight = patch.max_in_flight.unwrap_or(self.max_in_flight);
+        self.rate = patch.rate.unwrap_or(self.rate);
+        self.breaker = patch.breaker.unwrap_or(self.breaker);
         self
     }
 }

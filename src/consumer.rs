@@ -300,6 +300,10 @@ impl Consumer {
         Stopper { shared: self.shared.clone() }
     }
 
+    pub(crate) fn engine(&self) -> Result<(Arc<Engine>, GroupId)> {
+        Ok((self.shared.link.engine()?, self.shared.group))
+    }
+
     fn lease_one(&self, wait: Wait) -> Result<Option<Delivery>> {
         Ok(self.lease_batch(1, wait)?.next())
     }

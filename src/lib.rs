@@ -57,6 +57,7 @@
 //! | have it all done by workers | [`Consumer::run`], [`Workers`], [`Handled`]; `Consumer::run_async` with feature `tokio` |
 //! | publish and consume values | `Store::typed_topic` with feature `typed` |
 //! | stop waiting | [`Consumer::stopper`] |
+//! | bound what waits and what is out | [`TopicSettings::max_backlog`], [`Group::max_in_flight`], [`Group::rate`], [`Group::breaker`], [`Consumer::pause`], [`Delivery::rate_limited`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
@@ -86,6 +87,7 @@ mod leasing;
 mod link;
 mod message;
 mod options;
+mod pause;
 mod redrive;
 mod replay;
 mod retention;
@@ -106,12 +108,14 @@ mod types;
 mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
-pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings, WhenParked};
+pub use config::{
+    Backlog, Breaker, Durability, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings, WhenParked,
+};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
 pub use engine::{
-    Cleaned, Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
+    BreakerState, Cleaned, Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
 };
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};

@@ -8,9 +8,7 @@
 )]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{
-    Consumer, Durability, ErrorKind, Group, ManualClock, Message, Options, Retry, Store, Timestamp, Topic,
-};
+use millpond::{Consumer, Durability, ErrorKind, Group, ManualClock, Message, Options, Retry, Store, Timestamp, Topic};
 use std::time::Duration;
 
 fn options() -> Options {
@@ -109,7 +107,11 @@ impl Full {
 
     /// The process dies, and the store is opened again on the disk as it is.
     fn kill(&mut self, power: bool) {
-        if power { self.disk.crash() } else { self.disk.kill() }
+        if power {
+            self.disk.crash()
+        } else {
+            self.disk.kill()
+        }
         self.openings += 1;
         self.store = Store::open_simulated(&self.disk, self.clock.clone(), self.openings, options()).unwrap();
         self.jobs = self.store.topic("jobs").unwrap();

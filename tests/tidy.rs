@@ -41,6 +41,7 @@ const HANDLES: &[&str] = &[
     "leasing",
     "link",
     "options",
+    "pause",
     "redrive",
     "replay",
     "run",

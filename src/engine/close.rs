@@ -83,10 +83,15 @@ impl Engine {
                 }
                 let wakers = self.room_made(&mut core);
                 let (end, done) = (core.tail.end(), core.line.is_empty() && core.let_go.is_empty());
+                let placeless = !core.backlogs.lines.is_empty();
                 drop(core);
                 wakers.into_iter().for_each(Waker::wake);
-                if done {
+                if done && !placeless {
                     return;
+                }
+                if done {
+                    // Some wait for a place in a backlog, and nobody makes any now.
+                    break;
                 }
                 end
             };

@@ -1,5 +1,6 @@
 //! Filling in the numbers of `stats`.
 
+use super::backlog::Count;
 use super::removal::Removed;
 use super::{Core, Engine, GroupStats, ReadCursor, SegmentStats, StoreStats, TopicStats};
 use crate::error::Result;
@@ -59,12 +60,16 @@ impl Engine {
             let name = held.name().to_owned();
             let gone = core.state.gone_runs(held, Run { first, count: end.since(first) });
             let gone: u64 = gone.iter().map(|run| run.count).sum();
+            let backlog = core.backlogs.count(topic).cloned().unwrap_or_else(|| Count::of(&core.state, held));
             let stats = TopicStats {
                 name,
                 first,
                 end,
                 messages: end.since(first).saturating_sub(gone),
                 bytes,
+                backlog: backlog.messages,
+                backlog_bytes: backlog.bytes,
+                waiting_publishes: core.waiting_publishes(topic) as u64,
                 delayed: held.schedule().waiting().len(),
                 removed: Removed::of_topic(held),
                 groups: Vec::new(),
@@ -118,6 +123,7 @@ impl Core {
         let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
         let visible = self.visible.end(held.topic());
         let counts = self.state.counts(held, now, visible);
+        let (held_off_until, breaker) = self.held_up(held, now);
         let stats = GroupStats {
             name: held.name().to_owned(),
             ready: counts.ready,
@@ -128,6 +134,9 @@ impl Core {
             suspects: counts.suspects,
             dead: counts.dead,
             removed: Removed::of_group(held),
+            paused_until: held.is_paused(now).then(|| held.paused_until()),
+            held_off_until,
+            breaker,
             oldest_claimable: None,
         };
         Ok((stats, held.topic(), self.state.oldest_claimable(held, now, visible)))

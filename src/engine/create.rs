@@ -120,7 +120,10 @@ impl Engine {
         })?;
         // A limit may have been lowered below what some messages have reached.
         self.park_over_limits(group)?;
-        self.touched(&mut *self.open_core()?, topic);
+        let mut core = self.open_core()?;
+        self.touched(&mut core, topic);
+        // There may be more to hand out by the new settings.
+        self.tell_waiting(&mut core);
         Ok(group)
     }
 

@@ -194,6 +194,8 @@ impl Engine {
         if ordered && core.state.condemned(group).is_some() {
             return Ok(Look::Condemned);
         }
+        let (most, shut_until) = self.let_out(core, group, now);
+        let max = max.min(most);
         let picks = match shape {
             Shape::Single => core.state.pick(group, now, visible, max),
             Shape::Runs => core.state.pick_runs(group, now, visible, max),
@@ -207,7 +209,13 @@ impl Engine {
         }
         if picks.is_empty() {
             let due = core.state.group(group).and_then(|held| held.next_due(now));
-            let due = due.into_iter().chain(self.next_scheduled(core, topic)).chain(more.then_some(now)).min();
+            let more = more && most > 0;
+            let due = due
+                .into_iter()
+                .chain(shut_until)
+                .chain(self.next_scheduled(core, topic))
+                .chain(more.then_some(now))
+                .min();
             return Ok(Look::Nothing { due });
         }
         let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
@@ -227,6 +235,8 @@ impl Engine {
             let skipped = held.skipped(pick.offset);
             granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect, skipped });
         }
+        let out: Vec<(Offset, u64)> = granted.iter().map(|grant| (grant.offset, grant.epoch)).collect();
+        self.went_out(core, group, &out);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, ordered, granted, named })
@@ -337,9 +347,12 @@ impl Engine {
     /// Leases that nobody has seen end as if they had never been granted.
     fn take_back(&self, group: GroupId, granted: &[Granted]) {
         let mut core = self.core.lock();
+        let mut back = Vec::new();
         if let Some(held) = core.state.group_mut(group) {
-            granted.iter().for_each(|grant| _ = held.forget_lease(grant.offset, grant.epoch));
+            let forgotten = granted.iter().filter(|grant| held.forget_lease(grant.offset, grant.epoch));
+            back.extend(forgotten.map(|grant| grant.offset));
         }
+        self.came_back(&mut core, group, &back);
         self.tell_leasing(&mut core);
     }
 }

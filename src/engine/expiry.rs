@@ -32,6 +32,10 @@ impl Engine {
                     self.give_back(core, group, offset, Timestamp::ZERO)?;
                     continue;
                 }
+                if self.spare(core, (group, offset), WHY, None)?.is_some() {
+                    continue;
+                }
+                let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);
                 if let Some(reason) = held.limit_reached(offset, counters) {

@@ -92,6 +92,7 @@ impl Engine {
                     offsets.push(*offset);
                 }
             }
+            self.came_back(&mut core, group, &offsets);
         }
         self.settle_expired(group, &offsets)?;
         self.sweep_expired(group).map(drop)

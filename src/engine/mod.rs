@@ -7,10 +7,14 @@
 //! the three that an ordinary store runs, and a simulator calls [`Engine::poll_commit`], [`Engine::poll_upkeep`] and
 //! [`Engine::poll_leases`] instead.
 
-mod clean;
 mod arrivals;
 #[cfg(test)]
 mod arrivals_tests;
+mod backlog;
+#[cfg(test)]
+mod backlog_tests;
+mod breaker;
+mod clean;
 mod close;
 mod commit;
 mod count;
@@ -20,11 +24,13 @@ mod deliver;
 mod driver;
 mod drop_topic;
 mod expiry;
+mod flow;
 mod kept;
 mod lifetime;
 mod line;
 mod open;
 mod order;
+mod overflow;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
@@ -49,8 +55,9 @@ mod visible;
 mod watch;
 mod why;
 
-pub use clean::Cleaned;
 pub(crate) use arrivals::Ask;
+pub use breaker::BreakerState;
+pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
@@ -154,6 +161,8 @@ struct Core {
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
+    backlogs: backlog::Backlogs,
+    flows: flow::Flows,
     watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
@@ -211,6 +220,8 @@ pub(crate) struct Engine {
     /// A write is over, and a commit is, with its sync if it has one.
     written: Condvar,
     committed: Condvar,
+    /// A place in a backlog may be free.
+    admitted: Condvar,
     arrived: Condvar,
     commit_work: Condvar,
     upkeep_work: Condvar,
@@ -283,6 +294,8 @@ impl Core {
     fn new(tail: Tail, state: State, seed: u64) -> Self {
         Self {
             tail,
+            backlogs: backlog::Backlogs::of(&state),
+            flows: flow::Flows::default(),
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),

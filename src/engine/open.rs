@@ -205,6 +205,7 @@ impl Engine {
             core: Mutex::new(core),
             written: Condvar::new(),
             committed: Condvar::new(),
+            admitted: Condvar::new(),
             arrived: Condvar::new(),
             commit_work: Condvar::new(),
             upkeep_work: Condvar::new(),

@@ -172,6 +172,7 @@ impl Engine {
             self.touched(core, topic);
         }
         self.look_later(core);
+        self.tell_freed(core);
         if level == Durability::Memory {
             self.arm(core, false);
         }
@@ -308,6 +309,11 @@ impl Engine {
         error: &str,
         after: Option<Duration>,
     ) -> Result<Span, Obstacle> {
+        if last == BuryReason::Failures
+            && let Some(span) = self.spare(core, (group, offset), error, after)?
+        {
+            return Ok(span);
+        }
         let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull.into()) };
         let mut counters = held.counters(offset);
         counters.failures = counters.failures.saturating_add(1);
@@ -367,6 +373,10 @@ impl Engine {
             if hold == Hold::Lost || !held.is_open(offset) || (hold == Hold::Late && !held.may_resume(offset, epoch)) {
                 let what =
                     format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
+                return Err(Error::new(Code::LeaseLost, what));
+            }
+            if hold == Hold::Late && held.leased() as u64 >= held.policy().max_in_flight {
+                let what = format!("the lease of offset {offset} ran out, and others use all of `max_in_flight` now");
                 return Err(Error::new(Code::LeaseLost, what));
             }
             let age = held.policy().max_lease_age;

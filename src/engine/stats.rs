@@ -3,8 +3,9 @@
 //! All counts are of messages, all sizes are in bytes. Store, topics and groups are read one after the other; while
 //! others publish and settle, their numbers need not add up to the last message.
 
+use super::breaker::BreakerState;
 use super::removal::Removed;
-use crate::types::{Incarnation, Lsn, Offset, SegmentId};
+use crate::types::{Incarnation, Lsn, Offset, SegmentId, Timestamp};
 use std::time::Duration;
 
 /// Numbers of a whole store; see [`Store::stats`](crate::Store::stats).
@@ -58,6 +59,13 @@ pub struct TopicStats {
     pub messages: u64,
     /// Bytes of those messages: payloads and attributes, without the journal's framing.
     pub bytes: u64,
+    /// Messages that some group is not done with, all of them if there is no group; see
+    /// [`Backlog`](crate::Backlog), which may limit them.
+    pub backlog: u64,
+    /// Bytes of those, where each message of a segment is taken to be as long as the average.
+    pub backlog_bytes: u64,
+    /// Publishes that wait for room, in their tickets.
+    pub waiting_publishes: u64,
     /// Messages that are not due yet, whether or not a group would hand them out.
     pub delayed: u64,
     /// Messages that were dropped for every group, by cause.
@@ -93,6 +101,13 @@ pub struct GroupStats {
     pub dead: u64,
     /// Messages that were settled for the group without having been acked, by cause.
     pub removed: Removed,
+    /// Until when the group is [paused](crate::Consumer::pause): the end of time, if until it is resumed.
+    pub paused_until: Option<Timestamp>,
+    /// Until when nothing is handed out because a handler was told to come later, see
+    /// [`Delivery::rate_limited`](crate::Delivery::rate_limited).
+    pub held_off_until: Option<Timestamp>,
+    /// The state of the group's [`Breaker`](crate::Breaker).
+    pub breaker: BreakerState,
     /// How long the oldest message that can be handed out now has been waiting, in whole milliseconds; `None` if there
     /// is none.
     pub oldest_claimable: Option<Duration>,

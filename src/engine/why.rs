@@ -1,5 +1,6 @@
 //! What a message is waiting for, in one sentence.
 
+use super::flow::Gate;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::Run;
@@ -49,6 +50,29 @@ pub enum Why {
         /// When it goes on by itself; the end of time if it doesn't.
         until: Timestamp,
     },
+    /// A handler was told to come later, see [`Delivery::rate_limited`](crate::Delivery::rate_limited): until then the
+    /// group hands out nothing.
+    HeldOff {
+        /// Until when, on the engine's clock.
+        until: Timestamp,
+    },
+    /// The group hands out as quickly as its [`Rate`](crate::Rate) allows.
+    RateLimited {
+        /// When there is a token again, on the engine's clock; also if others take it then.
+        until: Timestamp,
+    },
+    /// As many deliveries are out as [`Group::max_in_flight`](crate::Group::max_in_flight) allows.
+    InFlight {
+        /// How many that is.
+        limit: u64,
+    },
+    /// The group's [`Breaker`](crate::Breaker) is open: too many failed in a row.
+    BreakerOpen {
+        /// When one message is tried, on the engine's clock.
+        until: Timestamp,
+    },
+    /// The breaker has let out one message to see whether things work again.
+    BehindProbe,
     /// Messages that were in flight when the process died go first, one at a time.
     BehindSuspects {
         /// How many of them there are, this one not counted.
@@ -98,6 +122,17 @@ impl fmt::Display for Why {
             Self::Delayed { due } => write!(f, "it was published for later, and is due at {due}"),
             Self::Paused { until } if *until == Timestamp(u64::MAX) => f.write_str("the group is paused"),
             Self::Paused { until } => write!(f, "the group is paused until {until}"),
+            Self::HeldOff { until } => {
+                write!(f, "a handler was told to come later: nothing is handed out until {until}")
+            }
+            Self::RateLimited { until } => write!(f, "the group's rate allows the next delivery at {until}"),
+            Self::InFlight { limit } => {
+                write!(f, "{limit} deliveries are out, and the group's `max_in_flight` allows no more")
+            }
+            Self::BreakerOpen { until } => {
+                write!(f, "too many messages failed in a row: the group's breaker is open until {until}")
+            }
+            Self::BehindProbe => f.write_str("the group's breaker waits to see how one message fares"),
             Self::BehindSuspects { suspects } => {
                 write!(f, "{suspects} that were in flight when the process died go first, one at a time")
             }
@@ -123,7 +158,15 @@ impl Engine {
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.turn_schedule(&mut core, topic);
         }
-        core.why(group, offset, self.now())
+        let now = self.now();
+        let why = core.why(group, offset, now)?;
+        let shut = || match core.state.group(group).map(|held| self.gate(&core, held, now)) {
+            Some(Gate::Shut { why, .. }) => Some(why),
+            _ => None,
+        };
+        // What could be handed out, but for what keeps the group as a whole.
+        let could = matches!(why, Why::BehindSuspects { .. } | Why::Ready { .. });
+        Ok(could.then(shut).flatten().unwrap_or(why))
     }
 }
 

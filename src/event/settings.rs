@@ -5,6 +5,7 @@
 //!        20 retention       what is kept: age in milliseconds, bytes, count; what is dropped: the same three; each
 //!                           plus one, 0: no such rule
 //!        21 expiry          milliseconds plus one, 0: never
+//!        40 backlog         messages plus one, bytes plus one, 0: no such limit; 0 reject, 1 wait, 2 drop the oldest
 //! group  1  lease           milliseconds
 //!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
 //!                           1 for none; then the waits in milliseconds, if they are listed
@@ -16,12 +17,15 @@
 //!       30  order           0: none; by key, and when one of a key is parked 1: go on, 2: hold the key, 3: park the key
 //!       31  look-ahead      how many messages that wait for their key are kept in mind
 //!       32  retrying        how many messages may wait for a retry before no new ones are leased
+//!       40  in flight       the most deliveries, `u64::MAX` for no limit
+//!       41  rate            messages, 0 for no limit; milliseconds; burst
+//!       42  breaker         messages that fail in a row, 0 for none; first and longest pause in milliseconds
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
-use super::{Patch, Setting};
+use super::{Patch, Setting, flow_settings};
 use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, WhenParked};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
@@ -62,16 +66,17 @@ pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
     let lifetime = settings.expires_after.map(|lifetime| Some(lifetime).filter(|lifetime| *lifetime != Duration::MAX));
     let expiry = lifetime.map(|lifetime| vec![given(lifetime.map(millis))]);
     let tagged = [(TOPIC_DURABILITY, durability), (TOPIC_RETENTION, retention), (TOPIC_EXPIRY, expiry)];
-    tagged.into_iter().filter_map(|(tag, values)| Some(Setting { tag, values: values? })).collect()
+    let tagged = tagged.into_iter().filter_map(|(tag, values)| Some(Setting { tag, values: values? }));
+    tagged.chain(flow_settings::of_topic(settings)).collect()
 }
 
 /// A number that may be missing: plus one, zero if it is.
-fn given(number: Option<u64>) -> u64 {
+pub(super) fn given(number: Option<u64>) -> u64 {
     number.map_or(0, |number| number.saturating_add(1))
 }
 
 /// The number that was given so.
-fn taken(value: u64) -> Option<u64> {
+pub(super) fn taken(value: u64) -> Option<u64> {
     value.checked_sub(1)
 }
 
@@ -92,6 +97,7 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
     ]
     .into_iter()
     .flatten()
+    .chain(flow_settings::of_group(settings))
     .collect()
 }
 
@@ -150,7 +156,7 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
             }
             (GROUP_LOOK_AHEAD, &[value, ..]) => policy.look_ahead = limit(value),
             (GROUP_MAX_RETRYING, &[value, ..]) => policy.max_retrying = limit(value),
-            _ => {}
+            _ => flow_settings::patch_group(&mut policy, setting),
         }
     }
     policy
@@ -186,7 +192,7 @@ pub(crate) fn patch_topic_policy(mut policy: TopicPolicy, patch: &[Setting]) -> 
                 };
             }
             (TOPIC_EXPIRY, &[value, ..]) => policy.expires_after = taken(value).map(Duration::from_millis),
-            _ => {}
+            _ => flow_settings::patch_topic(&mut policy, setting),
         }
     }
     policy

@@ -12,6 +12,7 @@
 //! * [`asynchronous`]: what can be awaited, and what happens to what is dropped.
 //! * [`workers`]: handlers on threads and in tasks, and how they stop.
 //! * [`typed`]: values instead of bytes, and how they change.
+//! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
@@ -23,6 +24,7 @@ pub mod delayed;
 pub mod delivery;
 pub mod durable;
 pub mod first_queue;
+pub mod flow_control;
 pub mod migration;
 pub mod operations;
 pub mod ordering;

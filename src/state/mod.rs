@@ -25,6 +25,7 @@
 //! flight and what comes next; `order`, `turn`, `pick_ordered`: the same where keys are kept in order. `snapshot`: all
 //! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
 
+mod backlog;
 mod chunk;
 mod counts;
 mod group;

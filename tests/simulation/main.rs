@@ -12,6 +12,7 @@
     reason = "a test"
 )]
 
+mod flow;
 mod letters;
 mod model;
 mod order;

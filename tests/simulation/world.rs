@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::flow::Narrow;
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
 use crate::order::{self, Order};
@@ -49,6 +50,7 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     model: Model,
     order: Order,
+    narrow: Narrow,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -65,9 +67,11 @@ type Check = Result<(), String>;
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let clock = ManualClock::starting_at(Timestamp::new(1_700_000_000_000));
         Self {
             disk: SimDisk::new(rng.u64(..)),
-            clock: ManualClock::starting_at(Timestamp::new(1_700_000_000_000)),
+            narrow: Narrow::new(rng.u8(0..3), clock.clone()),
+            clock,
             model: Model::new(TOPICS, GROUPS),
             order: Order::new(&mut rng),
             open: None,
@@ -123,6 +127,7 @@ impl World {
                     }
                     let found = self.read_all(&open)?;
                     letters::check(&open.store, &open.consumers, GROUPS)?;
+                    self.narrow.check()?;
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -132,6 +137,7 @@ impl World {
                     return Ok(());
                 }
                 Err(error) if cut => {
+                    self.narrow.dead();
                     let _ = writeln!(self.trace, "open cut short: {}", error.code());
                     if self.rng.bool() {
                         self.disk.crash();
@@ -145,7 +151,8 @@ impl World {
         }
     }
 
-    fn prepare(&self, store: Store) -> Result<Open, Error> {
+    fn prepare(&mut self, store: Store) -> Result<Open, Error> {
+        self.narrow.reopened(&store)?;
         let settings = Group::default()
             .lease(order::LEASE)
             .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
@@ -190,6 +197,7 @@ impl World {
         };
         let _ = writeln!(self.trace, "die power={power}");
         self.order.all_over();
+        self.narrow.dead();
         // Whoever held a delivery may be what brought it down.
         if let Some(open) = self.open.take() {
             for group in &mut self.model.groups {
@@ -214,6 +222,7 @@ impl World {
         }
         open.runs.clear();
         self.order.all_over();
+        self.narrow.dead();
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
         drop(open);
@@ -477,8 +486,12 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..102);
+        let dice = self.rng.u8(0..118);
         let good = match dice {
+            102.. => {
+                self.narrow.check()?;
+                self.narrow.step(&mut self.rng)?
+            }
             100.. => {
                 let group = self.rng.usize(0..TOPICS * GROUPS);
                 letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])
@@ -608,6 +621,6 @@ impl World {
             self.settle_pending(&mut open);
             self.open = Some(open);
         }
-        Ok(())
+        self.narrow.drain()
     }
 }
