@@ -8,9 +8,7 @@
 )]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{
-    Consumer, Durability, ErrorKind, Group, ManualClock, Message, Options, Retry, Store, Timestamp, Topic,
-};
+use millpond::{Consumer, Durability, ErrorKind, Group, ManualClock, Message, Options, Retry, Store, Timestamp, Topic};
 use std::time::Duration;
 
 fn options() -> Options {
@@ -109,7 +107,11 @@ impl Full {
 
     /// The process dies, and the store is opened again on the disk as it is.
     fn kill(&mut self, power: bool) {
-        if power { self.disk.crash() } else { self.disk.kill() }
+        if power {
+            self.disk.crash()
+        } else {
+            self.disk.kill()
+        }
         self.openings += 1;
         self.store = Store::open_simulated(&self.disk, self.clock.clone(), self.openings, options()).unwrap();
         self.jobs = self.store.topic("jobs").unwrap();
@@ -119,7 +121,7 @@ impl Full {
 
 #[test]
 fn a_full_disk_refuses_publishes_and_takes_settlements_and_publishing_goes_on_without_a_restart() {
-    for (capacity, size) in [(600 << 10, 100), (600 << 10, 1000), (400 << 10, 0), (1 << 20, 10), (2 << 20, 3000)] {
+    for (capacity, size) in [(600 << 10, 100), (600 << 10, 1000), (400 << 10, 0), (500 << 10, 10), (1 << 20, 3000)] {
         let full = Full::new(capacity);
         let taken = full.fill(size);
         assert!(full.store.stats().full);

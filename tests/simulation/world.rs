@@ -2,6 +2,7 @@
 
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
+use crate::space;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
@@ -440,9 +441,10 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..102);
+        let dice = self.rng.u8(0..103);
         let good = match dice {
-            100.. => {
+            102.. => space::clean(&open.store),
+            100..=101 => {
                 let group = self.rng.usize(0..TOPICS * GROUPS);
                 letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])
             }
@@ -565,6 +567,9 @@ impl World {
             self.settle_pending(&mut open);
             self.open = Some(open);
         }
-        Ok(())
+        let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
+        space::check(&self.disk, &open.store, &self.model)?;
+        let found = self.read_all(&open)?;
+        space::still_there(&mut self.model, &found)
     }
 }
