@@ -121,7 +121,7 @@ impl Full {
 
 #[test]
 fn a_full_disk_refuses_publishes_and_takes_settlements_and_publishing_goes_on_without_a_restart() {
-    for (capacity, size) in [(600 << 10, 100), (600 << 10, 1000), (400 << 10, 0), (1 << 20, 10), (2 << 20, 3000)] {
+    for (capacity, size) in [(600 << 10, 100), (600 << 10, 1000), (400 << 10, 0), (500 << 10, 10), (1 << 20, 3000)] {
         let full = Full::new(capacity);
         let taken = full.fill(size);
         assert!(full.store.stats().full);

@@ -189,7 +189,7 @@ impl Engine {
         core.space.looked = core.tail.appended();
         (core.space.due, core.space.next_look) = (false, None);
         let rolled = std::mem::take(&mut core.space.rolled);
-        let (mut sparse, mut uncovered) = (BTreeSet::new(), 0u64);
+        let (mut sparse, mut uncovered) = (BTreeMap::new(), 0u64);
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
             let (id, capacity) = (known.segment.id, u64::from(known.segment.capacity));
             let held = live.get(&id).copied().unwrap_or_default();
@@ -199,7 +199,7 @@ impl Engine {
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
             } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(held, capacity) {
-                sparse.insert(id);
+                sparse.insert(id, capacity.saturating_sub(cost_of(held)));
             } else if all && id < active && self.is_sparse(held, capacity) {
                 uncovered = uncovered.saturating_add(capacity);
             }
@@ -207,10 +207,14 @@ impl Engine {
         core.space.uncovered = uncovered;
         // What a consumer goes through is mostly dead for a while, and then dead: no need to carry that about.
         let lasting = |id: &SegmentId| all || core.space.sparse.contains(id);
-        let unclean: BTreeSet<SegmentId> = sparse.iter().filter(|id| lasting(id)).copied().collect();
+        let (unclean, gains): (Vec<SegmentId>, Vec<u64>) = sparse.iter().filter(|(id, _)| lasting(id)).unzip();
         if rolled || all || core.full.is_some() {
-            core.space.unclean.extend(unclean);
-            core.space.sparse = sparse;
+            // Half of a segment moved on to make half of one free would be moved for ever.
+            let unit = u64::from(self.measure(core));
+            if gains.iter().fold(0, |sum: u64, gain| sum.saturating_add(*gain)) >= unit / 4 * 3 {
+                core.space.unclean.extend(unclean);
+            }
+            core.space.sparse = sparse.into_keys().collect();
         }
         // Two snapshots cost twice their size; they are worth it if more than that becomes free.
         let worth = uncovered > 0 && uncovered >= core.snapshot.size.saturating_mul(2);
@@ -219,8 +223,7 @@ impl Engine {
     }
 
     fn is_sparse(&self, held: Live, capacity: u64) -> bool {
-        let cost = held.bytes.saturating_add(held.messages.saturating_mul(MOVE_OVERHEAD));
-        cost.saturating_mul(100) < capacity.saturating_mul(u64::from(self.options.clean_below))
+        cost_of(held).saturating_mul(100) < capacity.saturating_mul(u64::from(self.options.clean_below))
     }
 
     /// Says that a segment is dead. Everything that made it so lies before that in the journal.
@@ -325,4 +328,9 @@ impl Engine {
             _ = storage.remove(&name);
         }
     }
+}
+
+/// Bytes that what is needed would take elsewhere.
+fn cost_of(held: Live) -> u64 {
+    held.bytes.saturating_add(held.messages.saturating_mul(MOVE_OVERHEAD))
 }

@@ -16,6 +16,7 @@ mod flow;
 mod letters;
 mod model;
 mod order;
+mod space;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -4,6 +4,7 @@ use crate::flow::Narrow;
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
 use crate::order::{self, Order};
+use crate::space;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
@@ -486,8 +487,9 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..118);
+        let dice = self.rng.u8(0..121);
         let good = match dice {
+            118.. => space::clean(&open.store),
             102.. => {
                 self.narrow.check()?;
                 self.narrow.step(&mut self.rng)?
@@ -621,6 +623,10 @@ impl World {
             self.settle_pending(&mut open);
             self.open = Some(open);
         }
-        self.narrow.drain()
+        self.narrow.drain()?;
+        let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
+        space::check(&self.disk, &open.store, &self.model)?;
+        let found = self.read_all(&open)?;
+        space::still_there(&mut self.model, &found)
     }
 }
