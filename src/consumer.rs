@@ -101,8 +101,9 @@ impl Consumer {
         self.lease_one(Wait::For(patience))
     }
 
-    /// Up to `max` messages at once; of an [ordered](crate::Group::ordered) group at most one of each key. Waits up to `linger` for the first, and for no further one; empty if none came in
-    /// that time, or if `max` is 0. It may be fewer than `max` though there are more.
+    /// Up to `max` messages at once; of an [ordered](crate::Group::ordered) group at most one of each key. Waits up to
+    /// `linger` for the first, and for no further one; empty if none came in that time, or if `max` is 0. It may be
+    /// fewer than `max` though there are more.
     ///
     /// # Errors
     /// As for [`lease`](Self::lease).
@@ -125,8 +126,8 @@ impl Consumer {
         self.lease_batch(max, Wait::For(linger))
     }
 
-    /// Up to `max` messages of an [ordered](crate::Group::ordered) group, in runs: a [`Run`] has one or more messages of
-    /// one key, in their order, and is the key's only holder. They are the next messages in the order of offsets, as
+    /// Up to `max` messages of an [ordered](crate::Group::ordered) group, in runs: a [`Run`] has one or more messages
+    /// of one key, in their order, and is the key's only holder. They are the next messages in the order of offsets, as
     /// far as their keys are free. Where nothing is ordered (the group, or a message without a key), each message is a
     /// run of its own. Waits as [`lease_many`](Self::lease_many) does.
     ///

@@ -250,8 +250,8 @@ impl Delivery {
 
     /// In an [ordered](crate::Group::ordered) group, the last message of this one's key before it that the group has
     /// given up on, if there is one: what this message builds on may be missing. So it is for every message behind such
-    /// a dead letter, until that is redriven, purged or dropped. [`Consumer::dead_letter`](crate::Consumer::dead_letter)
-    /// shows it.
+    /// a dead letter, until that is redriven, purged or dropped.
+    /// [`Consumer::dead_letter`](crate::Consumer::dead_letter) shows it.
     #[must_use]
     pub fn skipped(&self) -> Option<Offset> {
         self.leased.skipped

@@ -25,8 +25,8 @@
 //! * **Durable.** A message published with [`Durability::Disk`], the default, is there after a power cut once its
 //!   [`Ticket`] has resolved.
 //! * **True.** What is delivered was published, byte for byte: everything read from the disk is checked first.
-//! * **Ordered.** Offsets are dense and rise in the order of the calls; who reads a topic sees them in order. A group can
-//!   keep the messages of each key in order: one at a time, a failed one before its successors.
+//! * **Ordered.** Offsets are dense and rise in the order of the calls; who reads a topic sees them in order. A group
+//!   can keep the messages of each key in order: one at a time, a failed one before its successors.
 //! * **At least once.** Every group gets every message until it is acked or parked as a [`DeadLetter`]. A message whose
 //!   ack is durable does not come back.
 //! * **Poison-proof.** A message that brings its process down every time is found and parked, and those that were in

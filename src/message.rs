@@ -106,9 +106,10 @@ impl Message {
     }
 
     /// Delivers the message no earlier than `delay` after it was accepted, rounded up to whole milliseconds. It keeps
-    /// its place in the topic and holds nobody up, but for those of its key in an ordered group. The time that passes is counted by a clock that nobody sets while
-    /// the store is open, and by the wall clock from a close, or a crash, to the next opening. Takes the place of
-    /// [`deliver_at`](Self::deliver_at). This is what SQS calls `DelaySeconds`; there is no upper limit.
+    /// its place in the topic and holds nobody up, but for those of its key in an ordered group. The time
+    /// that passes is counted by a clock that nobody sets while the store is open, and by the wall clock from a close,
+    /// or a crash, to the next opening. Takes the place of [`deliver_at`](Self::deliver_at). This is what SQS calls
+    /// `DelaySeconds`; there is no upper limit.
     ///
     /// ```
     /// # fn main() -> millpond::Result<()> {

@@ -234,6 +234,8 @@ impl Engine {
                     return Ok(());
                 }
             }
+            // As the upkeep does: a snapshot may go on from segment to segment.
+            self.make_room(0)?;
             _ = self.snapshot_piece()?;
         }
     }

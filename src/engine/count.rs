@@ -104,11 +104,12 @@ impl Engine {
     }
 
     /// Whether the group has nothing to hand out, nothing out, and nothing that comes back. What is delayed and was
-    /// never handed out does not count: it may be due in a year. Nor does what waits for such a one of its key, or for a
-    /// dead letter to go.
+    /// never handed out does not count: it may be due in a year. Nor does what waits for such a one of its key, or for
+    /// a dead letter to go.
     pub(crate) fn is_idle(&self, group: GroupId) -> Result<bool> {
         let (stats, ..) = self.count_group(group)?;
-        // Suspects are counted among the others too; what matters are those that wait again since the clock was set back.
+        // Suspects are counted among the others too; what matters are those that wait again since the clock was set
+        // back.
         let suspects = stats.suspects.saturating_sub(stats.key_blocked);
         Ok(stats.ready + stats.leased + stats.retrying + suspects == 0)
     }

@@ -236,6 +236,8 @@ pub(crate) struct Engine {
     preparing: Mutex<room::Preparer>,
     /// Only one is cleaning at a time.
     cleaning: Mutex<clean::Cleaner>,
+    /// Only one works on a snapshot at a time.
+    snapshotting: Mutex<()>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 

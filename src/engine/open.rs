@@ -216,6 +216,7 @@ impl Engine {
             closing: Mutex::default(),
             preparing: Mutex::new(Preparer::new(numbers)),
             cleaning: Mutex::default(),
+            snapshotting: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
         let (suspects, parked) = engine.announce(clean, wall)?;

@@ -20,6 +20,9 @@ use std::collections::VecDeque;
 /// A snapshot is due when so many times its size was written since.
 const GROWTH: u64 = 4;
 
+/// Bytes of a piece besides its content, at most: the frame's header, the event's, the tag.
+const PIECE_OVERHEAD: usize = 32;
+
 /// What is known of snapshots, taken and being taken.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -39,6 +42,8 @@ struct Running {
     pieces: u32,
     bytes: u64,
     since: u64,
+    /// No part of it was begun and not ended.
+    whole: bool,
 }
 
 /// A piece, as it is read back.
@@ -141,11 +146,27 @@ impl Core {
                 return Ok(());
             }
         };
+        // All of it into one segment, so that it can't be stopped half way; only one larger than any frame has to go on
+        // from one to the next.
+        let all: usize = pieces.iter().map(|piece| piece.len() + PIECE_OVERHEAD).sum();
+        match self.tail.place(all, Class::Snapshot) {
+            Ok(_) | Err(Refusal::TooLarge { .. }) => {}
+            Err(refusal) => {
+                if let Some(running) = &mut self.snapshot.running {
+                    running.parts.push_front(part);
+                }
+                return Err(refusal);
+            }
+        }
+        let whole = self.snapshot.running.as_mut().map(|running| std::mem::replace(&mut running.whole, false));
         for piece in pieces {
             self.piece(1, &piece)?;
             if let Some(running) = &mut self.snapshot.running {
                 running.pieces = running.pieces.saturating_add(1);
             }
+        }
+        if let (Some(running), Some(whole)) = (&mut self.snapshot.running, whole) {
+            running.whole = whole;
         }
         Ok(())
     }
@@ -163,6 +184,8 @@ impl Engine {
 
     /// One part of the snapshot that is due, if any; whether there is more to do.
     pub(super) fn snapshot_piece(&self) -> Result<bool> {
+        // One at a time, to its end.
+        let _alone = self.snapshotting.lock();
         let mut core = self.open_core()?;
         let outcome = match core.snapshot.running.as_mut().map(|running| running.parts.pop_front()) {
             None if self.snapshot_is_due(&core) => self.begin_snapshot(&mut core),
@@ -172,7 +195,7 @@ impl Engine {
         };
         if let Err(refusal) = outcome {
             // A part is captured whole or not at all: with half of it appended, start again another time.
-            core.snapshot.running = None;
+            core.snapshot.running.take_if(|running| !running.whole);
             drop(core);
             self.relieve(refusal)?;
         }
@@ -184,7 +207,7 @@ impl Engine {
         let needed: Vec<u8> = self.chain(core).iter().flat_map(|id| id.get().to_le_bytes()).collect();
         let begin = core.piece(0, &needed)?;
         let parts = core.state.snapshot_parts().into();
-        core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since });
+        core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since, whole: true });
         Ok(())
     }
 
@@ -193,6 +216,7 @@ impl Engine {
         let mut content = running.begin.raw().to_le_bytes().to_vec();
         content.extend_from_slice(&running.pieces.to_le_bytes());
         if let Err(refusal) = core.piece(2, &content) {
+            core.snapshot.running = Some(running);
             drop(core);
             self.relieve(refusal)?;
             return Ok(true);

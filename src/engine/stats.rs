@@ -76,7 +76,8 @@ pub struct TopicStats {
 
 /// Numbers of a consumer group; see [`Consumer::stats`](crate::Consumer::stats).
 ///
-/// `ready`, `leased`, `retrying`, `delayed`, `key_blocked` and `dead` count each message once; what is in none of them is settled.
+/// `ready`, `leased`, `retrying`, `delayed`, `key_blocked` and `dead` count each message once; what is
+/// in none of them is settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {

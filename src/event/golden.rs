@@ -161,7 +161,8 @@ golden! {
         group: GROUP, settings: group_patch(&crate::config::Group::default().max_crashes(2)),
     })) => "410a0301040102";
     configure_group_order: encoded(&Event::ConfigureGroup(ConfigureGroup {
-        group: GROUP, settings: group_patch(&crate::config::Group::default().ordered(WhenParked::Block).look_ahead(1000)),
+        group: GROUP,
+        settings: group_patch(&crate::config::Group::default().ordered(WhenParked::Block).look_ahead(1000)),
     })) => "411203021e01021f01e807";
     bury_by_key: encoded(&Event::Bury(Bury {
         group: GROUP, offset: Offset::new(5), reason: BuryReason::KeyParked, counters: COUNTERS, life: 1, time: TIME,

@@ -14,7 +14,7 @@
 //!        20 dead letters    for how many milliseconds they are kept, plus one; 0: for ever
 //!       21  forward         the number of the topic that gets copies of dead letters, 0 for none
 //!       22  lease age       milliseconds, 0 for no limit
-//!       30  order           0: none; by key, and when one of a key is parked 1: go on, 2: hold the key, 3: park the key
+//!       30  order           0: none; by key, and when one of a key is parked 1: go on, 2: hold it, 3: park it
 //!       31  look-ahead      how many messages that wait for their key are kept in mind
 //!       32  retrying        how many messages may wait for a retry before no new ones are leased
 //!       40  in flight       the most deliveries, `u64::MAX` for no limit

@@ -5,8 +5,8 @@ use super::offsets::OffsetSet;
 use crate::event::Run;
 use crate::types::{Offset, Timestamp};
 
-/// Where a group's visible messages are. What is ready, leased, retrying, delayed, key-blocked or dead, is each in one of
-/// them only.
+/// Where a group's visible messages are. What is ready, leased, retrying, delayed, key-blocked or dead, is each in one
+/// of them only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupCounts {
     /// Could be handed out now, if the group is not paused and no suspect has to run first.

@@ -1,7 +1,7 @@
 //! The key of each message that is known: a map from offsets that is small where offsets are close together.
 //!
-//! Offsets are kept 64 to a block: one bit each says which are there, and their keys stand one behind the other. That is
-//! little more than the 8 bytes of the key itself.
+//! Offsets are kept 64 to a block: one bit each says which are there, and their keys stand one behind the other. That
+//! is little more than the 8 bytes of the key itself.
 
 use super::order::KeyHash;
 use crate::event::Run;

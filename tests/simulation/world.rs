@@ -358,10 +358,13 @@ impl World {
                 if wait {
                     match ticket.wait() {
                         Ok(receipt) => {
+                            // Some that stood in line before it may have been refused meanwhile: it moved up.
+                            let good = self.settle_pending(open);
+                            let index = self.model.topics[topic].len() - 1;
                             assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
                             self.model.reached(mark, level.into());
-                            self.model.resolve(fact, level.into());
-                            true
+                            self.model.resolve(Fact::Message { topic, index }, level.into());
+                            good
                         }
                         Err(error) => {
                             let _ = writeln!(self.trace, "publish fails: {error}");
