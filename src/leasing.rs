@@ -16,8 +16,8 @@ use std::time::Duration;
 ///
 /// It waits in line from when it is first polled, behind those of its group that came before. It does no I/O and waits
 /// for nothing while it is polled: a thread of the store reads the message and writes down that it is handed out, and
-/// wakes only whom it has something for. Dropped, it loses nothing: a message that was meant for it goes back as if it
-/// had never been leased, with nothing charged. So it can be one branch of a `select!`, or stand in a timeout.
+/// wakes only whom it has something for. Dropped, it loses nothing: a message that was meant for it goes back, and
+/// nothing is charged. So it can be one branch of a `select!`, or stand in a timeout.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Leasing<T> {
     consumer: Arc<Shared>,

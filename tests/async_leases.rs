@@ -240,7 +240,8 @@ fn dropped_at_any_poll_it_loses_nothing_and_charges_nothing() {
         assert_eq!(again.payload(), b"4711");
         let counters = again.counters();
         assert_eq!((counters.failures, counters.timeouts, again.attempt()), (0, 0, 1), "{dropped}");
-        assert_eq!(counters.leases, 1 + u32::from(fetched), "{each_time} {dropped}: nobody had seen it");
+        // Handed out before at most once, and released.
+        assert!(counters.leases <= 2 && (counters.leases == 2 || !fetched), "{each_time} {dropped}: {counters:?}");
         again.ack().wait().unwrap();
         assert!(bench.email.idle());
     }
