@@ -49,16 +49,23 @@ impl<T> Future for Leasing<T> {
         if this.max == 0 && this.patience.is_some() {
             return Poll::Ready((this.make)(this.consumer.batch(&*link.engine()?, Vec::new())));
         }
-        let ask = match &this.ask {
-            Some(ask) => ask,
-            None => this.ask.insert(link.engine()?.ask(*group, this.max, this.patience, stopped)?),
-        };
-        let Poll::Ready(answer) = ask.poll(context.waker()) else { return Poll::Pending };
-        this.ask = None;
-        let leased = answer?;
-        // With the engine gone, so are the leases.
-        let engine = link.engine()?;
-        Poll::Ready((this.make)(this.consumer.batch(&engine, leased)))
+        loop {
+            let ask = match &this.ask {
+                Some(ask) => ask,
+                None => this.ask.insert(link.engine()?.ask(*group, this.max, this.patience, stopped)?),
+            };
+            let Poll::Ready(answer) = ask.poll(context.waker()) else { return Poll::Pending };
+            this.ask = None;
+            let leased = answer?;
+            // With the engine gone, so are the leases.
+            let engine = link.engine()?;
+            let nothing = leased.is_empty();
+            let leased = engine.still_held(*group, leased);
+            // What was fetched too late is somebody else's: it stands in line again.
+            if nothing || !leased.is_empty() {
+                return Poll::Ready((this.make)(this.consumer.batch(&engine, leased)));
+            }
+        }
     }
 }
 

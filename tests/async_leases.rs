@@ -249,6 +249,23 @@ fn dropped_at_any_poll_it_loses_nothing_and_charges_nothing() {
 }
 
 #[test]
+fn fetched_when_its_lease_is_over_it_waits_again_instead_of_giving_what_is_settled() {
+    let bench = Bench::new();
+    let mut next = bench.email.next();
+    assert!(poll(&mut next, Waker::noop()).is_pending());
+    bench.publish("a");
+    bench.serve();
+    bench.clock.advance(31 * SECOND);
+    while bench.store.step_upkeep().unwrap() {}
+    bench.clock.advance(2 * SECOND);
+    bench.email.try_lease().unwrap().unwrap().ack().wait().unwrap();
+    assert!(poll(&mut next, Waker::noop()).is_pending());
+    bench.publish("b");
+    bench.serve();
+    assert_eq!(payload(poll(&mut next, Waker::noop())), b"b");
+}
+
+#[test]
 fn what_was_meant_for_a_dropped_one_goes_to_the_next_in_line() {
     let bench = Bench::new();
     let (woken, waker) = Woken::new();

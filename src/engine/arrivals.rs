@@ -10,6 +10,7 @@ use super::deliver::{Leased, Wait};
 use super::settle::Outcome;
 use super::{Core, Engine};
 use crate::error::{Code, Error, Result};
+use crate::state::Hold;
 use crate::sync::Mutex;
 use crate::types::{GroupId, Offset, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -285,6 +286,16 @@ impl Engine {
         self.give_back_unseen(group, &left);
         wake_all(wakers);
         true
+    }
+
+    /// What of an answer that was fetched late is still its own: a lease may have run out meanwhile, and the message
+    /// be somebody else's, or settled.
+    pub(crate) fn still_held(&self, group: GroupId, mut leased: Vec<Leased>) -> Vec<Leased> {
+        let core = self.core.lock();
+        let state = core.state.group(group);
+        leased
+            .retain(|leased| state.is_some_and(|held| held.check(leased.record.offset(), leased.epoch) == Hold::Held));
+        leased
     }
 
     /// How long a lease of the group lasts.

@@ -12,6 +12,7 @@
     reason = "a test"
 )]
 
+mod awaited;
 mod letters;
 mod model;
 mod world;

@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::awaited::Awaited;
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
 use millpond::testing::{Faults, SimDisk};
@@ -39,6 +40,7 @@ struct Open {
     held: Vec<(usize, Delivery)>,
     pending: Vec<Pending>,
     acks: Vec<PendingAck>,
+    awaited: Awaited,
 }
 
 pub(crate) struct World {
@@ -156,7 +158,15 @@ impl World {
             }
             topics.push(topic);
         }
-        Ok(Open { store, topics, consumers, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
+        Ok(Open {
+            store,
+            topics,
+            consumers,
+            held: Vec::new(),
+            pending: Vec::new(),
+            acks: Vec::new(),
+            awaited: Awaited::default(),
+        })
     }
 
     fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
@@ -185,7 +195,8 @@ impl World {
         };
         let _ = writeln!(self.trace, "die power={power}");
         // Whoever held a delivery may be what brought it down.
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            std::mem::take(&mut open.awaited).die(&mut self.model);
             for group in &mut self.model.groups {
                 let delivered: Vec<Offset> = group.delivered.iter().copied().collect();
                 group.touched.extend(delivered);
@@ -360,7 +371,10 @@ impl World {
     fn lease(&mut self, open: &mut Open) -> Result<bool, String> {
         let group = self.rng.usize(0..TOPICS * GROUPS);
         let max = self.rng.choice([1, 1, 3, 10]).unwrap();
-        let batch = match open.consumers[group].lease_many(max, Duration::ZERO) {
+        let from = (&open.store, &*open.consumers);
+        let wall = self.clock.wall().get();
+        let (group, wall, leased) = open.awaited.lease(&mut self.rng, from, (group, max), wall);
+        let batch = match leased {
             Ok(batch) => batch,
             Err(error) => {
                 let _ = writeln!(self.trace, "lease fails: {}", error.code());
@@ -371,7 +385,6 @@ impl World {
             }
         };
         for delivery in batch {
-            let wall = self.clock.wall().get();
             self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload(), wall)?;
             if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
                 return Err(format!("I4: group {group} offset {}: charged, but it never failed", delivery.offset()));
