@@ -16,8 +16,8 @@ use std::time::Duration;
 ///
 /// It waits in line from when it is first polled, behind those of its group that came before. It does no I/O and waits
 /// for nothing while it is polled: a thread of the store reads the message and writes down that it is handed out, and
-/// wakes only whom it has something for. Dropped, it loses nothing: a message that was meant for it goes back as if it
-/// had never been leased, with nothing charged. So it can be one branch of a `select!`, or stand in a timeout.
+/// wakes only whom it has something for. Dropped, it loses nothing: a message that was meant for it goes back, and
+/// nothing is charged. So it can be one branch of a `select!`, or stand in a timeout.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Leasing<T> {
     consumer: Arc<Shared>,
@@ -49,16 +49,23 @@ impl<T> Future for Leasing<T> {
         if this.max == 0 && this.patience.is_some() {
             return Poll::Ready((this.make)(this.consumer.batch(&*link.engine()?, Vec::new())));
         }
-        let ask = match &this.ask {
-            Some(ask) => ask,
-            None => this.ask.insert(link.engine()?.ask(*group, this.max, this.patience, stopped)?),
-        };
-        let Poll::Ready(answer) = ask.poll(context.waker()) else { return Poll::Pending };
-        this.ask = None;
-        let leased = answer?;
-        // With the engine gone, so are the leases.
-        let engine = link.engine()?;
-        Poll::Ready((this.make)(this.consumer.batch(&engine, leased)))
+        loop {
+            let ask = match &this.ask {
+                Some(ask) => ask,
+                None => this.ask.insert(link.engine()?.ask(*group, this.max, this.patience, stopped)?),
+            };
+            let Poll::Ready(answer) = ask.poll(context.waker()) else { return Poll::Pending };
+            this.ask = None;
+            let leased = answer?;
+            // With the engine gone, so are the leases.
+            let engine = link.engine()?;
+            let nothing = leased.is_empty();
+            let leased = engine.still_held(*group, leased);
+            // What was fetched too late is somebody else's: it stands in line again.
+            if nothing || !leased.is_empty() {
+                return Poll::Ready((this.make)(this.consumer.batch(&engine, leased)));
+            }
+        }
     }
 }
 

@@ -4,11 +4,13 @@
 //! done where an executor polls. There, an [`Ask`] is put into its group's line, under a short lock. A thread of the
 //! store, or a simulator in its place, serves the lines with [`Engine::poll_leases`]: it leases for those at the front,
 //! and wakes those that got something and no others. An ask is in its line until it is answered or withdrawn, so what
-//! is leased for one that is withdrawn meanwhile is left over, and goes back as if it had never been granted.
+//! is leased for one that is withdrawn meanwhile is left over, and goes back uncharged.
 
 use super::deliver::{Leased, Wait};
+use super::settle::Outcome;
 use super::{Core, Engine};
 use crate::error::{Code, Error, Result};
+use crate::state::Hold;
 use crate::sync::Mutex;
 use crate::types::{GroupId, Offset, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,8 +245,10 @@ impl Engine {
         if core.arrivals.remove(ask) {
             return;
         }
-        if let Some(Ok(leased)) = ask.reply.lock().answer.take() {
-            self.give_back_unseen(&mut core, ask.group, &leased);
+        let answer = ask.reply.lock().answer.take();
+        drop(core);
+        if let Some(Ok(leased)) = answer {
+            self.give_back_unseen(ask.group, &leased);
         }
     }
 
@@ -262,12 +266,13 @@ impl Engine {
             }
         };
         let leased = self.lease(group, want, Wait::No, &GO_ON);
+        let mut left = Vec::new();
         let mut core = self.core.lock();
         let wakers = match leased {
             Ok(leased) if leased.is_empty() => core.arrivals.expire(group, self.now()),
             Ok(leased) => {
-                let (left, wakers) = core.arrivals.share_out(group, leased);
-                self.give_back_unseen(&mut core, group, &left);
+                let wakers;
+                (left, wakers) = core.arrivals.share_out(group, leased);
                 wakers
             }
             Err(error) => {
@@ -278,8 +283,19 @@ impl Engine {
             }
         };
         drop(core);
+        self.give_back_unseen(group, &left);
         wake_all(wakers);
         true
+    }
+
+    /// What of an answer that was fetched late is still its own: a lease may have run out meanwhile, and the message
+    /// be somebody else's, or settled.
+    pub(crate) fn still_held(&self, group: GroupId, mut leased: Vec<Leased>) -> Vec<Leased> {
+        let core = self.core.lock();
+        let state = core.state.group(group);
+        leased
+            .retain(|leased| state.is_some_and(|held| held.check(leased.record.offset(), leased.epoch) == Hold::Held));
+        leased
     }
 
     /// How long a lease of the group lasts.
@@ -307,16 +323,24 @@ impl Engine {
         }
     }
 
-    /// Leases that nobody has seen end as if they had never been granted.
-    fn give_back_unseen(&self, core: &mut Core, group: GroupId, leased: &[Leased]) {
-        if leased.is_empty() {
-            return;
+    /// Messages that nobody has seen go back. They are released, so that the journal does not take them for in flight
+    /// when the process dies; but a suspect has not been cleared by that, and its lease is only forgotten.
+    fn give_back_unseen(&self, group: GroupId, leased: &[Leased]) {
+        let held = |leased: &Leased| (leased.record.offset(), leased.epoch);
+        let (suspects, others): (Vec<&Leased>, Vec<&Leased>) = leased.iter().partition(|leased| leased.suspect);
+        if !suspects.is_empty() {
+            let mut core = self.core.lock();
+            if let Some(state) = core.state.group_mut(group) {
+                for (offset, epoch) in suspects.into_iter().map(held) {
+                    state.forget_lease(offset, epoch);
+                }
+            }
+            self.tell_leasing(&mut core);
         }
-        let held: Vec<(Offset, u64)> = leased.iter().map(|leased| (leased.record.offset(), leased.epoch)).collect();
-        if let Some(state) = core.state.group_mut(group) {
-            held.iter().for_each(|(offset, epoch)| _ = state.forget_lease(*offset, *epoch));
+        if !others.is_empty() {
+            let held: Vec<(Offset, u64)> = others.into_iter().map(held).collect();
+            self.let_go(group, &held, &Outcome::Release { after: None });
         }
-        self.tell_leasing(core);
     }
 }
 

@@ -12,6 +12,7 @@
     reason = "a test"
 )]
 
+mod awaited;
 mod flow;
 mod letters;
 mod model;

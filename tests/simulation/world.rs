@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::awaited::Awaited;
 use crate::flow::Narrow;
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
@@ -43,6 +44,7 @@ struct Open {
     runs: Vec<(usize, Run)>,
     pending: Vec<Pending>,
     acks: Vec<PendingAck>,
+    awaited: Awaited,
 }
 
 pub(crate) struct World {
@@ -169,7 +171,8 @@ impl World {
             topics.push(topic);
         }
         let (held, runs) = (Vec::new(), Vec::new());
-        Ok(Open { store, topics, consumers, held, runs, pending: Vec::new(), acks: Vec::new() })
+        let (pending, acks, awaited) = (Vec::new(), Vec::new(), Awaited::default());
+        Ok(Open { store, topics, consumers, held, runs, pending, acks, awaited })
     }
 
     fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
@@ -200,7 +203,8 @@ impl World {
         self.order.all_over();
         self.narrow.dead();
         // Whoever held a delivery may be what brought it down.
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            std::mem::take(&mut open.awaited).die(&mut self.model);
             for group in &mut self.model.groups {
                 let delivered: Vec<Offset> = group.delivered.iter().copied().collect();
                 group.touched.extend(delivered);
@@ -382,13 +386,21 @@ impl World {
     fn lease(&mut self, open: &mut Open) -> Result<bool, String> {
         let group = self.rng.usize(0..TOPICS * GROUPS);
         let max = self.rng.choice([1, 1, 3, 10]).unwrap();
-        let consumer = &open.consumers[group];
-        let runs = order::is_ordered(group) && self.rng.bool();
-        let leased = match runs {
-            true => consumer.lease_runs(max, Duration::ZERO).map(|runs| (runs, Vec::new())),
-            false => consumer.lease_many(max, Duration::ZERO).map(|batch| (Vec::new(), batch.collect())),
+        let wall = self.clock.wall().get();
+        let (group, wall, leased) = if order::is_ordered(group) {
+            let consumer = &open.consumers[group];
+            let leased = match self.rng.bool() {
+                true => consumer.lease_runs(max, Duration::ZERO).map(|runs| (runs, Vec::new())),
+                false => consumer.lease_many(max, Duration::ZERO).map(|batch| (Vec::new(), batch.collect())),
+            };
+            (group, wall, leased)
+        } else {
+            let from = (&open.store, &*open.consumers);
+            let (group, wall, leased) = open.awaited.lease(&mut self.rng, from, (group, max), wall);
+            (group, wall, leased.map(|batch| (Vec::new(), batch.collect())))
         };
-        let (runs, single) = match leased {
+        let consumer = &open.consumers[group];
+        let (runs, single): (Vec<Run>, Vec<Delivery>) = match leased {
             Ok(leased) => leased,
             Err(error) => {
                 let _ = writeln!(self.trace, "lease fails: {}", error.code());
@@ -399,7 +411,6 @@ impl World {
             }
         };
         for delivery in single.iter().chain(runs.iter().flat_map(|run: &Run| run.deliveries())) {
-            let wall = self.clock.wall().get();
             self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload(), wall)?;
             self.order.delivered(&self.model, group, consumer, delivery, &self.clock)?;
             if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
