@@ -1,14 +1,18 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod filter;
+mod flow;
 mod order;
+mod priorities;
 mod retry;
 
 pub use crate::retention::Retention;
+pub(crate) use filter::Condition;
+pub use filter::Filter;
 pub use order::WhenParked;
-mod flow;
-
 pub use flow::{Backlog, Breaker, Overflow, Rate};
+pub(crate) use priorities::LEVELS_MAX;
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -126,6 +130,8 @@ pub struct TopicSettings {
     pub(crate) retention: Option<Retention>,
     pub(crate) expires_after: Option<Duration>,
     pub(crate) backlog: Option<Backlog>,
+    pub(crate) levels: Option<u8>,
+    pub(crate) aging: Option<Duration>,
 }
 
 impl TopicSettings {
@@ -154,13 +160,29 @@ impl TopicSettings {
 }
 
 /// The settings of a topic as they stand: every patch applied over the defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicPolicy {
     /// None: what the store says.
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
     pub(crate) backlog: Backlog,
+    /// Levels of priority; 1: none.
+    pub(crate) levels: u8,
+    pub(crate) aging: Duration,
+}
+
+impl Default for TopicPolicy {
+    fn default() -> Self {
+        Self {
+            durability: None,
+            retention: Retention::default(),
+            expires_after: None,
+            backlog: Backlog::unlimited(),
+            levels: 1,
+            aging: priorities::AGING,
+        }
+    }
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -191,6 +213,7 @@ pub struct Group {
     pub(crate) max_in_flight: Option<u64>,
     pub(crate) rate: Option<Rate>,
     pub(crate) breaker: Option<Breaker>,
+    pub(crate) filter: Option<Filter>,
 }
 
 impl Group {
@@ -288,6 +311,7 @@ pub(crate) struct GroupPolicy {
     pub(crate) max_in_flight: u64,
     pub(crate) rate: Rate,
     pub(crate) breaker: Breaker,
+    pub(crate) filter: Filter,
 }
 
 impl Default for GroupPolicy {
@@ -306,6 +330,7 @@ impl Default for GroupPolicy {
             max_in_flight: u64::MAX,
             rate: Rate::unlimited(),
             breaker: Breaker::off(),
+            filter: Filter::everything(),
         }
     }
 }
@@ -326,6 +351,7 @@ impl GroupPolicy {
         self.max_in_flight = patch.max_in_flight.unwrap_or(self.max_in_flight);
         self.rate = patch.rate.unwrap_or(self.rate);
         self.breaker = patch.breaker.unwrap_or(self.breaker);
+        self.filter = patch.filter.clone().unwrap_or(self.filter);
         self
     }
 }

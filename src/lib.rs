@@ -57,6 +57,8 @@
 //! | have it all done by workers | [`Consumer::run`], [`Workers`], [`Handled`]; `Consumer::run_async` with feature `tokio` |
 //! | publish and consume values | `Store::typed_topic` with feature `typed` |
 //! | stop waiting | [`Consumer::stopper`] |
+//! | have the urgent first | [`TopicSettings::priorities`], [`Message::priority`] |
+//! | want some messages of a topic | [`Group::filter`], [`Filter`] |
 //! | bound what waits and what is out | [`TopicSettings::max_backlog`], [`Group::max_in_flight`], [`Group::rate`], [`Group::breaker`], [`Consumer::pause`], [`Delivery::rate_limited`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
@@ -109,7 +111,8 @@ mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{
-    Backlog, Breaker, Durability, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings, WhenParked,
+    Backlog, Breaker, Durability, Filter, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings,
+    WhenParked,
 };
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};

@@ -165,6 +165,15 @@ impl Message {
         self
     }
 
+    /// How urgent the message is: 0, the ordinary level, to 7. It has an effect in topics with
+    /// [`priorities`](crate::TopicSettings::priorities): what is above the topic's highest level is taken as that.
+    /// Elsewhere it is kept and shown.
+    #[must_use]
+    pub fn priority(mut self, level: u8) -> Self {
+        self.attributes_mut().priority = level;
+        self
+    }
+
     /// Where this message must be when its publish resolves, whatever its topic and store say.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
@@ -274,6 +283,12 @@ impl Record {
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.attributes.as_ref()?.key.as_deref()
+    }
+
+    /// How urgent it is; 0 is the ordinary level. As published, whatever levels its topic has.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.attributes.as_ref().map_or(0, |attributes| attributes.priority)
     }
 
     /// From when on it is delivered, if it was delayed: by the wall clock for a deliver-at, by the engine's for a

@@ -89,6 +89,9 @@ impl Engine {
                 format!("{} waits are too many: a retry policy lists up to {}", retry.waits.len(), Retry::WAITS_MAX);
             return Err(Error::new(Code::BadSetting, what));
         }
+        if let Some(filter) = &settings.filter {
+            filter.check()?;
+        }
         let time = self.now();
         let mut patch = group_patch(settings);
         if let Some(forward) = &settings.forward {

@@ -5,6 +5,7 @@
 //! falls back to one message when it is slow: what is named and was never handed out costs a crashed store at most one
 //! turn alone.
 
+use super::filter::Unseen;
 use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
@@ -91,6 +92,8 @@ enum Look {
     /// Messages of an ordered group are to be parked first.
     Condemned,
     NotNow(Obstacle),
+    /// What the group's filter says of some is not known yet.
+    Unseen(Unseen),
 }
 
 impl Engine {
@@ -135,6 +138,10 @@ impl Engine {
                         continue;
                     }
                     return Ok(leased);
+                }
+                Look::Unseen(unseen) => {
+                    drop(core);
+                    self.see(group, &unseen)?;
                 }
                 Look::NotNow(obstacle) => {
                     drop(core);
@@ -218,6 +225,9 @@ impl Engine {
                 .min();
             return Ok(Look::Nothing { due });
         }
+        if let Some(unseen) = core.unseen(group, picks.iter().map(|pick| pick.offset), now) {
+            return Ok(Look::Unseen(unseen));
+        }
         let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
             return Ok(Look::NotNow(refusal.into()));
@@ -258,7 +268,9 @@ impl Engine {
         }
         unnamed.sort_unstable();
         let suspects = held.suspects() > 0;
-        let fresh = unnamed.last().copied().filter(|last| !suspects && held.past(*last).is_none());
+        // Where priorities count, the one behind is not the next one.
+        let leveled = core.state.topic(held.topic()).is_some_and(|topic| !topic.levels().is_empty());
+        let fresh = unnamed.last().copied().filter(|last| !suspects && !leveled && held.past(*last).is_none());
         let mut runs: Vec<Run> = Vec::new();
         for offset in unnamed {
             match runs.last_mut() {

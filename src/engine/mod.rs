@@ -24,6 +24,7 @@ mod deliver;
 mod driver;
 mod drop_topic;
 mod expiry;
+mod filter;
 mod flow;
 mod kept;
 mod lifetime;
@@ -163,6 +164,7 @@ struct Core {
     let_go: VecDeque<settle::Settling<'static>>,
     backlogs: backlog::Backlogs,
     flows: flow::Flows,
+    filters: filter::Filters,
     watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
@@ -298,6 +300,7 @@ impl Core {
             tail,
             backlogs: backlog::Backlogs::of(&state),
             flows: flow::Flows::default(),
+            filters: filter::Filters::default(),
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),

@@ -193,6 +193,7 @@ impl Core {
         let then = self.backlogs.before(&self.state, event);
         self.state.apply(lsn, event);
         self.backlogs.after(&self.state, lsn, event, then);
+        self.filters.saw(event);
         if let Some(group) = self.flows.saw(event) {
             self.tell_state(group, What::BreakerClosed);
         }

@@ -1,26 +1,35 @@
-//! The settings of flow control as they are stored. The tags are told in `settings`.
+//! The settings of flow control and priorities as they are stored. The tags are told in `settings`.
 
 use super::Setting;
 use super::settings::{given, taken};
-use crate::config::{Backlog, Breaker, Group, GroupPolicy, Overflow, Rate, TopicPolicy, TopicSettings};
+use crate::config::{Backlog, Breaker, Group, GroupPolicy, LEVELS_MAX, Overflow, Rate, TopicPolicy, TopicSettings};
 use crate::types::millis;
 use std::time::Duration;
 
 const TOPIC_BACKLOG: u16 = 40;
+const TOPIC_PRIORITIES: u16 = 60;
+const TOPIC_AGING: u16 = 61;
 
 const GROUP_MAX_IN_FLIGHT: u16 = 40;
 const GROUP_RATE: u16 = 41;
 const GROUP_BREAKER: u16 = 42;
 
 /// What these settings change.
-pub(super) fn of_topic(settings: &TopicSettings) -> Option<Setting> {
-    let Backlog { messages, bytes, overflow } = settings.backlog?;
+pub(super) fn of_topic(settings: &TopicSettings) -> impl Iterator<Item = Setting> {
+    let number = |tag, value: Option<u64>| value.map(|value| Setting { tag, values: vec![value] });
+    let levels = number(TOPIC_PRIORITIES, settings.levels.map(u64::from));
+    let aging = number(TOPIC_AGING, settings.aging.map(millis));
+    [settings.backlog.map(backlog), levels, aging].into_iter().flatten()
+}
+
+fn backlog(limits: Backlog) -> Setting {
+    let Backlog { messages, bytes, overflow } = limits;
     let overflow = match overflow {
         Overflow::Reject => 0,
         Overflow::Wait => 1,
         Overflow::DropOldest => 2,
     };
-    Some(Setting { tag: TOPIC_BACKLOG, values: vec![given(messages), given(bytes), overflow] })
+    Setting { tag: TOPIC_BACKLOG, values: vec![given(messages), given(bytes), overflow] }
 }
 
 /// What these settings change.
@@ -37,14 +46,21 @@ pub(super) fn of_group(settings: &Group) -> impl Iterator<Item = Setting> {
 
 /// Sets what the setting says, if it is one of these.
 pub(super) fn patch_topic(policy: &mut TopicPolicy, setting: &Setting) {
-    if let (TOPIC_BACKLOG, &[messages, bytes, overflow, ..]) = (setting.tag, setting.values.as_slice()) {
-        let overflow = match overflow {
-            1 => Overflow::Wait,
-            2 => Overflow::DropOldest,
-            // What this release doesn't know drops nothing and makes nobody wait.
-            _ => Overflow::Reject,
-        };
-        policy.backlog = Backlog { messages: taken(messages), bytes: taken(bytes), overflow };
+    match (setting.tag, setting.values.as_slice()) {
+        (TOPIC_BACKLOG, &[messages, bytes, overflow, ..]) => {
+            let overflow = match overflow {
+                1 => Overflow::Wait,
+                2 => Overflow::DropOldest,
+                // What this release doesn't know drops nothing and makes nobody wait.
+                _ => Overflow::Reject,
+            };
+            policy.backlog = Backlog { messages: taken(messages), bytes: taken(bytes), overflow };
+        }
+        (TOPIC_PRIORITIES, &[levels, ..]) => {
+            policy.levels = u8::try_from(levels).unwrap_or(LEVELS_MAX).clamp(1, LEVELS_MAX);
+        }
+        (TOPIC_AGING, &[age, ..]) => policy.aging = Duration::from_millis(age),
+        _ => {}
     }
 }
 
@@ -83,6 +99,9 @@ mod tests {
 
         let most = Backlog::messages(9);
         let backlogs = [most, most.or_bytes(8), Backlog::bytes(u64::MAX), most.when_full(Overflow::DropOldest)];
+        let leveled = TopicSettings::default().priorities(5).priority_aging(minute);
+        let policy = patch_topic_policy(TopicPolicy::default(), &topic_patch(&leveled));
+        assert_eq!((policy.levels, policy.aging), (5, minute));
         for backlog in backlogs.into_iter().chain([most.when_full(Overflow::Wait), Backlog::unlimited()]) {
             let patch = topic_patch(&TopicSettings::default().max_backlog(backlog));
             assert_eq!(patch_topic_policy(TopicPolicy::default(), &patch).backlog, backlog);
@@ -98,6 +117,9 @@ mod tests {
         let backlog = Backlog::messages(9).when_full(Overflow::DropOldest);
         let stored = topic_patch(&TopicSettings::default().max_backlog(backlog));
         assert_eq!(stored, [Setting { tag: 40, values: vec![10, 0, 2] }]);
+        let leveled = TopicSettings::default().priorities(9).priority_aging(Duration::from_secs(1));
+        let stored = topic_patch(&leveled).into_iter().map(|setting| (setting.tag, setting.values));
+        assert_eq!(stored.collect::<Vec<_>>(), [(60, vec![8]), (61, vec![1000])]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod attributes;
 mod codec;
 mod draft;
 mod extend;
+mod filter_setting;
 mod flow_settings;
 #[cfg(test)]
 mod golden;

@@ -6,6 +6,8 @@
 //!                           plus one, 0: no such rule
 //!        21 expiry          milliseconds plus one, 0: never
 //!        40 backlog         messages plus one, bytes plus one, 0: no such limit; 0 reject, 1 wait, 2 drop the oldest
+//!        60 priorities      levels, 1: none
+//!        61 aging           milliseconds after which no priority counts
 //! group  1  lease           milliseconds
 //!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
 //!                           1 for none; then the waits in milliseconds, if they are listed
@@ -20,12 +22,13 @@
 //!       40  in flight       the most deliveries, `u64::MAX` for no limit
 //!       41  rate            messages, 0 for no limit; milliseconds; burst
 //!       42  breaker         messages that fail in a row, 0 for none; first and longest pause in milliseconds
+//!       60  filter          see `filter_setting`
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
-use super::{Patch, Setting, flow_settings};
+use super::{Patch, Setting, filter_setting, flow_settings};
 use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, WhenParked};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
@@ -98,6 +101,7 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
     .into_iter()
     .flatten()
     .chain(flow_settings::of_group(settings))
+    .chain(filter_setting::of_group(settings))
     .collect()
 }
 
@@ -156,7 +160,10 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
             }
             (GROUP_LOOK_AHEAD, &[value, ..]) => policy.look_ahead = limit(value),
             (GROUP_MAX_RETRYING, &[value, ..]) => policy.max_retrying = limit(value),
-            _ => flow_settings::patch_group(&mut policy, setting),
+            _ => {
+                flow_settings::patch_group(&mut policy, setting);
+                filter_setting::patch_group(&mut policy, setting);
+            }
         }
     }
     policy

@@ -12,6 +12,8 @@
 //! * [`asynchronous`]: what can be awaited, and what happens to what is dropped.
 //! * [`workers`]: handlers on threads and in tasks, and how they stop.
 //! * [`typed`]: values instead of bytes, and how they change.
+//! * [`filters`]: a group that wants some of a topic's messages.
+//! * [`priorities`]: the urgent first.
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
@@ -23,12 +25,14 @@ pub mod dead_letters;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod filters;
 pub mod first_queue;
 pub mod flow_control;
 pub mod migration;
 pub mod operations;
 pub mod ordering;
 pub mod poison;
+pub mod priorities;
 pub mod retention;
 pub mod space;
 pub mod typed;

@@ -60,6 +60,8 @@ pub(super) struct Hands {
     pub(super) ended: BTreeMap<Offset, Lease>,
     /// The history of what is neither leased nor dead, by when it is due.
     pub(super) due: BTreeSet<(Timestamp, Offset)>,
+    /// In a topic with priorities: up to where each level was gone through.
+    pub(super) passed: super::priority::Passed,
     /// The suspects, leased or not.
     pub(super) suspects: BTreeSet<Offset>,
 }
@@ -234,7 +236,10 @@ impl Group {
     pub(super) fn return_to_line(&mut self, offset: Offset) {
         match self.history.get(&offset) {
             Some(past) => self.hands.index(offset, past),
-            None => _ = self.hands.back.insert(offset),
+            None => {
+                self.hands.back.insert(offset);
+                self.hands.passed.came_back(offset);
+            }
         }
         self.offer_at(offset);
     }

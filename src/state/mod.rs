@@ -40,6 +40,7 @@ mod past;
 mod pick;
 mod pick_ordered;
 mod presence;
+mod priority;
 mod schedule;
 mod settled;
 mod snapshot;

@@ -4,6 +4,7 @@
 use super::group::Group;
 use super::lease::Pick;
 use super::offsets::OffsetSet;
+use super::priority::Levels;
 use crate::event::{Counters, Run};
 use crate::types::{Offset, Timestamp};
 
@@ -19,6 +20,7 @@ impl Group {
         now: Timestamp,
         visible_end: Offset,
         waiting: &OffsetSet,
+        levels: &Levels,
         max: usize,
         runs: bool,
     ) -> Vec<Pick> {
@@ -42,15 +44,25 @@ impl Group {
         if picks.len() < max && self.retries_are_many(now) {
             return picks;
         }
-        if !self.hands.back.is_empty() {
-            let visible = Run { first: Offset::ZERO, count: visible_end.0 };
-            let back = self.hands.back.runs_in(visible).flat_map(|run| (run.first.0..run.end().0).map(Offset));
-            picks.extend(back.filter(ready).take(max - picks.len()).map(|offset| self.picked(offset)));
-        }
-        if picks.len() < max {
-            self.pick_fresh(visible_end, waiting, max, &mut picks);
+        if levels.is_empty() {
+            self.pick_in_offset_order(visible_end, waiting, max, &mut picks);
+        } else {
+            self.pick_by_level(levels, visible_end, waiting, max, &mut picks);
         }
         picks
+    }
+
+    /// Fresh messages before `end`, the oldest first.
+    pub(super) fn pick_in_offset_order(&mut self, end: Offset, waiting: &OffsetSet, max: usize, picks: &mut Vec<Pick>) {
+        if !self.hands.back.is_empty() {
+            let before = Run { first: Offset::ZERO, count: end.0 };
+            let back = self.hands.back.runs_in(before).flat_map(|run| (run.first.0..run.end().0).map(Offset));
+            let back = back.filter(|offset| !waiting.contains(*offset)).take(max.saturating_sub(picks.len()));
+            picks.extend(back.map(|offset| self.picked(offset)));
+        }
+        if picks.len() < max {
+            self.pick_fresh(end, waiting, max, picks);
+        }
     }
 
     fn pick_suspect(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Pick> {
@@ -122,12 +134,14 @@ impl Group {
     }
 
     /// Whether an unsettled offset is not fresh.
-    fn is_taken(&self, offset: Offset) -> bool {
+    pub(super) fn is_taken(&self, offset: Offset) -> bool {
         self.dead.contains_key(&offset) || self.history.contains_key(&offset) || self.hands.leases.contains_key(&offset)
     }
 
     /// Messages of the schedule that fell due: those that the cursor has passed are fresh ones before it.
     pub(super) fn fell_due(&mut self, offsets: &[Offset]) {
+        // A level may have been gone through beyond the cursor.
+        offsets.iter().for_each(|offset| self.hands.passed.came_back(*offset));
         for offset in offsets.iter().filter(|offset| **offset < self.hands.cursor) {
             if !self.settled.contains(*offset) && !self.is_taken(*offset) {
                 self.hands.back.insert(*offset);

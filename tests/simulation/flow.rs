@@ -60,7 +60,9 @@ impl Narrow {
     /// The store is there again.
     pub(crate) fn reopened(&mut self, store: &Store) -> Result<(), millpond::Error> {
         let backlog = Backlog::messages(MOST).when_full(self.overflow);
-        let topic = store.topic_with("narrow", TopicSettings::default().max_backlog(backlog))?;
+        // Without aging the order within a batch is known.
+        let levels = TopicSettings::default().priorities(3).priority_aging(Duration::MAX);
+        let topic = store.topic_with("narrow", levels.max_backlog(backlog))?;
         let settings = Group::default().lease(LEASE).retry(Retry::fixed(Duration::from_secs(1)).attempts(3));
         let few = topic.consumer("few", settings.clone().max_in_flight(IN_FLIGHT))?;
         let all = topic.consumer("all", settings)?;
@@ -114,7 +116,8 @@ impl Narrow {
             return true;
         }
         let level = rng.choice([Durability::Memory, Durability::Os, Durability::Disk]).unwrap();
-        let mut message = Message::new(vec![b'n'; rng.usize(0..100)]).durability(level);
+        let message = Message::new(vec![b'n'; rng.usize(0..100)]).priority(rng.u8(0..4));
+        let mut message = message.durability(level);
         if rng.u8(0..8) == 0 {
             message = message.delay(Duration::from_millis(rng.u64(0..20_000)));
         }
@@ -140,7 +143,15 @@ impl Narrow {
         let group = rng.usize(0..2);
         let Ok(batch) = open.groups[group].lease_many(rng.usize(1..6), Duration::ZERO) else { return Ok(false) };
         let until = self.clock.monotonic() + LEASE;
+        let mut last = None;
         for delivery in batch {
+            // Those that come again have an order of their own, and go first.
+            if delivery.counters().leases == 1 {
+                let rank = (std::cmp::Reverse(delivery.record().priority().min(2)), delivery.offset());
+                if last.replace(rank).is_some_and(|last| last > rank) {
+                    return Err(format!("offset {} is handed out behind its turn", delivery.offset()));
+                }
+            }
             if group == 0 && self.paused {
                 return Err(format!("offset {} is handed out by a paused group", delivery.offset()));
             }

@@ -13,6 +13,7 @@
 )]
 
 mod awaited;
+mod filter;
 mod flow;
 mod letters;
 mod model;

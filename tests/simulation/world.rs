@@ -1,6 +1,7 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
 use crate::awaited::Awaited;
+use crate::filter::Sorted;
 use crate::flow::Narrow;
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
@@ -54,6 +55,7 @@ pub(crate) struct World {
     model: Model,
     order: Order,
     narrow: Narrow,
+    sorted: Sorted,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -74,6 +76,7 @@ impl World {
         Self {
             disk: SimDisk::new(rng.u64(..)),
             narrow: Narrow::new(rng.u8(0..3), clock.clone()),
+            sorted: Sorted::new(clock.clone()),
             clock,
             model: Model::new(TOPICS, GROUPS),
             order: Order::new(&mut rng),
@@ -141,6 +144,7 @@ impl World {
                 }
                 Err(error) if cut => {
                     self.narrow.dead();
+                    self.sorted.dead();
                     let _ = writeln!(self.trace, "open cut short: {}", error.code());
                     if self.rng.bool() {
                         self.disk.crash();
@@ -156,6 +160,7 @@ impl World {
 
     fn prepare(&mut self, store: Store) -> Result<Open, Error> {
         self.narrow.reopened(&store)?;
+        self.sorted.reopened(&store)?;
         let settings = Group::default()
             .lease(order::LEASE)
             .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
@@ -202,6 +207,7 @@ impl World {
         let _ = writeln!(self.trace, "die power={power}");
         self.order.all_over();
         self.narrow.dead();
+        self.sorted.dead();
         // Whoever held a delivery may be what brought it down.
         if let Some(mut open) = self.open.take() {
             std::mem::take(&mut open.awaited).die(&mut self.model);
@@ -228,6 +234,7 @@ impl World {
         open.runs.clear();
         self.order.all_over();
         self.narrow.dead();
+        self.sorted.dead();
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
         drop(open);
@@ -501,9 +508,10 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..121);
+        let dice = self.rng.u8(0..131);
         let good = match dice {
-            118.. => space::clean(&open.store),
+            128.. => space::clean(&open.store),
+            118.. => self.sorted.step(&mut self.rng)?,
             102.. => {
                 self.narrow.check()?;
                 self.narrow.step(&mut self.rng)?
@@ -638,6 +646,7 @@ impl World {
             self.open = Some(open);
         }
         self.narrow.drain()?;
+        self.sorted.drain()?;
         let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
         space::check(&self.disk, &open.store, &self.model)?;
         let found = self.read_all(&open)?;
