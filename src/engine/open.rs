@@ -227,6 +227,8 @@ impl Engine {
 
     /// Writes that the store was opened, by whom, and what follows from how it was left.
     fn announce(&self, clean: bool, time: Timestamp) -> Result<(u64, u64)> {
+        // From the first publish on it is known what is to be left to others.
+        _ = self.measure(&mut self.core.lock());
         let boot_id = Cow::Owned(self.environment.storage.boot_id());
         let opened =
             Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean, doubted: self.doubted });

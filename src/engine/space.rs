@@ -19,6 +19,7 @@ use crate::state::Live;
 use crate::types::{Lsn, SegmentId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// For so long after a settlement nobody looks for segments that it may have freed, unless there is another reason to.
@@ -55,6 +56,8 @@ pub(super) struct Space {
     wants_snapshot: bool,
     /// Somebody wants a segment that there is, but not beyond the reserve.
     asked: bool,
+    /// Bytes there were to settle with when the disk ran full.
+    left_when_full: u64,
     /// Segments that went, and their bytes.
     pub(super) freed: (u64, u64),
 }
@@ -130,10 +133,26 @@ impl Core {
         false
     }
 
-    /// On a full disk with half of the reserve used nothing more is handed out, so that what is out can be settled.
+    /// On a full disk with half of the reserve used nothing more is handed out, so that what is out can be settled. A
+    /// store that is too small to have its reserve goes by what there was when the disk ran full.
     pub(super) fn is_tight(&self) -> bool {
-        let stock = self.tail.stock();
-        self.full.is_some() && stock.bytes().saturating_add(self.tail.rest()) < stock.reserve() / 2
+        let least = self.tail.stock().reserve().min(self.space.left_when_full) / 2;
+        self.full.is_some() && self.left() < least
+    }
+
+    /// Bytes there are to settle with.
+    fn left(&self) -> u64 {
+        self.tail.stock().bytes().saturating_add(self.tail.rest())
+    }
+
+    /// No segment could be made.
+    pub(super) fn ran_full(&mut self, source: Arc<io::Error>) {
+        if self.full.is_none() {
+            tracing::warn!(error = %source, "no segment can be prepared; publishes are refused until there is room");
+            self.space.left_when_full = self.left();
+        }
+        self.full = Some(source);
+        self.space.due = true;
     }
 }
 
@@ -199,7 +218,7 @@ impl Engine {
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
             } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(held, capacity) {
-                sparse.insert(id, capacity.saturating_sub(cost_of(held)));
+                sparse.insert(id, (capacity, cost_of(held)));
             } else if all && id < active && self.is_sparse(held, capacity) {
                 uncovered = uncovered.saturating_add(capacity);
             }
@@ -207,12 +226,16 @@ impl Engine {
         core.space.uncovered = uncovered;
         // What a consumer goes through is mostly dead for a while, and then dead: no need to carry that about.
         let lasting = |id: &SegmentId| all || core.space.sparse.contains(id);
-        let (unclean, gains): (Vec<SegmentId>, Vec<u64>) = sparse.iter().filter(|(id, _)| lasting(id)).unzip();
+        let unclean: BTreeMap<SegmentId, (u64, u64)> =
+            sparse.iter().filter(|(id, _)| lasting(id)).map(|(id, sizes)| (*id, *sizes)).collect();
         if rolled || all || core.full.is_some() {
             // Half of a segment moved on to make half of one free would be moved for ever.
             let unit = u64::from(self.measure(core));
-            if gains.iter().fold(0, |sum: u64, gain| sum.saturating_add(*gain)) >= unit / 4 * 3 {
-                core.space.unclean.extend(unclean);
+            let (held, cost) = unclean
+                .values()
+                .fold((0u64, 0u64), |sum, (held, cost)| (sum.0.saturating_add(*held), sum.1.saturating_add(*cost)));
+            if held.saturating_sub(cost) >= unit.min(held) / 4 * 3 {
+                core.space.unclean.extend(unclean.into_keys());
             }
             core.space.sparse = sparse.into_keys().collect();
         }
@@ -273,7 +296,8 @@ impl Engine {
     fn remove_files(&self, leaving: Vec<(Leaving, Lsn)>) -> Result<(), (Vec<(Leaving, Lsn)>, Error)> {
         let mut preparer = self.preparing.lock();
         let storage = &*self.environment.storage;
-        let (mut room, mut aside, mut removed) = (self.spare_room(), Vec::new(), Vec::new());
+        let (mut aside, mut removed) = (Vec::new(), Vec::new());
+        let mut room = self.spare_room(&mut self.core.lock());
         let mut sizes = BTreeMap::new();
         for (leaving, _) in &leaving {
             let (id, bytes) = (leaving.segment.id, u64::from(leaving.segment.capacity));
@@ -312,13 +336,16 @@ impl Engine {
         Ok(())
     }
 
-    /// How many more bytes of files are worth keeping.
-    fn spare_room(&self) -> u64 {
-        let mut core = self.core.lock();
-        let unit = u64::from(self.measure(&mut core));
-        let stock = core.tail.stock();
-        let wanted = stock.reserve().saturating_add(unit.saturating_mul(u64::from(self.options.spare_segments.max(1))));
-        wanted.saturating_sub(stock.bytes())
+    /// How many bytes of files are worth keeping: the reserve, and some to go on to.
+    pub(super) fn kept(&self, core: &Core) -> u64 {
+        let unit = u64::from(self.unit(core));
+        core.tail.stock().reserve().saturating_add(unit.saturating_mul(u64::from(self.options.spare_segments.max(1))))
+    }
+
+    /// How many more that are.
+    pub(super) fn spare_room(&self, core: &mut Core) -> u64 {
+        self.measure(core);
+        self.kept(core).saturating_sub(core.tail.stock().bytes())
     }
 
     fn remove_sidecar(&self, id: SegmentId) {

@@ -294,7 +294,8 @@ impl Tail {
     /// reserve is not there.
     fn fits(&self, frame: u32, class: Class) -> bool {
         let reserve = match class {
-            Class::Publish | Class::Copy | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
+            Class::Publish | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
+            Class::Copy if !self.stock.is_whole() => self.active.segment.capacity / 16,
             _ => 0,
         };
         let needed = u64::from(self.end) + u64::from(frame) + u64::from(SEAL_FRAME) + u64::from(reserve);
