@@ -45,6 +45,7 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     BufferFull,
+    BacklogFull,
     DiskFull,
     LeaseLost,
     OutcomeUnknown,
@@ -74,8 +75,9 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::BufferFull,
+        Self::BacklogFull,
         Self::DiskFull,
         Self::LeaseLost,
         Self::OutcomeUnknown,
@@ -107,6 +109,7 @@ impl Code {
     const fn entry(self) -> (ErrorKind, &'static str) {
         match self {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
+            Self::BacklogFull => (ErrorKind::Full, "backlog-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),

@@ -71,7 +71,7 @@ impl StorageFile for Watched<dyn StorageFile> {
     fn sync(&self) -> io::Result<()> {
         self.tell("sync").sync()
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.tell("allocate").allocate(len)
     }
     fn links(&self) -> io::Result<u64> {

@@ -83,14 +83,19 @@ impl Engine {
                 }
                 let wakers = self.room_made(&mut core);
                 let (end, done) = (core.tail.end(), core.line.is_empty() && core.let_go.is_empty());
+                let placeless = !core.backlogs.lines.is_empty();
                 drop(core);
                 wakers.into_iter().for_each(Waker::wake);
-                if done {
+                if done && !placeless {
                     return;
+                }
+                if done {
+                    // Some wait for a place in a backlog, and nobody makes any now.
+                    break;
                 }
                 end
             };
-            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room());
+            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room(0));
             if made.and_then(|()| self.read_wanted()).is_err() {
                 break;
             }

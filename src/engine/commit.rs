@@ -110,6 +110,18 @@ impl Engine {
     /// Writes, and syncs if the commit is to; publishes how far the journal has come after each. The lock is let go of
     /// meanwhile. There is one who writes at a time, and one who syncs.
     fn lead(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
+        self.lead_commit(core, commit);
+        // Whatever was settled since the last time is in the journal by now.
+        if core.flows.freed {
+            self.tell_waiting(core);
+        }
+        if core.backlogs.freed && core.poison.is_none() {
+            let wakers = self.admit_backlogs(core);
+            wake(core, wakers);
+        }
+    }
+
+    fn lead_commit(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
         let syncs = commit.syncs();
         core.committing = true;
         core.syncing |= syncs;

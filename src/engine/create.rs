@@ -89,6 +89,9 @@ impl Engine {
                 format!("{} waits are too many: a retry policy lists up to {}", retry.waits.len(), Retry::WAITS_MAX);
             return Err(Error::new(Code::BadSetting, what));
         }
+        if let Some(filter) = &settings.filter {
+            filter.check()?;
+        }
         let time = self.now();
         let mut patch = group_patch(settings);
         if let Some(forward) = &settings.forward {
@@ -120,7 +123,10 @@ impl Engine {
         })?;
         // A limit may have been lowered below what some messages have reached.
         self.park_over_limits(group)?;
-        self.touched(&mut *self.open_core()?, topic);
+        let mut core = self.open_core()?;
+        self.touched(&mut core, topic);
+        // There may be more to hand out by the new settings.
+        self.tell_waiting(&mut core);
         Ok(group)
     }
 

@@ -10,6 +10,11 @@
 mod arrivals;
 #[cfg(test)]
 mod arrivals_tests;
+mod backlog;
+#[cfg(test)]
+mod backlog_tests;
+mod breaker;
+mod clean;
 mod close;
 mod commit;
 mod count;
@@ -17,10 +22,16 @@ mod create;
 mod create_store;
 mod deliver;
 mod driver;
+mod drop_topic;
 mod expiry;
+mod filter;
+mod flow;
+mod kept;
 mod lifetime;
 mod line;
 mod open;
+mod order;
+mod overflow;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
@@ -34,6 +45,7 @@ mod schedule;
 mod seek;
 mod settle;
 mod snapshot;
+mod space;
 mod stats;
 mod sweep;
 #[cfg(test)]
@@ -45,6 +57,8 @@ mod watch;
 mod why;
 
 pub(crate) use arrivals::Ask;
+pub use breaker::BreakerState;
+pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
@@ -148,6 +162,9 @@ struct Core {
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
+    backlogs: backlog::Backlogs,
+    flows: flow::Flows,
+    filters: filter::Filters,
     watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
@@ -181,6 +198,7 @@ struct Core {
     full: Option<Arc<std::io::Error>>,
     wanted_bytes: u32,
     snapshot: snapshot::Progress,
+    space: space::Space,
     retaining: retention::Agenda,
     jitter: fastrand::Rng,
 }
@@ -204,16 +222,24 @@ pub(crate) struct Engine {
     /// A write is over, and a commit is, with its sync if it has one.
     written: Condvar,
     committed: Condvar,
+    /// A place in a backlog may be free.
+    admitted: Condvar,
     arrived: Condvar,
     commit_work: Condvar,
     upkeep_work: Condvar,
     lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Where the keys of ordered groups are read.
+    ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
     preparing: Mutex<room::Preparer>,
+    /// Only one is cleaning at a time.
+    cleaning: Mutex<clean::Cleaner>,
+    /// Only one works on a snapshot at a time.
+    snapshotting: Mutex<()>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 
@@ -272,6 +298,9 @@ impl Core {
     fn new(tail: Tail, state: State, seed: u64) -> Self {
         Self {
             tail,
+            backlogs: backlog::Backlogs::of(&state),
+            flows: flow::Flows::default(),
+            filters: filter::Filters::default(),
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),
@@ -300,6 +329,7 @@ impl Core {
             full: None,
             wanted_bytes: 0,
             snapshot: snapshot::Progress::default(),
+            space: space::Space::default(),
             retaining: retention::Agenda::default(),
             jitter: fastrand::Rng::with_seed(seed),
         }

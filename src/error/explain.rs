@@ -37,6 +37,10 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "More is published than the disk takes: the store's buffer and the line before it are full.",
             "Publish again later; the message is in the error. `buffer_bytes`, `max_waiting_publishes` are the limits.",
         ),
+        Code::BacklogFull => (
+            "As much waits in the topic as its `max_backlog` allows: consumers are slower than publishers.",
+            "Publish again later; the message is in the error. Add consumers, or have publishes wait or drop the oldest.",
+        ),
         Code::DiskFull => (
             "No segment can be prepared for more messages: the disk, or the quota, is full. Nothing was lost.",
             "Free some space, or let consumers settle; publishing goes on by itself then. The message is in the error.",

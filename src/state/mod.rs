@@ -22,19 +22,25 @@
 //!
 //! `topic`: where messages lie. `group`: what a group is done with (`settled`, over `offsets`, `chunk`, `packed`), what
 //! it remembers of the rest (`past`, `suspects`). `schedule`: what is delayed. `lease`, `pick`, `timely`: what is in
-//! flight and what comes next. `snapshot`: all that in pieces. `counts`, `liveness`: questions that are answered from
-//! the sets when they are asked.
+//! flight and what comes next; `order`, `turn`, `pick_ordered`: the same where keys are kept in order. `snapshot`: all
+//! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
 
+mod backlog;
 mod chunk;
 mod counts;
 mod group;
+mod keys;
 mod lease;
 mod liveness;
+mod moved;
 mod offsets;
+mod order;
 mod packed;
 mod past;
 mod pick;
+mod pick_ordered;
 mod presence;
+mod priority;
 mod schedule;
 mod settled;
 mod snapshot;
@@ -43,14 +49,18 @@ mod suspects;
 mod tests;
 mod timely;
 mod topic;
+mod turn;
 
 pub(crate) use counts::GroupCounts;
 pub(crate) use group::Group;
 pub(crate) use lease::{Hold, Lease, Pick};
+pub(crate) use liveness::Live;
 pub(crate) use offsets::OffsetSet;
+pub(crate) use order::{KeyHash, Unread};
 pub(crate) use past::{DeadLetter, History};
 pub(crate) use snapshot::{MOST_PIECE, PartError, PartId};
 pub(crate) use topic::{Extent, Topic};
+pub(crate) use turn::Turn;
 
 use crate::event::{CreateGroup, CreateTopic, Event, Opened, SetValue, TablesTrusted};
 use crate::types::{GroupId, Incarnation, Lsn, Timestamp, TopicId};

@@ -13,8 +13,12 @@
 )]
 
 mod awaited;
+mod filter;
+mod flow;
 mod letters;
 mod model;
+mod order;
+mod space;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -50,7 +50,7 @@ fn a_publish_that_is_there_already_changes_nothing() {
 #[test]
 fn liveness_shares_out_what_somebody_needs() {
     let mut world = two_segments();
-    let live = |world: &World| [100, 101].map(|segment| world.state.live_bytes()[&SegmentId(segment)]);
+    let live = |world: &World| [100, 101].map(|segment| world.state.live()[&SegmentId(segment)].bytes);
     assert_eq!(live(&world), [1000, 1000]);
     world.apply(&ack(GROUP, &[run(0, 5), run(8, 4)]));
     assert_eq!(live(&world), [300, 800]);
