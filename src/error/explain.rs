@@ -39,7 +39,7 @@ const fn words(code: Code) -> (&'static str, &'static str) {
         ),
         Code::BacklogFull => (
             "As much waits in the topic as its `max_backlog` allows: consumers are slower than publishers.",
-            "Publish again later; the message is in the error. Add consumers, or have publishes wait or drop the oldest.",
+            "Publish again later; the message is in the error. Add consumers, or let publishes wait or drop old ones.",
         ),
         Code::DiskFull => (
             "No segment can be prepared for more messages: the disk, or the quota, is full. Nothing was lost.",

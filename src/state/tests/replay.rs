@@ -456,6 +456,6 @@ fn the_bytes_of_a_schedule_keep_their_form() {
     world.apply(&publish_later(TOPIC, 3, 301, false));
     let pieces = world.state.encode_part(PartId::Topic(TOPIC)).unwrap().unwrap();
     // Counted: the delays (300, 1) and (301, 3), the deliver-at (100, 2); each time less the one before, each offset
-    // less the one before, folded. Then that something expires.
-    assert!(pieces[0].ends_with(&[5, 0xac, 2, 2, 1, 4, 2, 100, 4, 1]), "{:?}", pieces[0]);
+    // less the one before, folded. Then that something expires, and that there are no priorities.
+    assert!(pieces[0].ends_with(&[5, 0xac, 2, 2, 1, 4, 2, 100, 4, 1, 0]), "{:?}", pieces[0]);
 }
