@@ -27,6 +27,7 @@
 
 mod chunk;
 mod counts;
+mod deadlines;
 mod group;
 mod lease;
 mod liveness;
