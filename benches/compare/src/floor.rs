@@ -304,5 +304,5 @@ fn wake(directory: &Path, level: Level, effort: Effort) -> Result<Sample> {
     let count = wakes.len() as u64;
     let (wakes, writes) = (percentiles(wakes), percentiles(writes));
     let sum = [0, 1, 2].map(|index| 2.0 * wakes[index] + writes[index]);
-    Ok(Sample { messages: count, seconds: effort.seconds, percentiles: Some(sum) })
+    Ok(Sample { messages: count, seconds: effort.seconds, percentiles: Some(sum), cpu: None })
 }

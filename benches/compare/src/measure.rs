@@ -312,11 +312,18 @@ impl<'a> Measuring<'a> {
             latency: middle(0).zip(middle(1)).zip(middle(2)).map(|((p50, p99), p999)| [p50, p99, p999]),
             rate: work.latency().then(|| median(samples.iter().map(|it| it.messages as f64 / it.seconds))).flatten(),
             messages: samples.iter().map(|sample| sample.messages).sum(),
+            cpu_ns: self.cpu(candidate),
             calls,
             syncs_per_message: calls.map(|calls| calls.per_message(calls.syncs())),
             claims_without_syncing: self.claims(candidate, calls),
             failed: failed.clone(),
         }
+    }
+
+    fn cpu(&self, candidate: &Candidate) -> Option<f64> {
+        let each =
+            candidate.samples.iter().filter_map(|sample| Some(sample.cpu? * 1e9 / sample.messages.max(1) as f64));
+        median(each).filter(|_| candidate.alternative.in_process())
     }
 
     /// Whether it says `Disk` and is not: there are too few syncs, its source has none, or it delivers well before a

@@ -41,6 +41,11 @@ pub(crate) trait Alternative: Sync {
         true
     }
 
+    /// Whether it runs in the process that uses it.
+    fn in_process(&self) -> bool {
+        true
+    }
+
     /// The levels at which it takes messages in, lowest first.
     fn appends(&self) -> &'static [Level];
 

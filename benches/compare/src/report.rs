@@ -137,11 +137,14 @@ fn table(out: &mut String, row: &Outcome) -> Text {
     writeln!(out, "## {}\n", row.title)?;
     writeln!(out, "![{}](plots/{}.svg)\n", row.id, row.id)?;
     let unit = if row.latency() { "p50 / p99 / p99.9, us" } else { "messages/s" };
-    writeln!(out, "| | level | {unit} | lowest to highest | to the floor | syncs a message | guarantee |")?;
-    writeln!(out, "|---|---|--:|--:|--:|--:|---|")?;
+    writeln!(
+        out,
+        "| | level | {unit} | lowest to highest | to the floor | CPU ns a message | syncs a message | guarantee |"
+    )?;
+    writeln!(out, "|---|---|--:|--:|--:|--:|--:|---|")?;
     for floor in &row.floors {
         let leading = if floor.leading { "floor" } else { "for comparison" };
-        writeln!(out, "| *{}* | *{leading}* | {} | | | | |", floor.name, short(floor.figure))?;
+        writeln!(out, "| *{}* | *{leading}* | {} | | | | | |", floor.name, short(floor.figure))?;
     }
     let mut entries: Vec<&Entry> = row.entries.iter().collect();
     entries.sort_by(|a, b| {
@@ -159,11 +162,12 @@ fn table(out: &mut String, row: &Outcome) -> Text {
         let spread = entry.lowest.zip(entry.highest);
         writeln!(
             out,
-            "| {name} {} | {:?} | {value} | {} | {} | {}{} | {} |",
+            "| {name} {} | {:?} | {value} | {} | {} | {} | {}{} | {} |",
             entry.version,
             entry.level,
             spread.map_or_else(|| "-".to_owned(), |(low, high)| format!("{} to {}", short(low), short(high))),
             entry.floor_ratio.map_or_else(|| "-".to_owned(), short),
+            entry.cpu_ns.map_or_else(|| "-".to_owned(), short),
             entry.syncs_per_message.map_or_else(|| "-".to_owned(), short),
             if entry.claims_without_syncing { " ⚠" } else { "" },
             entry.failed.as_deref().unwrap_or(&entry.guarantee)

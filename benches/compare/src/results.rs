@@ -70,6 +70,9 @@ pub(crate) struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rate: Option<f64>,
     pub(crate) messages: u64,
+    /// Processor time a message of the process, all threads, in nanoseconds; not that of a server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_ns: Option<f64>,
     /// Counted in another, slower run.
     pub(crate) calls: Option<Calls>,
     pub(crate) syncs_per_message: Option<f64>,

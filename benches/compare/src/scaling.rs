@@ -139,5 +139,5 @@ fn drained(effort: Effort, mut take: impl FnMut() -> Result<u64>) -> Result<Samp
         }
         messages += taken;
     }
-    Ok(Sample { messages, seconds: began.elapsed().as_secs_f64(), percentiles: None })
+    Ok(Sample { messages, seconds: began.elapsed().as_secs_f64(), percentiles: None, cpu: None })
 }

@@ -23,6 +23,10 @@ impl Alternative for Beanstalkd {
         find(PROGRAM).is_some()
     }
 
+    fn in_process(&self) -> bool {
+        false
+    }
+
     fn appends(&self) -> &'static [Level] {
         &[Level::Os, Level::Disk]
     }

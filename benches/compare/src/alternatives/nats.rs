@@ -25,6 +25,10 @@ impl Alternative for Nats {
         find(PROGRAM).is_some()
     }
 
+    fn in_process(&self) -> bool {
+        false
+    }
+
     /// What it calls persisted is in the rows of `Disk` too: the count of its syncs says what that is.
     fn appends(&self) -> &'static [Level] {
         &[Level::Os, Level::Disk]

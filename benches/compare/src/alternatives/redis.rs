@@ -24,6 +24,10 @@ impl Alternative for Redis {
         find(PROGRAM).is_some()
     }
 
+    fn in_process(&self) -> bool {
+        false
+    }
+
     fn appends(&self) -> &'static [Level] {
         &[Level::Os, Level::Disk]
     }

@@ -1,8 +1,8 @@
 //! walrus-rust: a write-ahead log with named topics and a cursor for each, without leases. The parent process names its
 //! directory, since it takes that from the environment.
 //!
-//! Where a batch ends amid an entry of a sealed block, 0.2.0 goes on with the newest block and never comes back: a drain
-//! in batches loses messages, and is reported as failed.
+//! Where a batch ends amid an entry of a sealed block, 0.2.0 goes on with the newest block and never comes back: a
+//! drain in batches loses messages, and is reported as failed.
 
 use crate::queue::{Alternative, Consumer, Level, Levels, Producer, Queue, Result};
 use std::path::Path;
