@@ -249,8 +249,8 @@ impl Group {
         !self.handed.contains(offset)
     }
 
-    /// The end of the run from `from` on of which nothing was handed out, is settled or has a past, and nothing waits for
-    /// its time; at most `limit`.
+    /// The end of the run from `from` on of which nothing was handed out, is settled or has a past, and nothing waits
+    /// for its time; at most `limit`.
     pub(crate) fn untouched_end(&self, from: Offset, limit: Offset, waiting: &OffsetSet) -> Offset {
         let taken = [
             waiting.next_present(from),

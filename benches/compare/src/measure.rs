@@ -260,6 +260,16 @@ impl<'a> Measuring<'a> {
 
     /// Runs a spec in a child, in a fresh directory; with strace, if its log is to be somewhere.
     fn child(&self, spec: &dyn Fn(&Path) -> Spec, trace: Option<&mut String>) -> Result<Sample> {
+        self.child_for(spec, trace, self.plan.child)
+    }
+
+    /// Likewise, waiting so much longer than it is to measure.
+    fn child_for(
+        &self,
+        spec: &dyn Fn(&Path) -> Spec,
+        trace: Option<&mut String>,
+        patience: Duration,
+    ) -> Result<Sample> {
         let directory = run::fresh(&self.arguments.scratch)?;
         let inside = directory.path().join("queue");
         std::fs::create_dir(&inside)?;
@@ -275,7 +285,7 @@ impl<'a> Measuring<'a> {
         command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(std::fs::File::create(&printed)?);
         let mut child = command.spawn()?;
         let began = Instant::now();
-        let patience = self.plan.child + Duration::from_secs_f64(spec.effort.seconds);
+        let patience = patience + Duration::from_secs_f64(spec.effort.seconds);
         while child.try_wait()?.is_none() {
             if began.elapsed() > patience {
                 child.kill()?;
@@ -394,6 +404,8 @@ impl<'a> Measuring<'a> {
             let mut points = Vec::new();
             for (count, work) in curve.points {
                 let messages = if work.appends() { u64::MAX } else { self.plan.messages };
+                // A topic is durable when it is there, so ten thousand of them take as many syncs.
+                let patience = Duration::from_secs(120);
                 let spec = |directory: &Path| Spec {
                     subject: Subject::Alternative {
                         name: OURS.to_owned(),
@@ -404,7 +416,7 @@ impl<'a> Measuring<'a> {
                     effort: Effort { seconds: self.plan.seconds, messages },
                     directory: directory.to_owned(),
                 };
-                match self.child(&spec, None) {
+                match self.child_for(&spec, None, patience) {
                     Ok(sample) => {
                         let rate = figure(&sample, None);
                         eprintln!("{:18} {count:10} {}: {}", curve.id, curve.axis, aims::short(rate));

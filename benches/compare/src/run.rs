@@ -148,7 +148,8 @@ where
 }
 
 fn append(queue: &dyn Queue, effort: Effort, bytes: usize, batch: usize, threads: usize) -> Result<Sample> {
-    let payloads = Payloads::new(1024.max(batch), bytes);
+    // Different ones, but not a gigabyte of them.
+    let payloads = Payloads::new(((16 << 20) / bytes).clamp(1, 1024), bytes);
     together(threads, effort, batch as u64, |_| {
         let mut producer = queue.producer()?;
         let all = payloads.batch(0, batch);
