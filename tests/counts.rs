@@ -105,6 +105,17 @@ fn a_lease_is_at_most_one_write_and_a_window_of_them_none() {
     held.into_iter().for_each(|delivery| delivery.ack().detach());
 }
 
+/// What has to be with the kernel before a hand-out is the record that names it, and not what came behind that.
+#[test]
+fn a_hundred_leases_and_acks_that_nobody_waits_for_are_a_write_for_each_window_and_no_more() {
+    let bench = Bench::publishing(Durability::Disk);
+    bench.topic.publish_all((0..100).map(|_| message())).wait().unwrap();
+    let drain = || (0..100).for_each(|_| bench.consumer.try_lease().unwrap().unwrap().ack().detach());
+    let (writes, syncs) = bench.cost(drain);
+    assert!(writes <= 8 && syncs == 0, "{writes} writes, {syncs} syncs");
+    assert!(bench.consumer.idle());
+}
+
 #[test]
 fn an_ack_that_is_waited_for_is_one_write_and_no_sync() {
     let bench = Bench::publishing(Durability::Disk);

@@ -62,6 +62,8 @@ enum Shape {
 pub(super) struct HandOut {
     size: u64,
     since: Timestamp,
+    /// The end of the last record that names messages of the group: whoever was named before is named below it.
+    named: Lsn,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -232,7 +234,7 @@ impl Engine {
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
             return Ok(Look::NotNow(refusal.into()));
         }
-        let named = core.tail.end();
+        let named = core.windows.get(&group).map_or(Lsn::ZERO, |window| window.named);
         let deadline = self.after(lease);
         let mut granted = Vec::with_capacity(picks.len());
         for pick in picks {
@@ -285,25 +287,15 @@ impl Engine {
             window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
             window.since = now;
             core.windows.insert(group, window);
-            let ahead = last.plus(window.size).min(visible).since(last.next());
-            if let Some(run) = runs.last_mut() {
-                let clear = (0..ahead)
-                    .take_while(|step| {
-                        let offset = last.next().plus(*step);
-                        let waits = core
-                            .state
-                            .topic(held.topic())
-                            .is_some_and(|topic| topic.schedule().waiting().contains(offset));
-                        !waits
-                            && held.past(offset).is_none()
-                            && !held.settled().contains(offset)
-                            && held.needs_record(offset)
-                    })
-                    .count();
-                run.count += clear as u64;
+            let ahead = last.plus(window.size).min(visible);
+            if let Some(run) = runs.last_mut()
+                && let Some(topic) = core.state.topic(held.topic())
+            {
+                run.count += held.untouched_end(last.next(), ahead, topic.schedule().waiting()).since(last.next());
             }
         }
-        core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        let span = core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        core.windows.entry(group).or_default().named = span.end;
         Ok(())
     }
 

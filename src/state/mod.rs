@@ -28,6 +28,7 @@
 mod backlog;
 mod chunk;
 mod counts;
+mod deadlines;
 mod group;
 mod keys;
 mod lease;
