@@ -10,8 +10,8 @@ mod retry;
 pub use crate::retention::Retention;
 pub(crate) use filter::Condition;
 pub use filter::Filter;
-pub use order::WhenParked;
 pub use flow::{Backlog, Breaker, Overflow, Rate};
+pub use order::WhenParked;
 pub(crate) use priorities::LEVELS_MAX;
 pub use retry::Retry;
 
