@@ -1,9 +1,18 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod filter;
+mod flow;
+mod order;
+mod priorities;
 mod retry;
 
 pub use crate::retention::Retention;
+pub(crate) use filter::Condition;
+pub use filter::Filter;
+pub use flow::{Backlog, Breaker, Overflow, Rate};
+pub use order::WhenParked;
+pub(crate) use priorities::LEVELS_MAX;
 pub use retry::Retry;
 
 use crate::types::{Offset, Timestamp, TopicId};
@@ -120,6 +129,9 @@ pub struct TopicSettings {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Option<Retention>,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Option<Backlog>,
+    pub(crate) levels: Option<u8>,
+    pub(crate) aging: Option<Duration>,
 }
 
 impl TopicSettings {
@@ -148,12 +160,29 @@ impl TopicSettings {
 }
 
 /// The settings of a topic as they stand: every patch applied over the defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicPolicy {
     /// None: what the store says.
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Backlog,
+    /// Levels of priority; 1: none.
+    pub(crate) levels: u8,
+    pub(crate) aging: Duration,
+}
+
+impl Default for TopicPolicy {
+    fn default() -> Self {
+        Self {
+            durability: None,
+            retention: Retention::default(),
+            expires_after: None,
+            backlog: Backlog::unlimited(),
+            levels: 1,
+            aging: priorities::AGING,
+        }
+    }
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -177,6 +206,14 @@ pub struct Group {
     /// Where copies of dead letters go; none inside: nowhere.
     pub(crate) forward: Option<Option<Box<str>>>,
     pub(crate) dead_age: Option<Option<Duration>>,
+    /// None inside: not ordered.
+    pub(crate) ordered: Option<Option<WhenParked>>,
+    pub(crate) look_ahead: Option<u32>,
+    pub(crate) max_retrying: Option<u32>,
+    pub(crate) max_in_flight: Option<u64>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) filter: Option<Filter>,
 }
 
 impl Group {
@@ -267,6 +304,14 @@ pub(crate) struct GroupPolicy {
     /// Where copies of dead letters go.
     pub(crate) forward: Option<TopicId>,
     pub(crate) dead_age: Option<Duration>,
+    pub(crate) ordered: Option<WhenParked>,
+    pub(crate) look_ahead: u32,
+    pub(crate) max_retrying: u32,
+    /// `u64::MAX`: no limit.
+    pub(crate) max_in_flight: u64,
+    pub(crate) rate: Rate,
+    pub(crate) breaker: Breaker,
+    pub(crate) filter: Filter,
 }
 
 impl Default for GroupPolicy {
@@ -279,6 +324,13 @@ impl Default for GroupPolicy {
             max_crashes: 3,
             forward: None,
             dead_age: None,
+            ordered: None,
+            look_ahead: 100_000,
+            max_retrying: 100_000,
+            max_in_flight: u64::MAX,
+            rate: Rate::unlimited(),
+            breaker: Breaker::off(),
+            filter: Filter::everything(),
         }
     }
 }
@@ -293,6 +345,13 @@ impl GroupPolicy {
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
         self.dead_age = patch.dead_age.unwrap_or(self.dead_age);
+        self.ordered = patch.ordered.unwrap_or(self.ordered);
+        self.look_ahead = patch.look_ahead.unwrap_or(self.look_ahead);
+        self.max_retrying = patch.max_retrying.unwrap_or(self.max_retrying);
+        self.max_in_flight = patch.max_in_flight.unwrap_or(self.max_in_flight);
+        self.rate = patch.rate.unwrap_or(self.rate);
+        self.breaker = patch.breaker.unwrap_or(self.breaker);
+        self.filter = patch.filter.clone().unwrap_or(self.filter);
         self
     }
 }

@@ -1,6 +1,10 @@
 //! One error for the whole crate. Its [`ErrorKind`] says what to do next, its `Display` what happened and where,
 //! its code can be looked up and stays the same from release to release.
 
+mod explain;
+
+pub use explain::{Explanation, explanations};
+
 use core::fmt;
 use std::any::Any;
 use std::sync::Arc;
@@ -41,6 +45,7 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     BufferFull,
+    BacklogFull,
     DiskFull,
     LeaseLost,
     OutcomeUnknown,
@@ -60,6 +65,8 @@ pub(crate) enum Code {
     BadSetting,
     TooLarge,
     ForeignDelivery,
+    Unencodable,
+    Undecodable,
     Closed,
     Stopped,
     Io,
@@ -67,10 +74,42 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub(crate) const ALL: [Self; 27] = [
+        Self::BufferFull,
+        Self::BacklogFull,
+        Self::DiskFull,
+        Self::LeaseLost,
+        Self::OutcomeUnknown,
+        Self::Poisoned,
+        Self::Locked,
+        Self::Damaged,
+        Self::SegmentMissing,
+        Self::IdentityDamaged,
+        Self::JournalMissing,
+        Self::FutureVersion,
+        Self::NotAStore,
+        Self::NotADirectory,
+        Self::NoSuchStore,
+        Self::UnknownTopic,
+        Self::UnknownGroup,
+        Self::BadName,
+        Self::BadSetting,
+        Self::TooLarge,
+        Self::ForeignDelivery,
+        Self::Unencodable,
+        Self::Undecodable,
+        Self::Closed,
+        Self::Stopped,
+        Self::Io,
+        Self::ReadOnly,
+    ];
+
     /// Kind, and the code's stable name.
     const fn entry(self) -> (ErrorKind, &'static str) {
         match self {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
+            Self::BacklogFull => (ErrorKind::Full, "backlog-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),
@@ -90,6 +129,8 @@ impl Code {
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
+            Self::Unencodable => (ErrorKind::Misuse, "unencodable"),
+            Self::Undecodable => (ErrorKind::Unsupported, "undecodable"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),

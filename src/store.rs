@@ -288,6 +288,13 @@ impl Store {
         self.guard.engine.poll_commit()
     }
 
+    /// Does what the leasing thread would do next: serves those who poll for the messages of one group. Whether there
+    /// was anything to do.
+    #[must_use]
+    pub fn step_leases(&self) -> bool {
+        self.guard.engine.poll_leases()
+    }
+
     /// Does what the upkeep thread would do now; whether there was anything to do.
     ///
     /// # Errors

@@ -1,10 +1,10 @@
 //! Cleaning: the few messages that are still needed of a mostly dead segment are appended again, so that its file can
 //! go.
 //!
-//! A piece at a time: some frames of the segment are read, each verified; what of them is needed is found under the lock;
-//! it is encoded without it, by topic and offset; and appended under it again. What was settled in between is moved for
-//! nothing, which is no harm. Once all of the segment was gone through, nothing in it is needed, and it is removed as any
-//! other dead one.
+//! A piece at a time: some frames of the segment are read, each verified; what of them is needed is found under the
+//! lock; it is encoded without it, by topic and offset; and appended under it again. What was settled in between is
+//! moved for nothing, which is no harm. Once all of the segment was gone through, nothing in it is needed, and it is
+//! removed as any other dead one.
 
 use super::read::undecodable;
 use super::{Core, Engine};
@@ -71,7 +71,8 @@ impl Engine {
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::error!(%error, segment = %at.segment(), "a message that is needed is damaged; its segment stays");
+                let segment = at.segment();
+                tracing::error!(%error, %segment, "a message that is needed is damaged; its segment stays");
                 cleaner.damage.extend_from_slice(error.damage());
                 let mut core = self.core.lock();
                 core.space.damaged.insert(at.segment());

@@ -1,5 +1,6 @@
 //! Filling in the numbers of `stats`.
 
+use super::backlog::Count;
 use super::removal::Removed;
 use super::{Core, Engine, GroupStats, ReadCursor, SegmentStats, StoreStats, TopicStats};
 use crate::error::Result;
@@ -59,12 +60,16 @@ impl Engine {
             let name = held.name().to_owned();
             let gone = core.state.gone_runs(held, Run { first, count: end.since(first) });
             let gone: u64 = gone.iter().map(|run| run.count).sum();
+            let backlog = core.backlogs.count(topic).cloned().unwrap_or_else(|| Count::of(&core.state, held));
             let stats = TopicStats {
                 name,
                 first,
                 end,
                 messages: end.since(first).saturating_sub(gone),
                 bytes,
+                backlog: backlog.messages,
+                backlog_bytes: backlog.bytes,
+                waiting_publishes: core.waiting_publishes(topic) as u64,
                 delayed: held.schedule().waiting().len(),
                 removed: Removed::of_topic(held),
                 groups: Vec::new(),
@@ -99,10 +104,14 @@ impl Engine {
     }
 
     /// Whether the group has nothing to hand out, nothing out, and nothing that comes back. What is delayed and was
-    /// never handed out does not count: it may be due in a year.
+    /// never handed out does not count: it may be due in a year. Nor does what waits for such a one of its key, or for
+    /// a dead letter to go.
     pub(crate) fn is_idle(&self, group: GroupId) -> Result<bool> {
         let (stats, ..) = self.count_group(group)?;
-        Ok(stats.ready + stats.leased + stats.retrying + stats.suspects == 0)
+        // Suspects are counted among the others too; what matters are those that wait again since the clock was set
+        // back.
+        let suspects = stats.suspects.saturating_sub(stats.key_blocked);
+        Ok(stats.ready + stats.leased + stats.retrying + suspects == 0)
     }
 }
 
@@ -115,15 +124,20 @@ impl Core {
         let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
         let visible = self.visible.end(held.topic());
         let counts = self.state.counts(held, now, visible);
+        let (held_off_until, breaker) = self.held_up(held, now);
         let stats = GroupStats {
             name: held.name().to_owned(),
             ready: counts.ready,
             leased: counts.leased,
             retrying: counts.retrying,
             delayed: counts.delayed,
+            key_blocked: counts.key_blocked,
             suspects: counts.suspects,
             dead: counts.dead,
             removed: Removed::of_group(held),
+            paused_until: held.is_paused(now).then(|| held.paused_until()),
+            held_off_until,
+            breaker,
             oldest_claimable: None,
         };
         Ok((stats, held.topic(), self.state.oldest_claimable(held, now, visible)))

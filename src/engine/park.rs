@@ -5,7 +5,7 @@
 
 use super::publish::Terms;
 use super::{Core, Engine, ReadCursor};
-use crate::config::Durability;
+use crate::config::{Durability, WhenParked};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Bury, BuryReason, Counters, Draft, Event, encode};
 use crate::journal::{Class, Flags, Note, Refusal, Span};
@@ -69,6 +69,10 @@ impl Engine {
             None => core.record(&Event::Bury(bury))?,
         };
         core.copies.read.remove(&(group, offset));
+        if core.state.group(group).is_some_and(|held| held.policy().ordered == Some(WhenParked::ParkKey)) {
+            // It takes along what is behind it.
+            self.upkeep_by(core, time);
+        }
         tracing::warn!(%group, %offset, ?reason, "a message is parked as a dead letter");
         Ok(span)
     }
@@ -194,6 +198,7 @@ fn copy(record: &Record, topic: &str, group: &str, bury: &Bury<'_>) -> Message {
         BuryReason::Timeouts => "timeouts",
         BuryReason::Crashes => "crashes",
         BuryReason::Unreadable => "unreadable",
+        BuryReason::KeyParked => "key-parked",
     };
     let mut say = |name: &str, value: &dyn std::fmt::Display| {
         headers.push((format!("{ORIGIN}{name}"), value.to_string().into()));

@@ -1,6 +1,8 @@
 //! Taking in messages.
 
+use super::backlog::NoPlace;
 use super::line::{InLine, Work};
+use super::overflow::line_full;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
@@ -109,8 +111,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The keyed hash of an id or payload.
-    fn hash(&self, bytes: &[u8]) -> [u8; 16] {
+    /// The keyed hash of an id, payload or key.
+    pub(super) fn hash(&self, bytes: &[u8]) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.identity.hash_key);
         hasher.write(bytes);
         hasher.finish128().as_bytes()
@@ -128,11 +130,16 @@ impl Engine {
             return Submitted::Refused(Error::new(Code::UnknownTopic, "the topic was dropped"));
         };
         let level = asked.or(topic.durability()).unwrap_or(self.options.durability);
-        if core.line.iter().any(|waiting| waiting.topic == draft.topic()) {
+        if core.stands_in_line(draft.topic()) {
             return Submitted::Wait(level);
         }
+        let dropped = match core.make_way(draft) {
+            Ok(dropped) => dropped,
+            Err(NoPlace::Wait) => return Submitted::Wait(level),
+            Err(NoPlace::Refused(error)) => return Submitted::Refused(error),
+        };
         let terms = Terms { now: self.now(), level };
-        match core.admit(draft, terms) {
+        match core.admit_for(draft, terms, dropped) {
             Ok(admission) => {
                 self.after_append(&mut core, level);
                 self.touched(&mut core, draft.topic());
@@ -162,9 +169,7 @@ impl Engine {
     /// Sees to it that what was appended is written in time, and that those who wait for it hear of it.
     pub(super) fn after_append(&self, core: &mut Core, level: Durability) {
         if level == Durability::Memory {
-            if core.leasing > 0 {
-                self.arrived.notify_all();
-            }
+            self.tell_arrival(core);
             self.arm(core, false);
         }
         if core.tail.unwritten() >= self.options.write_threshold_bytes {
@@ -175,13 +180,12 @@ impl Engine {
 
     fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability) -> Result<Arc<Slot>> {
         let mut core = self.core.lock();
-        let waiting = core.line.iter().filter(|waiting| waiting.topic == topic).count();
+        let waiting = core.waiting_publishes(topic);
         if waiting >= self.options.max_waiting_publishes {
-            let what = format!("{waiting} publishes wait for room already (`max_waiting_publishes`); try again later");
-            return Err(work.hand_back(Error::new(Code::BufferFull, what)));
+            return Err(line_full(work, waiting, core.backlogs.lines.contains_key(&topic)));
         }
         let slot = Arc::new(Slot::default());
-        core.line.push_back(InLine { topic, work, level, slot: slot.clone() });
+        core.put_in_line(InLine { topic, work, level, slot: slot.clone() });
         self.arm(&mut core, true);
         self.call_upkeep(&mut core);
         Ok(slot)

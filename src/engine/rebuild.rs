@@ -56,9 +56,10 @@ impl Replay {
                 }
                 break;
             }
-            // Snapshots that were completed in the newest segment are named by no segment's first frame, and what they
-            // made unneeded may be gone.
-            if std::mem::replace(&mut searched, true) || !find_newer(recovery)? {
+            // Newer ones may be named by no segment's first frame, and what they made unneeded may be gone. The walk may
+            // have met them behind what is gone.
+            let met = recovery.snapshots() != snapshots;
+            if std::mem::replace(&mut searched, true) || !(met || find_newer(recovery)?) {
                 break;
             }
         }
@@ -176,23 +177,33 @@ impl Replay {
     }
 }
 
-/// Looks through the newest segment for snapshots that were completed in it. Whether there are any.
+/// Looks for snapshots that are newer than those that the newest segment's first frame names. Whether there are any.
+///
+/// One is named by the first segment that is begun after it is durable: until then several may have been begun, while
+/// what it made unneeded went. So the segments are looked through from the newest back to where the known one lies.
 fn find_newer(recovery: &mut Recovery) -> Result<bool> {
-    let Some(begin) = recovery.newest_begin() else { return Ok(false) };
+    let Some(newest) = recovery.newest_begin() else { return Ok(false) };
     let before = recovery.snapshots();
-    recovery.start(begin)?;
-    loop {
-        match recovery.next()?.0 {
-            Step::End => return Ok(recovery.snapshots() != before),
-            Step::Damage => {}
-            Step::Frame(frame, segment) if frame.header.flags.has(Flags::SNAPSHOT) => {
-                if let Some(Piece::End { begin, .. }) = Piece::of(&frame, &segment) {
-                    recovery.snapshot_met(begin);
+    let span = before.newer.segment()..=newest.segment();
+    let begins: Vec<SegmentId> = recovery.listing.segments.range(span).map(|(id, _)| *id).collect();
+    for id in begins.into_iter().rev() {
+        recovery.start(Lsn::new(id, newest.position()))?;
+        loop {
+            match recovery.next()?.0 {
+                Step::End => break,
+                Step::Frame(frame, segment) if frame.header.flags.has(Flags::SNAPSHOT) => {
+                    if let Some(Piece::End { begin, .. }) = Piece::of(&frame, &segment) {
+                        recovery.snapshot_met(begin);
+                    }
                 }
+                Step::Damage | Step::Frame(..) => {}
             }
-            Step::Frame(..) => {}
+        }
+        if recovery.snapshots() != before {
+            return Ok(true);
         }
     }
+    Ok(false)
 }
 
 fn carried(frame: &Frame, published: &crate::event::Published<'_>) -> Carried {

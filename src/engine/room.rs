@@ -225,9 +225,7 @@ impl Engine {
         }
         let wakers = self.room_made(&mut core);
         self.wake_followers();
-        if core.leasing > 0 {
-            self.arrived.notify_all();
-        }
+        self.tell_arrival(&mut core);
         drop(core);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -245,8 +243,8 @@ impl Engine {
         Err(super::publish::disk_full(source))
     }
 
-    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a segment of
-    /// `wanted` bytes by then.
+    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a
+    /// segment of `wanted` bytes by then.
     pub(super) fn make_room(&self, wanted: u32) -> Result<()> {
         loop {
             match self.prepare_piece(true) {

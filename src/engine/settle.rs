@@ -95,6 +95,24 @@ impl Engine {
         }
     }
 
+    /// Settles parts of a run, one after the other: what ends well, what ends badly, and what goes back, in this order,
+    /// so that nothing of the key is handed out in between. Each is done, whatever became of the one before.
+    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[(Vec<(Offset, u64)>, Outcome)]) -> Ticket<()> {
+        let level = self.options.ack_durability;
+        let (mut last, mut failed) = (None, None);
+        for (held, how) in parts.iter().filter(|(held, _)| !held.is_empty()) {
+            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), level) {
+                Ok(span) => last = span.or(last),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match (failed, last) {
+            (Some(error), _) => Ticket::done(Err(error)),
+            (None, Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
+            (None, _) => Ticket::done(Ok(())),
+        }
+    }
+
     fn settle_now(&self, mut settling: Settling<'_>, level: Durability) -> Result<Option<Span>> {
         loop {
             let mut core = self.open_core()?;
@@ -147,11 +165,14 @@ impl Engine {
         let returns = !matches!(how, Outcome::Ack) || core.state.group(group).is_some_and(|held| held.suspects() > 0);
         if returns {
             self.tell_leasing(core);
+        } else {
+            self.key_freed(core, group);
         }
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.touched(core, topic);
         }
         self.look_later(core);
+        self.tell_freed(core);
         if level == Durability::Memory {
             self.arm(core, false);
         }
@@ -162,9 +183,7 @@ impl Engine {
     }
 
     pub(super) fn tell_leasing(&self, core: &mut Core) {
-        if core.leasing > 0 {
-            self.arrived.notify_all();
-        }
+        self.tell_arrival(core);
         self.call_upkeep(core);
     }
 
@@ -259,7 +278,13 @@ impl Engine {
     }
 
     /// Nothing is charged; but a limit that was lowered while it was out applies now.
-    fn give_back(&self, core: &mut Core, group: GroupId, offset: Offset, due: Timestamp) -> Result<Span, Obstacle> {
+    pub(super) fn give_back(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        offset: Offset,
+        due: Timestamp,
+    ) -> Result<Span, Obstacle> {
         let held = core.state.group(group).map(|held| (held, held.counters(offset)));
         if let Some((held, counters)) = held
             && let Some(reason) = held.limit_reached(offset, counters)
@@ -284,6 +309,11 @@ impl Engine {
         error: &str,
         after: Option<Duration>,
     ) -> Result<Span, Obstacle> {
+        if last == BuryReason::Failures
+            && let Some(span) = self.spare(core, (group, offset), error, after)?
+        {
+            return Ok(span);
+        }
         let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull.into()) };
         let mut counters = held.counters(offset);
         counters.failures = counters.failures.saturating_add(1);
@@ -340,9 +370,13 @@ impl Engine {
             let mut core = self.open_core()?;
             let Some(held) = core.state.group(group) else { return Err(no_group()) };
             let hold = held.check(offset, epoch);
-            if hold == Hold::Lost || !held.is_open(offset) {
+            if hold == Hold::Lost || !held.is_open(offset) || (hold == Hold::Late && !held.may_resume(offset, epoch)) {
                 let what =
                     format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
+                return Err(Error::new(Code::LeaseLost, what));
+            }
+            if hold == Hold::Late && held.leased() as u64 >= held.policy().max_in_flight {
+                let what = format!("the lease of offset {offset} ran out, and others use all of `max_in_flight` now");
                 return Err(Error::new(Code::LeaseLost, what));
             }
             let age = held.policy().max_lease_age;

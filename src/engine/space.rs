@@ -1,12 +1,13 @@
 //! Giving back the space of segments in which nothing matters any more.
 //!
-//! What keeps a segment: a message in it that some group needs, or that retention keeps, and that was not moved on;
-//! an id that is still refused (see [`Core::keeps_ids`]); and until two complete snapshots began behind it everything
-//! else, since an opening starts from one of those. What is settled never matters again, so what was found dead stays so.
+//! What keeps a segment: a message in it that some group needs, or that retention keeps, and that was not moved on; an
+//! id that is still refused (see [`Core::keeps_ids`]); and until two complete snapshots began behind it everything
+//! else, since an opening starts from one of those. What is settled never matters again, so what was found dead stays
+//! so.
 //!
-//! In this order: an event says that the segment is retired, behind everything that made it dead; that is durable; nobody
-//! reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then the file may
-//! be written again. A crash in between leaves a file that the next opening knows to be done with.
+//! In this order: an event says that the segment is retired, behind everything that made it dead; that is durable;
+//! nobody reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then
+//! the file may be written again. A crash in between leaves a file that the next opening knows to be done with.
 
 use super::{Core, Engine};
 use crate::config::Durability;

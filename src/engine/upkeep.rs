@@ -71,7 +71,12 @@ impl Engine {
                 return Ok(true);
             }
             let due = core.state.group(group).and_then(|group| group.next_due(now));
-            next = next.into_iter().chain(due).min();
+            let shut = self.gate_due(&core, group, now);
+            next = next.into_iter().chain(due).chain(shut).min();
+            if core.state.condemned(group).is_some() {
+                drop(core);
+                self.park_keys(group)?;
+            }
         }
         let retained = self.retain_due()?;
         let mut core = self.core.lock();

@@ -1,19 +1,39 @@
 //! The guide: one chapter for each promise, each with an example that runs.
 //!
+//! * [`first_queue`]: from an empty directory to work that is done elsewhere.
 //! * [`durable`]: what survives what, and what a ticket says.
 //! * [`delivery`]: at least once; leases, and what becomes of a message that was handed out.
 //! * [`poison`]: how a message that kills its process is found.
 //! * [`damage`]: what opening does, and what to do when it refuses.
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
+//! * [`ordering`]: one holder of a key at a time, in order.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`asynchronous`]: what can be awaited, and what happens to what is dropped.
+//! * [`workers`]: handlers on threads and in tasks, and how they stop.
+//! * [`typed`]: values instead of bytes, and how they change.
+//! * [`filters`]: a group that wants some of a topic's messages.
+//! * [`priorities`]: the urgent first.
+//! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
+//! * [`operations`]: the directory, the signs, and what to do.
+//! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
 
+pub mod asynchronous;
 pub mod damage;
 pub mod dead_letters;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod filters;
+pub mod first_queue;
+pub mod flow_control;
+pub mod migration;
+pub mod operations;
+pub mod ordering;
 pub mod poison;
+pub mod priorities;
 pub mod retention;
 pub mod space;
+pub mod typed;
+pub mod workers;

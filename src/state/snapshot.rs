@@ -18,6 +18,7 @@
 use super::group::{ByCause, DeadLetter, Group, History};
 use super::lease::Hands;
 use super::moved::{Moved, PlacePart};
+use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
@@ -100,6 +101,8 @@ struct TopicPart<'a> {
     #[serde(borrow)]
     deliver_ats: Cow<'a, [u8]>,
     expires: bool,
+    /// A set for each priority above the ordinary one, from 1 up.
+    levels: Vec<Vec<u8>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -317,6 +320,7 @@ impl Topic {
             delays: packed::encode_keys(delays).into(),
             deliver_ats: packed::encode_keys(deliver_ats).into(),
             expires: self.expires,
+            levels: self.levels.sets().iter().map(packed).collect(),
         })
     }
 }
@@ -326,9 +330,14 @@ impl TopicPart<'_> {
         let settings = self.settings.into_owned();
         let gone = self.gone.restore()?;
         let (delays, deliver_ats) = (packed::decode_keys(&self.delays)?, packed::decode_keys(&self.deliver_ats)?);
+        let levels: Option<Vec<_>> = self.levels.iter().map(|set| packed::decode(set)).collect();
+        let mut levels = Levels::from_sets(levels?);
         let mut schedule = Schedule::from_parts(delays, deliver_ats);
         let below = Run { first: Offset::ZERO, count: gone.floor().0 };
-        std::iter::once(below).chain(gone.above().runs()).for_each(|run| schedule.forget(run));
+        std::iter::once(below).chain(gone.above().runs()).for_each(|run| {
+            schedule.forget(run);
+            levels.forget(run);
+        });
         Some(Topic {
             applied,
             since: self.since,
@@ -345,6 +354,7 @@ impl TopicPart<'_> {
             dropped: self.dropped.into_owned(),
             schedule,
             expires: self.expires,
+            levels,
         })
     }
 }
@@ -372,7 +382,7 @@ impl GroupPart<'_> {
     fn restore(self, id: GroupId, applied: Lsn) -> Option<Group> {
         let (settled, settings) = (self.settled.restore()?, self.settings.into_owned());
         let history = self.history.into_owned();
-        Some(Group {
+        let mut group = Group {
             applied,
             id,
             topic: self.topic,
@@ -389,6 +399,10 @@ impl GroupPart<'_> {
             paused_until: self.paused_until,
             passed: self.passed.into_owned(),
             lone: self.lone,
-        })
+            order: None,
+            orders: 0,
+        };
+        group.reorder();
+        Some(group)
     }
 }

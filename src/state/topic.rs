@@ -2,6 +2,7 @@
 
 use super::moved::Moved;
 use super::past::ByCause;
+use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use crate::config::{Durability, TopicPolicy};
@@ -70,6 +71,8 @@ pub(crate) struct Topic {
     pub(super) schedule: Schedule,
     /// Whether there was ever a message that expires.
     pub(super) expires: bool,
+    /// What is above the ordinary priority.
+    pub(super) levels: Levels,
 }
 
 impl Topic {
@@ -90,6 +93,7 @@ impl Topic {
             dropped: ByCause::default(),
             schedule: Schedule::default(),
             expires: false,
+            levels: Levels::default(),
         }
         .configured(&event.settings)
     }
@@ -112,6 +116,7 @@ impl Topic {
         let last = run.first.plus(run.count - 1);
         self.end = last.next();
         self.note_times(run);
+        self.levels.note(run, self.policy.levels);
         match self.extents.last_mut() {
             Some(extent) if extent.segment == segment => extent.append(last, run.count, run.bytes),
             _ => {
@@ -149,7 +154,10 @@ impl Topic {
     pub(super) fn drop_runs(&mut self, event: &Dropped<'_>) {
         let newly = event.runs.iter().map(|run| self.gone.settle(*run)).fold(0, u64::saturating_add);
         self.dropped.add(event.cause, newly);
-        event.runs.iter().for_each(|run| self.schedule.forget(*run));
+        event.runs.iter().for_each(|run| {
+            self.schedule.forget(*run);
+            self.levels.forget(*run);
+        });
     }
 
     pub(crate) const fn id(&self) -> TopicId {
@@ -206,6 +214,11 @@ impl Topic {
     /// Whether there was ever a message that expires.
     pub(crate) const fn expires(&self) -> bool {
         self.expires
+    }
+
+    /// What is above the ordinary priority.
+    pub(crate) const fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     /// The segment that holds a message, the newest if there are several.

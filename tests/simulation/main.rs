@@ -12,8 +12,12 @@
     reason = "a test"
 )]
 
+mod awaited;
+mod filter;
+mod flow;
 mod letters;
 mod model;
+mod order;
 mod space;
 mod world;
 
