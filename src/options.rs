@@ -163,8 +163,9 @@ impl Options {
         self
     }
 
-    /// How many files of segments that are done with are kept at most to be used again, each as large as the next segment
-    /// is to be, besides the reserve; at least 1. More saves making new ones where the load comes in waves. Default: 2.
+    /// How many files of segments that are done with are kept at most to be used again, each as large as the next
+    /// segment is to be, besides the reserve; at least 1. More saves making new ones where the load comes in waves.
+    /// Default: 2.
     #[must_use]
     pub fn spare_segments(mut self, segments: u32) -> Self {
         self.spare_segments = segments.max(1);
@@ -188,8 +189,8 @@ impl Options {
         self
     }
 
-    /// With less space than this free on the disk, in bytes, a warning is logged whenever the journal goes on to another
-    /// segment. Default: 1 GiB; 0 never warns.
+    /// With less space than this free on the disk, in bytes, a warning is logged whenever the journal goes on to
+    /// another segment. Default: 1 GiB; 0 never warns.
     #[must_use]
     pub fn warn_free_bytes(mut self, bytes: u64) -> Self {
         self.warn_free_bytes = bytes;

@@ -125,10 +125,10 @@ impl Store {
         self.guard.engine.topic_names()
     }
 
-    /// Drops a topic with its messages, its groups and all they know; it is durable when this returns. Handles of it are
-    /// told that it is gone (`unknown-topic`), and what was leased can't be settled any more. A topic of the same name
-    /// that is made later has nothing to do with it. Its disk space is given back as that of any messages that nobody
-    /// needs. Whether there was one.
+    /// Drops a topic with its messages, its groups and all they know; it is durable when this returns. Handles of it
+    /// are told that it is gone (`unknown-topic`), and what was leased can't be settled any more. A topic of the same
+    /// name that is made later has nothing to do with it. Its disk space is given back as that of any messages that
+    /// nobody needs. Whether there was one.
     ///
     /// # Errors
     /// `Closed`, `Poisoned`, or whatever kept it from being made durable.
@@ -149,8 +149,8 @@ impl Store {
     }
 
     /// Gives back the disk space of all that is done with, now: cleans every segment that is mostly dead (see
-    /// [`Options::clean_below`](crate::Options::clean_below)), removes every dead one, and says what that was. The store
-    /// does the like by itself, a little at a time; see the guide's chapter on [space](crate::guide::space).
+    /// [`Options::clean_below`](crate::Options::clean_below)), removes every dead one, and says what that was. The
+    /// store does the like by itself, a little at a time; see the guide's chapter on [space](crate::guide::space).
     ///
     /// # Errors
     /// `Full` if there is no room to write what is needed again; `Closed`, `Poisoned`, or what kept it from the disk. A

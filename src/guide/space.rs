@@ -6,8 +6,8 @@
 //! store has one of [`Options::first_segment_bytes`](crate::Options::first_segment_bytes) (4 MiB), and the next ones
 //! are larger as the store is: a small store stays small. A segment stays while something in it matters:
 //!
-//! * a message that some group has not settled, or that a rule of [retention](super::retention) keeps; a dead letter and
-//!   a message that waits for its time are not settled;
+//! * a message that some group has not settled, or that a rule of [retention](super::retention) keeps; a dead letter
+//!   and a message that waits for its time are not settled;
 //! * anything else (acks, topics, groups, settings) until the state was written down twice since.
 //!
 //! Then its file goes, or is kept to be used again ([`Options::spare_segments`](crate::Options::spare_segments)).

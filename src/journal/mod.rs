@@ -88,8 +88,8 @@
 //!   before
 //!   a sync of the old one has covered its seal.
 //! * A segment goes when an event that retires it is durable and two complete snapshots began behind it. Then its name
-//!   goes, or changes to one that holds nothing; the directory is synced; and only then may the file be written again, if
-//!   it has no other name and nobody else has a lock on it. Until then it may still be there, which is no damage.
+//!   goes, or changes to one that holds nothing; the directory is synced; and only then may the file be written again,
+//!   if it has no other name and nobody else has a lock on it. Until then it may still be there, which is no damage.
 //! * A failed write or sync poisons the store; neither is tried again.
 //! * Recovery judges every place by the table of `judge`. What lies behind the end is overwritten with zeros, what lies
 //!   behind the highest durable position that a frame claims is written again, both are synced, and only then is

@@ -97,8 +97,8 @@ pub(crate) struct Survey {
     pub(crate) first: Option<Position>,
     /// The highest durable position that one of them claims.
     pub(crate) durable: Position,
-    /// The end of the last byte that isn't zero; in a recycled segment, where bytes say nothing, of the last frame whose
-    /// header verifies.
+    /// The end of the last byte that isn't zero; in a recycled segment, where bytes say nothing, of the last frame
+    /// whose header verifies.
     pub(crate) end: Position,
 }
 

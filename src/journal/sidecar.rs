@@ -17,8 +17,8 @@
 //! for
 //! each (ordinal, position), each as the difference from the one before it.
 //!
-//! Behind them, if there are any: a count of streams with ordinals that were carried over, and for each: stream, count of
-//! frames and for each (first ordinal, as the difference from the one before it; last - first; position).
+//! Behind them, if there are any: a count of streams with ordinals that were carried over, and for each: stream, count
+//! of frames and for each (first ordinal, as the difference from the one before it; last - first; position).
 //!
 //! The seal at the end is the segment's own (or, after a clean close, says how far the unsealed segment went, with
 //! successor 0): a sidecar of another life of the segment does not fit, and a segment that is shorter than its sidecar
