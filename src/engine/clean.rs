@@ -71,7 +71,8 @@ impl Engine {
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::error!(%error, segment = %at.segment(), "what is needed is damaged; its segment stays");
+                let segment = at.segment();
+                tracing::error!(%error, %segment, "a message that is needed is damaged; its segment stays");
                 cleaner.damage.extend_from_slice(error.damage());
                 let mut core = self.core.lock();
                 core.space.damaged.insert(at.segment());

@@ -243,8 +243,8 @@ impl Engine {
         Err(super::publish::disk_full(source))
     }
 
-    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a segment
-    /// of `wanted` bytes by then.
+    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a
+    /// segment of `wanted` bytes by then.
     pub(super) fn make_room(&self, wanted: u32) -> Result<()> {
         loop {
             match self.prepare_piece(true) {

@@ -6,8 +6,8 @@
 //! so.
 //!
 //! In this order: an event says that the segment is retired, behind everything that made it dead; that is durable;
-//! nobody reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then the
-//! file may be written again. A crash in between leaves a file that the next opening knows to be done with.
+//! nobody reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then
+//! the file may be written again. A crash in between leaves a file that the next opening knows to be done with.
 
 use super::{Core, Engine};
 use crate::config::Durability;

@@ -10,13 +10,13 @@
 //!   and a message that waits for its time are not settled;
 //! * anything else (acks, topics, groups, settings) until the state was written down twice since.
 //!
-//! Then its file goes, or is kept to be used again ([`Options::spare_segments`](crate::Options::spare_segments)). Space
-//! is given back in whole segments, soon after the last message in one is settled, and at the latest as the journal
-//! goes on. [`StoreStats::segments`](crate::StoreStats::segments) says how much of each is needed.
+//! Then its file goes, or is kept to be used again ([`Options::spare_segments`](crate::Options::spare_segments)).
+//! Space is given back in whole segments, soon after the last message in one is settled, and at the latest as the
+//! journal goes on. [`StoreStats::segments`](crate::StoreStats::segments) says how much of each is needed.
 //!
 //! One message that waits for a year does not keep its segment for a year: a segment of which less than half is needed
-//! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further on,
-//! and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. It happens a
+//! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further
+//! on, and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. It happens a
 //! little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
 //!
 //! ```
@@ -51,7 +51,7 @@
 //!   the message comes back with [`Error::into_message`](crate::Error::into_message);
 //! * `ack`, `nack`, `release` and `bury` go on: a reserve of two segments, or of two snapshots and a segment if that is
 //!   more, was made before the first segment was full, and is never used for publishing. Of a `nack` the error's text
-//!   is left out;
+//!   is   left out;
 //! * when half of the reserve is used, nothing more is handed out until what is out is settled and its space is free;
 //! * as consumers settle, segments become free and are used again, which takes no new space. As soon as the reserve is
 //!   whole publishing goes on, without a restart. It is also tried once a second whether there is space again.
