@@ -247,8 +247,8 @@ impl Engine {
             let skipped = held.skipped(pick.offset);
             granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect, skipped });
         }
-        let out: Vec<(Offset, u64)> = granted.iter().map(|grant| (grant.offset, grant.epoch)).collect();
-        self.went_out(core, group, &out);
+        let first = granted.first().map(|grant| (grant.offset, grant.epoch));
+        self.went_out(core, group, granted.len(), first);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, ordered, granted, named })
