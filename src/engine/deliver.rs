@@ -5,7 +5,7 @@
 //! falls back to one message when it is slow: what is named and was never handed out costs a crashed store at most one
 //! turn alone.
 
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};

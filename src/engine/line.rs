@@ -56,8 +56,7 @@ impl Engine {
             let outcome = core.admit(&front.work.draft(front.topic), terms);
             match outcome {
                 Ok(admission) => {
-                    self.after_append(core, front.level);
-                    self.touched(core, front.topic);
+                    self.after_publish(core, front.topic, front.level);
                     wakers.extend(front.slot.fill(Ok(admission)).ok().flatten());
                     // Nobody may be waiting for the ticket any more.
                     self.arm(core, false);

@@ -9,14 +9,18 @@
 
 mod close;
 mod commit;
+mod compose;
 mod count;
 mod create;
 mod create_store;
+mod decide;
 mod deliver;
 mod driver;
 mod expiry;
+mod extend;
 mod lifetime;
 mod line;
+mod obstacle;
 mod open;
 #[cfg(test)]
 mod overlap_tests;
@@ -59,8 +63,7 @@ pub use why::Why;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Durability, Options};
 use crate::error::{Code, Error, Result};
-use crate::event::Event;
-use crate::journal::{Class, Files, Identity, Place, Refusal, Span, Stage, Tail};
+use crate::journal::{Files, Identity, Stage, Tail};
 pub(crate) use crate::state::DeadLetter as ParkedLetter;
 use crate::state::State;
 #[cfg(any(test, feature = "testing"))]
@@ -309,25 +312,6 @@ impl Core {
             Durability::Os => end <= self.tail.written(),
             Durability::Disk => end <= self.tail.durable(),
         }
-    }
-
-    /// Appends an event and applies it. The caller finds room first: what `place` returned must be for at least so many
-    /// bytes and still hold.
-    fn append(&mut self, event: &Event<'_>, place: Place, bytes: &[u8]) -> Span {
-        let flags = crate::journal::Flags::NONE;
-        let crc = crc32fast::hash(bytes);
-        let span = self.tail.append(flags, crc, bytes.len(), |out| out.extend_from_slice(bytes), None);
-        debug_assert_eq!(span.start, place.lsn);
-        self.apply(span.start, event);
-        span
-    }
-
-    /// Finds room for an event, then appends and applies it.
-    fn record(&mut self, event: &Event<'_>) -> Result<Span, Refusal> {
-        let mut bytes = Vec::with_capacity(64);
-        crate::event::encode(event, &mut bytes);
-        let place = self.tail.place(bytes.len(), Class::Settle)?;
-        Ok(self.append(event, place, &bytes))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening is recovery: nothing is answered before everything that was promised has been found and made sure of.
 
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::rebuild::Replay;
 use super::room::Preparer;
 use super::{Core, Engine, Environment, create_store};

@@ -1,11 +1,12 @@
 //! Taking in messages.
 
+use super::compose::note;
 use super::line::{InLine, Work};
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::{Draft, Event};
-use crate::journal::{Class, Flags, Note, Refusal};
+use crate::event::Draft;
+use crate::journal::{Class, Flags, Refusal};
 use crate::message::{BatchReceipt, Message, Receipt};
 use crate::ticket::{Admission, Slot, Ticket};
 use crate::types::{Timestamp, TopicId};
@@ -23,23 +24,17 @@ pub(super) struct Terms {
 impl Core {
     /// Takes in a draft: appends it, applies it, and says where it went. Whatever refuses it changes nothing.
     pub(super) fn admit(&mut self, draft: &Draft<'_>, terms: Terms) -> Result<Admission, Refusal> {
-        let topic = draft.topic();
         let place = self.tail.place(draft.len_max(), Class::Publish)?;
-        let first = self.state.topic(topic).map(|topic| topic.end()).unwrap_or_default();
+        let first = self.next_offset(draft.topic());
         let stamp = draft.stamp(first, terms.now, place.base);
-        let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };
         let span = self.tail.append(
             Flags::NONE,
             draft.crc(&stamp),
             draft.body_len(&stamp),
             |out| draft.write_into(&stamp, out),
-            Some(note),
+            &[note(draft, terms, first)],
         );
-        self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
-        if terms.level == Durability::Disk {
-            self.disk_end = span.end;
-        }
-        self.visible.appended(topic, first.plus(draft.count()), span.end, terms.level);
+        self.took_in(draft, terms, first, span);
         Ok(Admission { end: span.end, level: terms.level, first, count: draft.count(), time: terms.now })
     }
 }
@@ -134,8 +129,7 @@ impl Engine {
         let terms = Terms { now: self.now(), level };
         match core.admit(draft, terms) {
             Ok(admission) => {
-                self.after_append(&mut core, level);
-                self.touched(&mut core, draft.topic());
+                self.after_publish(&mut core, draft.topic(), level);
                 Submitted::Admitted(admission)
             }
             Err(Refusal::TooLarge { limit }) => Submitted::Refused(too_large(limit)),
