@@ -44,6 +44,8 @@ pub struct Options {
     pub(crate) wall_check: Duration,
     pub(crate) doubtful_gap: Duration,
     pub(crate) retention_step: Duration,
+    pub(crate) max_value_bytes: u32,
+    pub(crate) max_values_bytes: u64,
 }
 
 impl Default for Options {
@@ -68,6 +70,8 @@ impl Default for Options {
             wall_check: Duration::from_secs(10),
             doubtful_gap: Duration::from_secs(7 * 86_400),
             retention_step: Duration::from_secs(1),
+            max_value_bytes: 8 << 10,
+            max_values_bytes: 1 << 20,
         }
     }
 }

@@ -19,6 +19,8 @@ pub enum ErrorKind {
     Full,
     /// Somebody else holds the message now, or it is settled: drop what was done with it, settle nothing.
     LeaseLost,
+    /// Somebody else was quicker, and what the call was built on is not so any more: look again, and decide anew.
+    Conflict,
     /// Whether it was written is not known. Reopen; publishing again with the same id settles it.
     OutcomeUnknown,
     /// A write or a sync failed earlier, and the store takes nothing more. Reopen it.
@@ -42,7 +44,9 @@ pub enum ErrorKind {
 pub(crate) enum Code {
     BufferFull,
     DiskFull,
+    ValuesFull,
     LeaseLost,
+    UnexpectedEnd,
     OutcomeUnknown,
     Poisoned,
     Locked,
@@ -60,6 +64,7 @@ pub(crate) enum Code {
     BadSetting,
     TooLarge,
     ForeignDelivery,
+    ForeignTopic,
     Closed,
     Stopped,
     Io,
@@ -72,7 +77,9 @@ impl Code {
         match self {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
+            Self::ValuesFull => (ErrorKind::Full, "values-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
+            Self::UnexpectedEnd => (ErrorKind::Conflict, "unexpected-end"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),
             Self::Poisoned => (ErrorKind::Poisoned, "poisoned"),
             Self::Locked => (ErrorKind::Locked, "locked"),
@@ -90,6 +97,7 @@ impl Code {
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
+            Self::ForeignTopic => (ErrorKind::Misuse, "foreign-topic"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),

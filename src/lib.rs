@@ -51,6 +51,7 @@
 //! | say how durable | [`Durability`], [`TopicSettings`], [`Store::sync`] |
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
 //! | settle | [`Delivery`]: `ack`, `nack`, `release`, `snooze`, `bury`, `extend`; [`Consumer::ack_all`] for many |
+//! | do several things as one, and keep small values | [`Store::transaction`], [`Transaction`], [`Committed`], [`Store::get`]; [`Topic::publish_if`] |
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
@@ -91,6 +92,7 @@ mod store;
 mod sync;
 mod ticket;
 mod topic;
+mod transaction;
 mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
@@ -109,6 +111,7 @@ pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
+pub use transaction::{Committed, Transaction};
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
 
 #[cfg(any(test, feature = "testing"))]

@@ -177,8 +177,8 @@ impl Message {
         &self.payload
     }
 
-    /// As its publisher made it: without the hashes and times that were filled in on the way in.
-    fn unaccepted(mut self) -> Self {
+    /// Makes it again what its publisher made: without the hashes and times that were filled in on the way in.
+    pub(crate) fn unaccept(&mut self) {
         if let Some(attributes) = &mut self.attributes {
             attributes.id_hash = None;
             attributes.payload_hash = None;
@@ -191,6 +191,10 @@ impl Message {
                 self.attributes = None;
             }
         }
+    }
+
+    fn unaccepted(mut self) -> Self {
+        self.unaccept();
         self
     }
 
@@ -300,12 +304,5 @@ impl Error {
     #[must_use]
     pub fn into_message(mut self) -> Option<Message> {
         self.take_returned().map(Message::unaccepted)
-    }
-
-    /// The messages of the batch that was refused: nothing of it was written.
-    #[must_use]
-    pub fn into_messages(mut self) -> Option<Vec<Message>> {
-        let messages: Vec<Message> = self.take_returned()?;
-        Some(messages.into_iter().map(Message::unaccepted).collect())
     }
 }

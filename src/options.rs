@@ -162,4 +162,20 @@ impl Options {
         self.retention_step = step.max(Duration::from_millis(1));
         self
     }
+    /// The largest value of the application in bytes, see [`Transaction::set`](crate::Transaction::set). Default:
+    /// 8 KiB. Anything larger is refused with the code `too-large`: what is that large is better a message, or a file.
+    #[must_use]
+    pub fn max_value_bytes(mut self, bytes: u32) -> Self {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    /// How many bytes all values of the application may take together, with their keys and 64 bytes for each. They are
+    /// in memory, and in each snapshot, as a whole. Default: 1 MiB. What would exceed it is refused with the code
+    /// `values-full`.
+    #[must_use]
+    pub fn max_values_bytes(mut self, bytes: u64) -> Self {
+        self.max_values_bytes = bytes;
+        self
+    }
 }

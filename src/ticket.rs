@@ -129,6 +129,14 @@ impl<T> Ticket<T> {
         Self { state: State::Committing { end, level, value }, resolver: Some(resolver) }
     }
 
+    /// Of what was appended and ends at `end`.
+    pub(crate) fn appended(resolver: Arc<dyn Resolver>, end: Lsn, level: Durability, value: T) -> Self {
+        if level == Durability::Memory {
+            return Self::done(Ok(value));
+        }
+        Self::committing(resolver, end, level, value)
+    }
+
     pub(crate) fn in_line(resolver: Arc<dyn Resolver>, slot: Arc<Slot>, make: fn(Admission) -> T) -> Self {
         Self { state: State::InLine { slot, make }, resolver: Some(resolver) }
     }

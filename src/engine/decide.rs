@@ -9,6 +9,7 @@ use super::park::{Copy, Reads};
 use super::publish::Terms;
 use super::settle::Outcome;
 use super::{Core, Engine};
+use crate::config::Durability;
 use crate::event::{Ack, Bury, BuryReason, Counters, Draft, Event, Nack, Release, Run};
 use crate::journal::{Class, Refusal, Span};
 use crate::types::{GroupId, Offset, Timestamp};
@@ -44,6 +45,11 @@ impl<'a> Decisions<'a> {
         if due != Timestamp::ZERO {
             self.due = self.due.into_iter().chain([due]).min();
         }
+    }
+
+    /// The copies are not seen before everything else of their frame is as firm as was asked.
+    pub(super) fn raise(&mut self, level: Durability) {
+        self.copies.iter_mut().for_each(|copy| copy.terms.level = copy.terms.level.max(level));
     }
 
     pub(super) fn acks(&mut self, group: GroupId, runs: Vec<Run>) {

@@ -8,7 +8,7 @@ use crate::event::Draft;
 use crate::journal::Refusal;
 use crate::message::Message;
 use crate::ticket::Slot;
-use crate::types::TopicId;
+use crate::types::{Lsn, TopicId};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -106,25 +106,38 @@ impl Engine {
             if deadline.is_some_and(|deadline| self.environment.clock.monotonic() >= deadline) {
                 return Ok(false);
             }
-            let end = {
-                let mut core = self.core.lock();
-                let wakers = match core.check() {
-                    Ok(()) => self.room_made(&mut core),
-                    Err(error) => self.dismiss_line(&mut core, &error),
-                };
-                let end = core.tail.end();
-                drop(core);
-                wakers.into_iter().for_each(Waker::wake);
-                end
-            };
+            let end = self.serve_front();
             if slot.is_filled() {
                 return Ok(true);
             }
-            // What is in the buffer has to leave it, and a segment has to be there.
-            self.drive(end, Durability::Os, None)?;
-            self.make_room()?;
-            self.read_wanted()?;
+            self.make_room_behind(end)?;
         }
+    }
+
+    /// Takes in from the line what there is room for now, and makes room for the rest.
+    pub(super) fn relieve_line(&self) -> Result<()> {
+        let end = self.serve_front();
+        self.make_room_behind(end)
+    }
+
+    /// Takes in from the line what there is room for now. Where the journal ends then.
+    fn serve_front(&self) -> Lsn {
+        let mut core = self.core.lock();
+        let wakers = match core.check() {
+            Ok(()) => self.room_made(&mut core),
+            Err(error) => self.dismiss_line(&mut core, &error),
+        };
+        let end = core.tail.end();
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+        end
+    }
+
+    /// What is in the buffer has to leave it, and a segment has to be there.
+    fn make_room_behind(&self, end: Lsn) -> Result<()> {
+        self.drive(end, Durability::Os, None)?;
+        self.make_room()?;
+        self.read_wanted().map(drop)
     }
 }
 

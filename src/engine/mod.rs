@@ -39,7 +39,9 @@ mod stats;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod upkeep;
+mod values;
 mod verify;
 mod visible;
 mod watch;
@@ -55,6 +57,7 @@ pub(crate) use settle::Outcome;
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
+pub(crate) use transaction::{Appended, Changes, Settlement};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 pub use watch::{Events, Happening, Notice, What};
@@ -149,6 +152,8 @@ struct Core {
     let_go: VecDeque<settle::Settling<'static>>,
     watchers: watch::Watchers,
     copies: park::Copies,
+    /// Changes of values that may not be shown yet.
+    unsettled: values::Unsettled,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
     unheard: Option<(u64, Error)>,
     waiting: Vec<Waiting>,
@@ -271,6 +276,7 @@ impl Core {
             let_go: VecDeque::new(),
             watchers: watch::Watchers::default(),
             copies: park::Copies::default(),
+            unsettled: values::Unsettled::default(),
             unheard: None,
             waiting: Vec::new(),
             leasing: 0,

@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::config::Durability;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::Refusal;
 use crate::types::{GroupId, Offset};
 
@@ -12,6 +12,16 @@ pub(super) enum Obstacle {
     Room(Refusal),
     /// A copy of this message is to be published, and it has not been read.
     Unread(GroupId, Offset),
+    /// Others stand in line for room, and were there before.
+    InLine,
+    /// It is refused for good.
+    Refused(Error),
+}
+
+impl From<Error> for Obstacle {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
 }
 
 impl From<Refusal> for Obstacle {
@@ -25,6 +35,8 @@ impl Engine {
     pub(super) fn relieve(&self, obstacle: impl Into<Obstacle>) -> Result<()> {
         let refusal = match obstacle.into() {
             Obstacle::Unread(group, offset) => return self.read_to_copy(group, offset),
+            Obstacle::InLine => return self.relieve_line(),
+            Obstacle::Refused(error) => return Err(error),
             Obstacle::Room(refusal) => refusal,
         };
         match refusal {

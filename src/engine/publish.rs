@@ -77,14 +77,11 @@ impl Engine {
     }
 
     fn ticket<T>(self: Arc<Self>, admission: Admission, make: fn(Admission) -> T) -> Ticket<T> {
-        if admission.level == Durability::Memory {
-            return Ticket::done(Ok(make(admission)));
-        }
-        Ticket::committing(self, admission.end, admission.level, make(admission))
+        Ticket::appended(self, admission.end, admission.level, make(admission))
     }
 
     /// Checks limits and hashes ids: what can be done before the lock.
-    fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
+    pub(super) fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
         for message in messages {
             let limit = self.options.max_message_bytes as usize;
             let size = message.payload.len() + message.attributes.as_ref().map_or(0, |attributes| attributes.size());

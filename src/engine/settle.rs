@@ -130,9 +130,9 @@ impl Engine {
     }
 
     /// What follows from settlements that were appended.
-    pub(super) fn after_settle(&self, core: &mut Core, group: GroupId, how: &Outcome, level: Durability) {
+    pub(super) fn after_settle(&self, core: &mut Core, group: GroupId, returns: bool, level: Durability) {
         // A message that comes back, or a suspect that is through, is somebody else's next one.
-        let returns = !matches!(how, Outcome::Ack) || core.state.group(group).is_some_and(|held| held.suspects() > 0);
+        let returns = returns || core.state.group(group).is_some_and(|held| held.suspects() > 0);
         if returns {
             self.tell_leasing(core);
         }
@@ -210,7 +210,7 @@ impl Engine {
             if level == Durability::Disk {
                 core.disk_end = core.disk_end.max(span.end);
             }
-            self.after_settle(core, group, &settling.how, level);
+            self.after_settle(core, group, !matches!(*settling.how, Outcome::Ack), level);
         }
         Ok(())
     }
@@ -240,7 +240,7 @@ impl Core {
     fn ask_for(&mut self, obstacle: &Obstacle) {
         match obstacle {
             Obstacle::Room(Refusal::NoSegment { bytes }) => self.wanted_bytes = self.wanted_bytes.max(*bytes),
-            Obstacle::Room(_) => {}
+            Obstacle::Room(_) | Obstacle::InLine | Obstacle::Refused(_) => {}
             Obstacle::Unread(group, offset) => self.copies.want(*group, *offset),
         }
     }

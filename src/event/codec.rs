@@ -52,7 +52,7 @@
 //! 0x20 Opened          incarnation, time, boot id (text), clean (flag), doubted (milliseconds; left out if 0)
 //! 0x21 SegmentRetired  segment
 //! 0x22 TablesTrusted   LSN, checkpoint (hash)
-//! 0x23 SetValue        key (text), value (bytes)
+//! 0x23 SetValue        key (text), given (flag), value (bytes) if given is 1; otherwise the key is removed
 //! 0x24 SnapshotPart    opaque to the end of the body
 //!
 //! 0x30 CreateTopic     topic, time, name (text), settings

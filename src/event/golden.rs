@@ -125,8 +125,9 @@ golden! {
     tables_trusted: encoded(&Event::TablesTrusted(TablesTrusted {
         upto: Lsn::from_raw(0x1_0000_1000), checkpoint: [0x33; 16],
     })) => "222a80a080801033333333333333333333333333333333";
-    set_value: encoded(&Event::SetValue(SetValue { key: "k".into(), value: b"\x00\xff"[..].into() })) =>
-        "230a016b0200ff";
+    set_value: encoded(&Event::SetValue(SetValue { key: "k".into(), value: Some(b"\x00\xff"[..].into()) })) =>
+        "230c016b010200ff";
+    remove_value: encoded(&Event::SetValue(SetValue { key: "k".into(), value: None })) => "2306016b00";
     snapshot_part: encoded(&Event::SnapshotPart(b"\x01\x02\x03")) => "2406010203";
     create_topic: encoded(&Event::CreateTopic(CreateTopic {
         topic: TOPIC, time: TIME, name: "orders".into(),

@@ -360,13 +360,12 @@ pub(crate) struct KeepProcessed {
     pub(crate) id_hash: [u8; 16],
 }
 
-/// A value of the application; an empty one removes the key.
+/// A value of the application; none removes the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SetValue<'a> {
     #[serde(borrow)]
     pub(crate) key: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) value: Cow<'a, [u8]>,
+    pub(crate) value: Option<Cow<'a, [u8]>>,
 }
 
 /// A policy dropped messages of a topic for everybody.

@@ -102,8 +102,8 @@ fn store_event() -> impl Strategy<Value = Event<'static>> {
         (any::<u64>(), any::<[u8; 16]>()).prop_map(|(upto, checkpoint)| {
             Event::TablesTrusted(TablesTrusted { upto: Lsn::from_raw(upto), checkpoint })
         }),
-        (text(), vec(any::<u8>(), 0..300))
-            .prop_map(|(key, value)| { Event::SetValue(SetValue { key, value: value.into() }) }),
+        (text(), option::of(vec(any::<u8>(), 0..300)))
+            .prop_map(|(key, value)| { Event::SetValue(SetValue { key, value: value.map(Into::into) }) }),
         (topic(), time(), text(), patch()).prop_map(|(topic, time, name, settings)| {
             Event::CreateTopic(CreateTopic { topic, time, name, settings })
         }),

@@ -43,6 +43,7 @@ mod suspects;
 mod tests;
 mod timely;
 mod topic;
+mod values;
 
 pub(crate) use counts::GroupCounts;
 pub(crate) use group::Group;
@@ -51,10 +52,13 @@ pub(crate) use offsets::OffsetSet;
 pub(crate) use past::{DeadLetter, History};
 pub(crate) use snapshot::{MOST_PIECE, PartError, PartId};
 pub(crate) use topic::{Extent, Topic};
+use values::Values;
+pub(crate) use values::value_cost;
 
-use crate::event::{CreateGroup, CreateTopic, Event, Opened, SetValue, TablesTrusted};
+use crate::event::{CreateGroup, CreateTopic, Event, Opened, TablesTrusted};
 use crate::types::{GroupId, Incarnation, Lsn, Timestamp, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -78,7 +82,7 @@ struct Store {
     newest_time: Timestamp,
     next_topic: TopicId,
     next_group: GroupId,
-    values: BTreeMap<Box<str>, Box<[u8]>>,
+    values: Values,
     trusted: Option<TablesTrusted>,
     /// When it was last opened.
     opened: Timestamp,
@@ -95,7 +99,7 @@ impl Default for Store {
             newest_time: Timestamp::ZERO,
             next_topic: TopicId(1),
             next_group: GroupId(1),
-            values: BTreeMap::new(),
+            values: Values::default(),
             trusted: None,
             opened: Timestamp::ZERO,
             doubted: 0,
@@ -117,7 +121,9 @@ impl State {
                 }
             }
             Event::TablesTrusted(event) if self.store.applied < lsn => self.store.trusted = Some(*event),
-            Event::SetValue(event) if self.store.applied < lsn => self.store.set(event),
+            Event::SetValue(event) if self.store.applied < lsn => {
+                self.store.values.set(&event.key, event.value.as_deref())
+            }
             Event::CreateTopic(event) => self.create_topic(lsn, event),
             Event::ConfigureTopic(event) => self.topic_at(lsn, event.topic, |topic| topic.configure(&event.settings)),
             Event::DropTopic(event) => self.drop_topic(lsn, event.topic),
@@ -286,7 +292,18 @@ impl State {
 
     /// A value of the application.
     pub(crate) fn value(&self, key: &str) -> Option<&[u8]> {
-        self.store.values.get(key).map(AsRef::as_ref)
+        self.store.values.get(key)
+    }
+
+    /// The keys of values that begin with `prefix`, in their order.
+    pub(crate) fn keys<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        let keys = self.store.values.by_key().range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        keys.map(|(key, _)| key.as_ref()).take_while(move |key| key.starts_with(prefix))
+    }
+
+    /// What all values take together.
+    pub(crate) const fn value_bytes(&self) -> u64 {
+        self.store.values.bytes()
     }
 
     pub(crate) fn topic_named(&self, name: &str) -> Option<TopicId> {
@@ -319,16 +336,6 @@ impl State {
     /// In the order of their numbers.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
-    }
-}
-
-impl Store {
-    fn set(&mut self, event: &SetValue<'_>) {
-        if event.value.is_empty() {
-            self.values.remove(event.key.as_ref());
-        } else {
-            self.values.insert(event.key.as_ref().into(), event.value.as_ref().into());
-        }
     }
 }
 

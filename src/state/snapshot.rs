@@ -20,6 +20,7 @@ use super::lease::Hands;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
+use super::values::Values;
 use super::{State, Store, packed};
 use crate::config::{GroupPolicy, TopicPolicy};
 use crate::event::{self, Run, Setting, TablesTrusted};
@@ -275,7 +276,7 @@ impl State {
             newest_time: self.store.newest_time.max(stored.newest_time),
             next_topic: self.store.next_topic.max(stored.next_topic),
             next_group: self.store.next_group.max(stored.next_group),
-            values: stored.values.into_owned(),
+            values: Values::new(stored.values.into_owned()),
             trusted: stored.trusted,
             opened: stored.opened,
             doubted: stored.doubted,
@@ -291,7 +292,7 @@ impl Store {
             next_topic: self.next_topic,
             next_group: self.next_group,
             boot_id: Cow::Borrowed(&self.boot_id),
-            values: Cow::Borrowed(&self.values),
+            values: Cow::Borrowed(self.values.by_key()),
             trusted: self.trusted,
             opened: self.opened,
             doubted: self.doubted,
