@@ -141,7 +141,6 @@ impl Store {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub fn transaction(&self) -> Transaction {
         Transaction::new(Link::to(&self.guard.engine))
     }

@@ -14,7 +14,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { disk: SimDisk::new(7), clock: ManualClock::starting_at(Timestamp::new(1_700_000_000_000)), seed: 0 }
+        Self::of(7)
+    }
+
+    fn of(seed: u64) -> Self {
+        let clock = ManualClock::starting_at(Timestamp::new(1_700_000_000_000));
+        Self { disk: SimDisk::new(seed), clock, seed }
     }
 
     fn options() -> Options {
@@ -54,19 +59,31 @@ fn shop(store: &Store) -> (Consumer, Consumer, Consumer) {
     (group(store, "orders", "packing"), group(store, "orders", "billing"), returns)
 }
 
-/// What the transaction of `everything` does, as it can be seen: nothing of it, or all of it.
-fn seen(store: &Store) -> (Vec<String>, Vec<String>, usize, [u64; 3], u64, Option<Vec<u8>>, Option<Vec<u8>>) {
+/// What the transaction of `everything` does, as it can be seen.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    shipments: Vec<String>,
+    mails: Vec<String>,
+    copies: usize,
+    /// Of packing, billing and refund.
+    ready: [u64; 3],
+    dead: u64,
+    cursor: Option<Vec<u8>>,
+    old: Option<Vec<u8>>,
+}
+
+fn seen(store: &Store) -> Seen {
     let (packing, billing, returns) = shop(store);
-    let ready = [packing.stats().ready, billing.stats().ready, returns.stats().ready];
-    (
-        payloads(&store.topic("shipments").unwrap()),
-        payloads(&store.topic("mails").unwrap()),
-        payloads(&store.topic("failed").unwrap()).len(),
-        ready,
-        returns.stats().dead,
-        store.get("cursor").unwrap().map(|value| value.to_vec()),
-        store.get("old").unwrap().map(|value| value.to_vec()),
-    )
+    let value = |key| store.get(key).unwrap().map(|value| value.to_vec());
+    Seen {
+        shipments: payloads(&store.topic("shipments").unwrap()),
+        mails: payloads(&store.topic("mails").unwrap()),
+        copies: payloads(&store.topic("failed").unwrap()).len(),
+        ready: [packing.stats().ready, billing.stats().ready, returns.stats().ready],
+        dead: returns.stats().dead,
+        cursor: value("cursor"),
+        old: value("old"),
+    }
 }
 
 fn prepared(world: &mut World) -> Store {
@@ -81,12 +98,17 @@ fn prepared(world: &mut World) -> Store {
     store
 }
 
+/// Over several sectors, so that a frame can be torn.
+fn large(text: &str) -> String {
+    format!("{text} {}", "x".repeat(3000))
+}
+
 /// Publishes to two topics, settlements of three groups, one of which parks and forwards, and two values.
 fn everything(store: &Store) -> Option<Transaction> {
     let (packing, billing, returns) = shop(store);
     let mut tx = store.transaction();
-    tx.publish(&store.topic("shipments").ok()?, "box 1").publish(&store.topic("mails").ok()?, "mail 1");
-    tx.publish(&store.topic("shipments").ok()?, "box 2").ack(packing.try_lease().ok()??);
+    tx.publish(&store.topic("shipments").ok()?, large("box 1")).publish(&store.topic("mails").ok()?, "mail 1");
+    tx.publish(&store.topic("shipments").ok()?, large("box 2")).ack(packing.try_lease().ok()??);
     tx.ack(billing.try_lease().ok()??).bury(returns.try_lease().ok()??, "lost in the post");
     tx.set("cursor", "4711").remove("old");
     Some(tx)
@@ -95,10 +117,11 @@ fn everything(store: &Store) -> Option<Transaction> {
 #[test]
 fn a_transaction_happens_whole_or_not_at_all_wherever_a_crash_strikes() {
     let (mut nothing, mut whole) = (0, 0);
-    for power in [false, true] {
+    // What a power cut leaves of the unsynced writes differs from seed to seed; a kill takes none of what was written.
+    for (power, seed) in (0..12).map(|seed| (seed > 0, seed)) {
         // As many steps as it takes until the transaction gets through.
         for stop in 0.. {
-            let mut world = World::new();
+            let mut world = World::of(seed);
             let store = prepared(&mut world);
             let before = seen(&store);
             let mut faults = Faults::default();
@@ -114,8 +137,15 @@ fn a_transaction_happens_whole_or_not_at_all_wherever_a_crash_strikes() {
             world.disk.set_faults(Faults::default());
             let store = world.open();
             let after = seen(&store);
-            let boxes = vec!["box 1".to_owned(), "box 2".to_owned()];
-            let done = (boxes, vec!["mail 1".to_owned()], 1, [1, 1, 0], 1, Some(b"4711".to_vec()), None);
+            let done = Seen {
+                shipments: vec![large("box 1"), large("box 2")],
+                mails: vec!["mail 1".to_owned()],
+                copies: 1,
+                ready: [1, 1, 0],
+                dead: 1,
+                cursor: Some(b"4711".to_vec()),
+                old: None,
+            };
             assert!(after == before || after == done, "power {power}, stop {stop}: {after:?}");
             let committed = matches!(committed, Some(Ok(_)));
             assert!(!committed || after == done, "power {power}, stop {stop}: it was committed, and is gone");
@@ -129,7 +159,7 @@ fn a_transaction_happens_whole_or_not_at_all_wherever_a_crash_strikes() {
             }
         }
     }
-    assert!(nothing >= 4 && whole >= 2, "{nothing} {whole}");
+    assert!(nothing >= 40 && whole >= 12, "{nothing} {whole}");
 }
 
 #[test]

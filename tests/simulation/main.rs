@@ -14,6 +14,7 @@
 
 mod letters;
 mod model;
+mod transactions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

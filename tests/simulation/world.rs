@@ -2,6 +2,7 @@
 
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
+use crate::transactions::Transactions;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
@@ -46,6 +47,7 @@ pub(crate) struct World {
     clock: ManualClock,
     rng: fastrand::Rng,
     model: Model,
+    transactions: Transactions,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -66,6 +68,7 @@ impl World {
             disk: SimDisk::new(rng.u64(..)),
             clock: ManualClock::starting_at(Timestamp::new(1_700_000_000_000)),
             model: Model::new(TOPICS, GROUPS),
+            transactions: Transactions::default(),
             open: None,
             openings: 0,
             published: 0,
@@ -119,6 +122,8 @@ impl World {
                     }
                     let found = self.read_all(&open)?;
                     letters::check(&open.store, &open.consumers, GROUPS)?;
+                    let ends: Vec<usize> = found.iter().map(|found| found.end).collect();
+                    self.transactions.reopened(&self.model, &open.store, &open.consumers, (&ends, least))?;
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -218,7 +223,7 @@ impl World {
 
     /// Looks at what has resolved meanwhile. False if the store is poisoned.
     fn settle_pending(&mut self, open: &mut Open) -> bool {
-        let mut good = true;
+        let mut good = self.transactions.settle_pending(&mut self.model);
         let model = &mut self.model;
         let mut at = 0;
         while at < open.pending.len() {
@@ -440,8 +445,12 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..102);
+        let dice = self.rng.u8(0..107);
         let good = match dice {
+            102.. => {
+                let (rng, model) = (&mut self.rng, &mut self.model);
+                self.transactions.commit(rng, model, &open.store, &open.topics, &mut open.held)?
+            }
             100.. => {
                 let group = self.rng.usize(0..TOPICS * GROUPS);
                 letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])
