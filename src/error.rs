@@ -77,10 +77,12 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::BufferFull,
         Self::DiskFull,
+        Self::ValuesFull,
         Self::LeaseLost,
+        Self::UnexpectedEnd,
         Self::OutcomeUnknown,
         Self::Poisoned,
         Self::Locked,
@@ -98,6 +100,7 @@ impl Code {
         Self::BadSetting,
         Self::TooLarge,
         Self::ForeignDelivery,
+        Self::ForeignTopic,
         Self::Closed,
         Self::Stopped,
         Self::Io,
