@@ -4,12 +4,16 @@
 
 #[path = "../examples/consume_transform_produce/invoices.rs"]
 mod invoices;
+#[path = "../examples/outbox/shop.rs"]
+mod shop;
 #[path = "../examples/saga/trips.rs"]
 mod trips;
 
 use invoices::Office;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{ManualClock, Options, Result, Store, Timestamp};
+use rusqlite::Connection;
+use shop::Shop;
 use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
@@ -59,7 +63,7 @@ impl World {
 fn stop_everywhere<Outside>(
     outside: impl Fn() -> Outside,
     mut work: impl FnMut(&Store, &ManualClock, &mut Outside) -> Result<()>,
-    verdict: impl Fn(&Store, &Outside) -> Vec<String>,
+    verdict: impl Fn(&Store, &mut Outside) -> Vec<String>,
 ) -> u64 {
     let mut lives = 0;
     for (power, seed) in [(false, 1), (true, 2), (true, 3)] {
@@ -71,7 +75,7 @@ fn stop_everywhere<Outside>(
             assert!(world.live(None, power, &mut work), "it comes to its end");
             let mut wrong = Vec::new();
             world.live(None, false, &mut |store, _| {
-                wrong = verdict(store, &outside);
+                wrong = verdict(store, &mut outside);
                 Ok(())
             });
             assert!(wrong.is_empty(), "stopped after {stop} steps, power {power}: {wrong:?}");
@@ -94,8 +98,22 @@ fn each_order_is_billed_once_wherever_the_office_stops() {
         assert!(office.billing.idle());
         Ok(())
     };
-    let lives = stop_everywhere(|| (), work, |store, ()| Office::open(store).unwrap().wrong(ORDERS).unwrap());
+    let lives = stop_everywhere(|| (), work, |store, (): &mut ()| Office::open(store).unwrap().wrong(ORDERS).unwrap());
     assert!(lives > 300, "{lives}");
+}
+
+#[test]
+fn what_the_database_has_committed_is_published_and_booked_once_wherever_the_relay_stops() {
+    const ORDERS: u64 = 9;
+    // The database survives: what it had not committed is rolled back when the call that it was in ends.
+    let database = || Connection::open_in_memory().unwrap();
+    let work = |store: &Store, _: &ManualClock, database: &mut Connection| {
+        let outcome = Shop::open(store, database).and_then(|mut shop| shop.work(ORDERS, &mut |_| Ok(())));
+        outcome.map_err(|error| *error.downcast::<millpond::Error>().unwrap())
+    };
+    let verdict =
+        |store: &Store, database: &mut Connection| Shop::open(store, database).unwrap().wrong(ORDERS).unwrap();
+    assert!(stop_everywhere(database, work, verdict) > 300);
 }
 
 /// Services that survive the agency, and are in trouble now and then.
@@ -142,7 +160,7 @@ fn a_trip_is_booked_with_all_services_or_with_none_wherever_the_agency_stops() {
         }
         Ok(())
     };
-    let verdict = |store: &Store, services: &Outside| {
+    let verdict = |store: &Store, services: &mut Outside| {
         let agency = Agency::open(store).unwrap();
         assert_eq!(services.booked.len(), 6, "two of five trips: {:?}", services.booked);
         agency.wrong(TRIPS, &services.booked).unwrap()
