@@ -1,10 +1,6 @@
 //! The patterns of the guide in real processes that are killed (SIGKILL) at arbitrary moments, with a real database and
 //! real files beside a real store.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "the child is a process; a test fails by panicking"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../examples/consume_transform_produce/invoices.rs"]
 mod invoices;
