@@ -8,6 +8,7 @@
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`transactions`]: several things as one; small values; outbox, saga, and other patterns.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
 
@@ -21,3 +22,4 @@ pub mod migration;
 pub mod operations;
 pub mod poison;
 pub mod retention;
+pub mod transactions;
