@@ -88,6 +88,7 @@ fn a_value_a_key_and_all_together_are_bounded_and_the_error_names_the_limit() {
     }
     let error = set(&store, "6", "v").unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Full, "values-full"));
+    assert_eq!(store.stats().value_bytes, 6 * 165);
     assert!(error.to_string().contains("1056 bytes; `max_values_bytes` allows 1000"), "{error}");
     // Nothing was lost with it, and one that takes another's place fits.
     let mut again = error.into_transaction().unwrap();
