@@ -42,6 +42,7 @@ pub enum ErrorKind {
 pub(crate) enum Code {
     BufferFull,
     DiskFull,
+    IdsFull,
     LeaseLost,
     OutcomeUnknown,
     Poisoned,
@@ -59,6 +60,7 @@ pub(crate) enum Code {
     BadName,
     BadSetting,
     TooLarge,
+    IdReused,
     ForeignDelivery,
     Closed,
     Stopped,
@@ -72,6 +74,7 @@ impl Code {
         match self {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
+            Self::IdsFull => (ErrorKind::Full, "ids-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),
             Self::Poisoned => (ErrorKind::Poisoned, "poisoned"),
@@ -89,6 +92,7 @@ impl Code {
             Self::BadName => (ErrorKind::Misuse, "bad-name"),
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
+            Self::IdReused => (ErrorKind::Misuse, "id-reused"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),

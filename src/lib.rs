@@ -89,20 +89,24 @@ mod state;
 mod storage;
 mod store;
 mod sync;
+#[expect(dead_code, reason = "cleaning and removal will call the rest")]
+mod tables;
 mod ticket;
 mod topic;
 mod types;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
-pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSettings};
+pub use config::{Durability, Group, IdBudget, Options, Retention, Retry, Start, TopicSettings, WhenFull, Window};
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport};
+pub use engine::{
+    Events, GroupStats, Happening, IdStats, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
+};
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
-pub use message::{BatchReceipt, Message, Receipt, Record};
+pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
 pub use schedule::{Schedule, Scheduled};

@@ -5,7 +5,7 @@ use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
-use crate::engine::{Engine, Environment, Events, Progress, RecoveryReport, Report, StoreStats};
+use crate::engine::{Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
 use crate::link::or_default;
 use crate::ticket::Ticket;
@@ -139,6 +139,13 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         or_default("store stats", self.guard.engine.stats())
+    }
+
+    /// Numbers about the ids that the store remembers: how many, what they take, how many duplicates were answered. All
+    /// are zero if the store does not answer, as for [`stats`](Self::stats).
+    #[must_use]
+    pub fn id_stats(&self) -> IdStats {
+        or_default("id stats", self.guard.engine.id_stats())
     }
 
     /// A subscription to what becomes of messages from now on: published, leased, acked, retried, buried. It keeps at

@@ -1,7 +1,7 @@
 //! Topics and groups: opening, creating, changing, dropping.
 
 use super::{Core, Engine};
-use crate::config::{Durability, Group, Retry, Start, TopicSettings};
+use crate::config::{Durability, Group, Retry, Start, TopicSettings, Window};
 use crate::error::{Code, Error, Result};
 use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, DropGroup, Event};
 use crate::event::{forward_setting, group_patch, topic_patch};
@@ -73,6 +73,8 @@ impl Engine {
             if settings.is_some_and(|settings| settings.expires_after.is_some()) {
                 self.lifetimes.store(true, Ordering::Relaxed);
             }
+            self.forgetful
+                .fetch_or(settings.is_some_and(|set| set.deduplicate == Some(Window::Off)), Ordering::Relaxed);
             self.retention_changed(id)?;
         }
         Ok(id)

@@ -15,6 +15,7 @@ mod create_store;
 mod deliver;
 mod driver;
 mod expiry;
+mod ids;
 mod lifetime;
 mod line;
 mod open;
@@ -42,6 +43,7 @@ mod watch;
 mod why;
 
 pub(crate) use deliver::{Leased, Wait};
+pub use ids::IdStats;
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
@@ -67,6 +69,7 @@ use crate::state::State;
 pub(crate) use crate::storage::sim::SimDisk;
 use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::tables::Runs;
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -177,6 +180,9 @@ struct Core {
     snapshot: snapshot::Progress,
     retaining: retention::Agenda,
     jitter: fastrand::Rng,
+    ids: ids::Ids,
+    /// By the clock of ages.
+    next_expiry_of_ids: Timestamp,
 }
 
 /// See the module's page.
@@ -203,6 +209,11 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Published ids that are on disk, and who makes some of them anew. Taken after the core, if both are.
+    runs: Mutex<Arc<Runs>>,
+    mending: Mutex<()>,
+    /// Whether any topic remembers no ids: otherwise nobody needs to ask.
+    forgetful: AtomicBool,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
@@ -259,8 +270,10 @@ impl Engine {
 }
 
 impl Core {
-    fn new(tail: Tail, state: State, seed: u64) -> Self {
+    fn new(tail: Tail, state: State, seed: u64, ids: ids::Ids) -> Self {
         Self {
+            ids,
+            next_expiry_of_ids: Timestamp::ZERO,
             tail,
             state,
             visible: visible::Visible::default(),

@@ -4,7 +4,7 @@ use super::park::Obstacle;
 use super::rebuild::Replay;
 use super::room::Preparer;
 use super::{Core, Engine, Environment, create_store};
-use crate::config::{Durability, Options};
+use crate::config::{Durability, Options, Window};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, Opened};
 use crate::journal::{
@@ -46,6 +46,8 @@ pub struct RecoveryReport {
     pub gap: Option<Duration>,
     /// Sealed segments whose index was missing or wrong and was made anew.
     pub rebuilt: u64,
+    /// Stretches of the journal whose published ids were missing beside it, or damaged, and were read from it again.
+    pub ids_rebuilt: u64,
 }
 
 /// Takes the store's lock, which dies with the process. The file is never removed.
@@ -170,7 +172,18 @@ impl Engine {
         let mut seed = [0; 8];
         environment.entropy.fill(&mut seed).map_err(|source| Error::io("asking for randomness", source))?;
         let lifetimes = replay.state.topics().any(|topic| topic.policy().expires_after.is_some());
-        let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed));
+        let sealed = files.all().into_iter().filter(|known| known.seal.is_some()).map(|known| known.segment).collect();
+        let journal = super::ids::Journal {
+            storage: &*storage,
+            store: identity.store,
+            sealed,
+            active: found.active.clone(),
+            end: found.end,
+            since: replay.state.ids_since(),
+        };
+        let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
+        let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);
+        let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
         core.last_sync = environment.clock.monotonic();
         let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
@@ -183,6 +196,7 @@ impl Engine {
             snapshot_damage,
             gap,
             rebuilt,
+            ids_rebuilt: ids.rebuilt,
             ..RecoveryReport::default()
         };
         let mut engine = Self {
@@ -194,6 +208,9 @@ impl Engine {
             report,
             doubted,
             lifetimes: AtomicBool::new(lifetimes),
+            runs: Mutex::new(Arc::new(ids.runs)),
+            mending: Mutex::default(),
+            forgetful: AtomicBool::new(forgetful),
             files,
             core: Mutex::new(core),
             written: Condvar::new(),

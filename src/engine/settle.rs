@@ -201,7 +201,7 @@ impl Engine {
                 let runs = Cow::Owned(runs(&good));
                 let event = match returned {
                     Some(due) => Event::Release(Release { group, runs, due, counters: None }),
-                    None => Event::Ack(Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO }),
+                    None => Event::Ack(Ack::done(group, runs)),
                 };
                 settling.span = Some(core.record(&event)?);
                 if let Some(due) = returned.filter(|due| *due != Timestamp::ZERO) {
@@ -251,8 +251,7 @@ impl Engine {
             }
             Outcome::Ack => {
                 let runs = Cow::Owned(vec![Run::one(offset)]);
-                let ack = Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO };
-                Ok(core.record(&Event::Ack(ack))?)
+                Ok(core.record(&Event::Ack(Ack::done(group, runs)))?)
             }
         }
     }

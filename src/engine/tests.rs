@@ -72,7 +72,11 @@ fn what_is_published_is_delivered_and_what_is_acked_does_not_come_again_after_re
     let orders = topic(&engine);
     let email = group(&engine);
     for number in 0..10 {
-        let receipt = engine.clone().publish(orders, Message::new(format!("order {number}")).id("x")).wait().unwrap();
+        let receipt = engine
+            .clone()
+            .publish(orders, Message::new(format!("order {number}")).id(format!("{number}")))
+            .wait()
+            .unwrap();
         assert_eq!(receipt.offset, Offset(number));
     }
     let leased = engine.lease(email, 4, Wait::No, &RUN).unwrap();
@@ -181,12 +185,7 @@ fn what_was_dropped_while_there_was_no_room_is_settled_once_there_is_and_the_dro
     while engine
         .core
         .lock()
-        .record(&crate::event::Event::Ack(Ack {
-            group: email,
-            runs: Cow::Owned(vec![Run::one(Offset(0))]),
-            processed: Cow::Borrowed(&[]),
-            time: Timestamp::ZERO,
-        }))
+        .record(&crate::event::Event::Ack(Ack::done(email, Cow::Owned(vec![Run::one(Offset(0))]))))
         .is_ok()
     {}
     let held: Vec<_> = leased.iter().map(|leased| (leased.record.offset, leased.epoch)).collect();

@@ -33,6 +33,8 @@ impl Engine {
             Err(error) if error.kind() == crate::error::ErrorKind::Full => {}
             Err(error) => return Err(error),
         }
+        more |= self.flush_ids()?;
+        more |= self.expire_ids()?;
         more |= self.snapshot_piece()?;
         self.mark_quiet()?;
         loop {

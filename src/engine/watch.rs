@@ -176,6 +176,7 @@ impl Core {
             self.tell(event);
         }
         self.state.apply(lsn, event);
+        self.note_ids(lsn, event);
     }
 
     fn tell(&mut self, event: &Event<'_>) {
