@@ -8,6 +8,8 @@ use crate::engine::SimDisk;
 use crate::engine::{Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
 use crate::link::or_default;
+#[cfg(feature = "testing")]
+use crate::testing::SimTables;
 use crate::ticket::Ticket;
 use crate::topic::Topic;
 use std::path::Path;
@@ -240,7 +242,21 @@ impl Store {
     /// # Errors
     /// As for [`Options::open`].
     pub fn open_simulated(disk: &SimDisk, clock: ManualClock, seed: u64, options: Options) -> Result<Self> {
-        let environment = Environment::simulated(disk, clock, seed);
+        Self::open_simulated_with(disk, &SimTables::default(), clock, seed, options)
+    }
+
+    /// As [`open_simulated`](Self::open_simulated), with tables that outlive the opening.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    pub fn open_simulated_with(
+        disk: &SimDisk,
+        tables: &SimTables,
+        clock: ManualClock,
+        seed: u64,
+        options: Options,
+    ) -> Result<Self> {
+        let environment = Environment::simulated(disk, &tables.0, clock, seed);
         Self::start(environment, options, false)
     }
 

@@ -39,6 +39,11 @@ impl SimTables {
         self.0.roll_back(commits);
     }
 
+    /// The last row is gone, and the checkpoint is as it was: what no honest disk does.
+    pub fn lose_a_row(&self) {
+        self.0.lose_a_row();
+    }
+
     /// So many calls go well, then all fail until the tables are set aside.
     pub fn fail_after(&self, calls: u64) {
         self.0.fail_after(calls);

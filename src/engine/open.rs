@@ -14,7 +14,7 @@ use crate::journal::{
 use crate::state::State;
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
 use crate::sync::{Condvar, Mutex};
-use crate::types::{Incarnation, Timestamp};
+use crate::types::{Incarnation, Lsn, Timestamp};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -48,6 +48,9 @@ pub struct RecoveryReport {
     pub rebuilt: u64,
     /// Stretches of the journal whose published ids were missing beside it, or damaged, and were read from it again.
     pub ids_rebuilt: u64,
+    /// Why the table of processed ids, in the directory `tables`, was made anew from the journal; `None` if it was not.
+    /// What was there before is in `tables.aside`.
+    pub tables_rebuilt: Option<String>,
 }
 
 /// Takes the store's lock, which dies with the process. The file is never removed.
@@ -181,10 +184,17 @@ impl Engine {
             end: found.end,
             since: replay.state.ids_since(),
         };
+        let mut segments: Vec<_> = journal.sealed.clone();
+        segments.push(found.active.clone());
+        let end = Lsn::new(found.active.id, found.end);
+        let source = super::inbox::Source { storage: &*storage, segments, end };
+        let door = &*environment.tables;
+        let inbox = source.recover(door, &replay.state, wall, options.id_memory_bytes)?;
         let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
         let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);
         let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
+        core.inbox = inbox.inbox;
         core.last_sync = environment.clock.monotonic();
         let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
         files.add(Known { segment: found.active, seal: None, index: None });
@@ -197,6 +207,7 @@ impl Engine {
             gap,
             rebuilt,
             ids_rebuilt: ids.rebuilt,
+            tables_rebuilt: inbox.rebuilt,
             ..RecoveryReport::default()
         };
         let mut engine = Self {
@@ -211,6 +222,9 @@ impl Engine {
             runs: Mutex::new(Arc::new(ids.runs)),
             mending: Mutex::default(),
             forgetful: AtomicBool::new(forgetful),
+            tables: Mutex::new(inbox.tables),
+            checkpointing: Mutex::default(),
+            swept: Mutex::default(),
             files,
             core: Mutex::new(core),
             written: Condvar::new(),

@@ -116,7 +116,7 @@ impl Engine {
     }
 
     /// The keyed hash of an id or payload.
-    fn hash(&self, bytes: &[u8]) -> [u8; 16] {
+    pub(super) fn hash(&self, bytes: &[u8]) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.identity.hash_key);
         hasher.write(bytes);
         hasher.finish128().as_bytes()

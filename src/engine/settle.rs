@@ -4,7 +4,7 @@ use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::{Ack, BuryReason, Delivered, Event, Nack, Release, Run};
+use crate::event::{BuryReason, Delivered, Event, Nack, Release, Run};
 use crate::journal::{Refusal, Span};
 use crate::state::Hold;
 use crate::ticket::Ticket;
@@ -198,10 +198,10 @@ impl Engine {
             }
             good.sort_unstable();
             if !good.is_empty() {
-                let runs = Cow::Owned(runs(&good));
+                let runs = runs(&good);
                 let event = match returned {
-                    Some(due) => Event::Release(Release { group, runs, due, counters: None }),
-                    None => Event::Ack(Ack::done(group, runs)),
+                    Some(due) => Event::Release(Release { group, runs: Cow::Owned(runs), due, counters: None }),
+                    None => core.ack(group, runs, self.age_now()),
                 };
                 settling.span = Some(core.record(&event)?);
                 if let Some(due) = returned.filter(|due| *due != Timestamp::ZERO) {
@@ -250,8 +250,8 @@ impl Engine {
                 self.bury_with(core, (group, offset), BuryReason::Asked, error, counters)
             }
             Outcome::Ack => {
-                let runs = Cow::Owned(vec![Run::one(offset)]);
-                Ok(core.record(&Event::Ack(Ack::done(group, runs)))?)
+                let ack = core.ack(group, vec![Run::one(offset)], self.age_now());
+                Ok(core.record(&ack)?)
             }
         }
     }

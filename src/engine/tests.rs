@@ -28,6 +28,7 @@ impl Bench {
     fn open(&mut self) -> Arc<Engine> {
         self.seed += 1;
         let environment = Environment {
+            tables: Arc::new(crate::tables::MemoryTables::default()),
             storage: Arc::new(self.disk.clone()),
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(self.seed)),
@@ -279,7 +280,8 @@ fn after_a_clean_close_that_had_to_go_on_to_the_next_segment_damage_in_the_one_b
     for byte in [end - 1, end + 20] {
         let disk = bench.disk.fork(1);
         bench.disk.flip_bit(&name, byte, 3).unwrap();
-        let environment = Environment::simulated(&bench.disk, bench.clock.clone(), 9);
+        let environment =
+            Environment::simulated(&bench.disk, &crate::tables::MemoryTables::default(), bench.clock.clone(), 9);
         let error = Engine::open(environment, bench.options.clone(), false).unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt, "byte {byte}: {error}");
         bench.disk = disk;

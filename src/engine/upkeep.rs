@@ -35,6 +35,7 @@ impl Engine {
         }
         more |= self.flush_ids()?;
         more |= self.expire_ids()?;
+        more |= self.checkpoint(false)?;
         more |= self.snapshot_piece()?;
         self.mark_quiet()?;
         loop {

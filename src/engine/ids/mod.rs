@@ -20,6 +20,7 @@ mod stats;
 mod take;
 
 pub(super) use keep::IdsOf;
+pub(super) use mend::events_of;
 pub(super) use probe::Probe;
 pub(super) use recover::{Journal, Recovered};
 pub use stats::IdStats;
@@ -142,7 +143,8 @@ impl Ids {
 
     /// There is something to be written.
     pub(super) fn wants_flush(&self) -> bool {
-        !self.frozen.is_empty() || (self.active.is_nearly_full() && self.active.bytes() * 4 > self.share())
+        let due = self.active.is_nearly_full() && self.active.bytes().saturating_mul(4) > self.share();
+        !self.frozen.is_empty() || due || self.is_full()
     }
 
     /// Why no run can be written, if it is so.
@@ -166,7 +168,9 @@ impl Ids {
 
     /// Freezes what is there; the stretch goes up to `to`.
     fn freeze(&mut self, to: Position, end: Lsn) {
-        let next = Delta::like(&self.active);
+        // One that a large call has blown up is not made again in that size.
+        let small = self.active.bytes().saturating_mul(2) <= self.share();
+        let next = if small { Delta::like(&self.active) } else { Delta::default() };
         let delta = std::mem::replace(&mut self.active, next);
         let range = Range { from: self.from, to };
         self.frozen.push_back(Arc::new(Frozen { delta, owner: self.owner, range, end }));

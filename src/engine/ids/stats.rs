@@ -41,7 +41,7 @@ impl Engine {
             reused: counts.reused,
             forgotten: counts.forgotten,
             mended: counts.mended,
-            processed_in_memory: 0,
+            processed_in_memory: core.inbox.len() as u64,
         })
     }
 }
