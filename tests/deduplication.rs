@@ -4,8 +4,8 @@
 
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
-    BatchReceipt, Durability, Error, ErrorKind, Group, IdBudget, ManualClock, Message, Offset, Options, Receipt, Store,
-    Ticket, Timestamp, Topic, TopicSettings, WhenFull, Window,
+    BatchReceipt, Durability, Error, ErrorKind, Group, IdBudget, ManualClock, Message, Offset, Options, Purge, Receipt,
+    Store, Ticket, Timestamp, Topic, TopicSettings, WhenFull, Window,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -256,6 +256,31 @@ fn ids_outlive_ack_expiry_and_restart() {
         store.close().unwrap();
         store = bench.open();
     }
+}
+
+#[test]
+fn a_purge_keeps_ids_unless_it_is_told_to_forget_them() {
+    let mut bench = Bench::new();
+    let mut store = bench.open();
+    let topic = windowed(&store, Window::Forever);
+    let group = topic.consumer("email", Group::default()).unwrap();
+    for number in 0..2 {
+        publish(&topic, number);
+        group.lease().unwrap().bury("no").wait().unwrap();
+    }
+    group.purge(Purge::offsets([Offset::new(0)])).unwrap();
+    group.purge(Purge::all().forget_ids()).unwrap();
+    assert!(publish(&topic, 0).duplicate);
+    fill(&store, &store.topic("others").unwrap(), 3_000);
+    upkeep(&store);
+    for _ in 0..2 {
+        store = bench.kill(store);
+        bench.runs().iter().for_each(|name| bench.disk.remove_file(name).unwrap());
+    }
+    let again = publish(&orders(&store), 1);
+    assert_eq!((again.duplicate, again.offset), (false, Offset::new(2)));
+    store = bench.kill(store);
+    assert!(publish(&orders(&store), 1).duplicate && publish(&orders(&store), 0).duplicate);
 }
 
 /// Publishes `count` ids in batches, and says at which offset each is.

@@ -132,7 +132,7 @@ impl Core {
             let few = runs.iter().map(|run| run.count).fold(0, u64::saturating_add) <= held.len() as u64;
             if few {
                 let offsets = runs.iter().flat_map(|run| (0..run.count).map(|step| run.first.plus(step)));
-                offsets.for_each(|offset| drop(held.remove(&(group, offset))));
+                offsets.for_each(|offset| _ = held.remove(&(group, offset)));
             } else {
                 let within = |offset: Offset| runs.iter().any(|run| run.first <= offset && offset < run.end());
                 held.retain(|(of, offset), _| *of != group || !within(*offset));
