@@ -95,6 +95,7 @@ impl Engine {
                 end
             };
             let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room());
+            let made = made.and_then(|()| self.make_room_for_ids());
             if made.and_then(|()| self.read_wanted()).is_err() {
                 break;
             }

@@ -84,7 +84,7 @@ impl Engine {
     pub(super) fn upkeep_pause(&self, core: &Core) -> Option<Duration> {
         let now = self.now();
         let due = core.next_upkeep.map(|next| next.since(now).max(Duration::from_millis(1)));
-        let full = core.full.is_some().then_some(FULL_PAUSE);
+        let full = (core.full.is_some() || core.ids.failed().is_some()).then_some(FULL_PAUSE);
         let quiet = core.tail.wants_mark().then_some(self.options.sync_interval);
         due.into_iter().chain(full).chain(quiet).min()
     }

@@ -97,8 +97,8 @@ impl Ids {
                 (false, Some(firm)) if firm >= least => {
                     return Err(format!("I6: id {id} was processed, and is not known any more"));
                 }
-                (false, Some(_)) => drop(self.processed.remove(&id)),
-                (true, Some(_)) => drop(self.processed.insert(id, Firm::Disk)),
+                (false, Some(_)) => _ = self.processed.remove(&id),
+                (true, Some(_)) => _ = self.processed.insert(id, Firm::Disk),
                 (false, None) => {}
             }
         }
@@ -172,10 +172,10 @@ impl Ids {
                 done.push(delivery);
             }
         }
-        ids.iter().for_each(|id| drop(self.processed.entry(*id).or_insert(Firm::Asked)));
+        ids.iter().for_each(|id| _ = self.processed.entry(*id).or_insert(Firm::Asked));
         let good = open.book.ack_all(done).wait().is_ok();
         if good {
-            ids.iter().for_each(|id| drop(self.processed.insert(*id, Firm::Os)));
+            ids.iter().for_each(|id| _ = self.processed.insert(*id, Firm::Os));
         }
         Ok(good)
     }

@@ -16,6 +16,8 @@ const LOOKS: u32 = 8;
 impl Engine {
     /// Writes the oldest frozen ids as a run. Whether there is more to do.
     pub(in crate::engine) fn flush_ids(&self) -> Result<bool> {
+        // Publishers that wait for room do it too: one at a time.
+        let _alone = self.mending.lock();
         let frozen = {
             let mut core = self.open_core()?;
             if core.tail.active().id != core.ids.owner.segment {
@@ -86,6 +88,7 @@ impl Engine {
     /// Takes ids that have left their window off the disk, a run at a time, once half of the run can go. Whether there
     /// is more to do.
     pub(in crate::engine) fn expire_ids(&self) -> Result<bool> {
+        let _alone = self.mending.lock();
         let now = self.age_now();
         let (windows, next) = {
             let mut core = self.open_core()?;
@@ -127,8 +130,8 @@ impl Engine {
         Ok(false)
     }
 
-    /// Forgets the oldest ids if there are more than the budget allows and that is its policy.
-    pub(in crate::engine) fn keep_to_budget(&self) -> Result<()> {
+    /// Forgets the oldest ids if there are more than the budget allows and that is its policy. For whoever writes runs.
+    fn keep_to_budget(&self) -> Result<()> {
         let budget = self.options.id_budget;
         if budget.when_full != WhenFull::ForgetOldest {
             return Ok(());

@@ -11,6 +11,7 @@
 //! remembered: it is called for each event that is applied, so that nothing that is in the journal can be missing here.
 
 mod flush;
+#[cfg_attr(not(test), expect(dead_code, reason = "the removal of segments will call it"))]
 mod keep;
 mod line;
 mod mend;
@@ -19,7 +20,6 @@ mod recover;
 mod stats;
 mod take;
 
-pub(super) use keep::IdsOf;
 pub(super) use mend::events_of;
 pub(super) use probe::Probe;
 pub(super) use recover::{Journal, Recovered};
