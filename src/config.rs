@@ -1,10 +1,14 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod budget;
 mod retry;
+mod window;
 
 pub use crate::retention::Retention;
+pub use budget::{IdBudget, WhenFull};
 pub use retry::Retry;
+pub use window::Window;
 
 use crate::types::{Offset, Timestamp, TopicId};
 use std::time::Duration;
@@ -46,6 +50,8 @@ pub struct Options {
     pub(crate) retention_step: Duration,
     pub(crate) max_value_bytes: u32,
     pub(crate) max_values_bytes: u64,
+    pub(crate) id_memory_bytes: usize,
+    pub(crate) id_budget: IdBudget,
 }
 
 impl Default for Options {
@@ -72,6 +78,8 @@ impl Default for Options {
             retention_step: Duration::from_secs(1),
             max_value_bytes: 8 << 10,
             max_values_bytes: 1 << 20,
+            id_memory_bytes: 64 << 20,
+            id_budget: IdBudget::unlimited(),
         }
     }
 }
@@ -87,6 +95,9 @@ impl Options {
         if self.segment_bytes < least || self.first_segment_bytes < least {
             let what = format!("`segment_bytes` is at least {least}");
             return Err(Error::new(Code::BadSetting, what));
+        }
+        if self.id_memory_bytes < 16 << 10 {
+            return Err(Error::new(Code::BadSetting, "`id_memory_bytes` is at least 16 KiB"));
         }
         if self.max_message_bytes >= self.max_frame_bytes || self.max_frame_bytes >= 1 << 28 {
             let what = "`max_message_bytes` is less than `max_frame_bytes`, and that is less than 256 MiB";
@@ -116,6 +127,8 @@ pub struct TopicSettings {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Option<Retention>,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) deduplicate: Option<Window>,
+    pub(crate) refuse_reused_ids: Option<bool>,
 }
 
 impl TopicSettings {
@@ -130,6 +143,27 @@ impl TopicSettings {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = Some(retention);
+        self
+    }
+
+    /// For how long the id of a message is remembered: publishing it again within this window appends nothing and
+    /// answers with the receipt of the first time (default: 7 days). See the guide's chapter on
+    /// [deduplication](crate::guide::deduplication). Messages without an id are not concerned, and cost nothing.
+    ///
+    /// Ids that are published while the window is [`Window::Off`] are not remembered, also if it is opened later. A
+    /// shorter window forgets, and a longer one brings nothing back that was forgotten.
+    #[must_use]
+    pub fn deduplicate(mut self, window: Window) -> Self {
+        self.deduplicate = Some(window);
+        self
+    }
+
+    /// Whether publishing an id again with another payload is refused with the code `id-reused` (default: yes), which
+    /// is nearly always a mistake of the publisher. With no, it is a duplicate like any other, and the payload of the
+    /// first time stays.
+    #[must_use]
+    pub fn refuse_reused_ids(mut self, refuse: bool) -> Self {
+        self.refuse_reused_ids = Some(refuse);
         self
     }
 
@@ -150,6 +184,9 @@ pub(crate) struct TopicPolicy {
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) deduplicate: Window,
+    /// Whether an id may come again with another payload.
+    pub(crate) reused_ids: bool,
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -173,6 +210,9 @@ pub struct Group {
     /// Where copies of dead letters go; none inside: nowhere.
     pub(crate) forward: Option<Option<Box<str>>>,
     pub(crate) dead_age: Option<Option<Duration>>,
+    pub(crate) processed: Option<Window>,
+    /// The table shared with other groups; none inside: its own.
+    pub(crate) processed_table: Option<Option<Box<str>>>,
 }
 
 impl Group {
@@ -243,6 +283,31 @@ impl Group {
         self
     }
 
+    /// Remembers the ids of the messages that this group acks, for so long: a message whose id it has acked already is
+    /// not handed to it again, but settled and counted as [`processed`](crate::Removed::processed) (default:
+    /// [`Window::Off`]). It catches what the publishing window does not: a message that was published twice further
+    /// apart, or through another topic. Others call it an inbox; NServiceBus has the like of it beside a queue.
+    ///
+    /// [`Window::Last`] counts ids that were processed.
+    #[must_use]
+    pub fn remember_processed(mut self, window: Window) -> Self {
+        self.processed = Some(window);
+        self
+    }
+
+    /// Shares the ids that were processed with all groups, of any topic of the store, that name the same table, so that
+    /// a message which arrives by two ways is processed once (default: each group has its own). Takes effect with
+    /// [`remember_processed`](Self::remember_processed). The name has 1 to 255 bytes; an empty one goes back to the
+    /// group's own. What was processed before a change stays where it was.
+    ///
+    /// Copies that are in two hands at the same time are not held back from each other: each can be processed. Whoever
+    /// can't bear that asks [`Consumer::is_processed`](crate::Consumer::is_processed) in the transaction of the effect.
+    #[must_use]
+    pub fn processed_table(mut self, name: impl Into<Box<str>>) -> Self {
+        self.processed_table = Some(Some(name.into()).filter(|name| !name.is_empty()));
+        self
+    }
+
     /// Copies of dead letters go nowhere any more.
     #[must_use]
     pub fn forward_nothing(mut self) -> Self {
@@ -263,6 +328,9 @@ pub(crate) struct GroupPolicy {
     /// Where copies of dead letters go.
     pub(crate) forward: Option<TopicId>,
     pub(crate) dead_age: Option<Duration>,
+    pub(crate) processed: Window,
+    /// The number of the table of processed ids that is shared; zero: the group's own.
+    pub(crate) processed_table: u64,
 }
 
 impl Default for GroupPolicy {
@@ -275,6 +343,8 @@ impl Default for GroupPolicy {
             max_crashes: 3,
             forward: None,
             dead_age: None,
+            processed: Window::Off,
+            processed_table: 0,
         }
     }
 }
@@ -289,6 +359,7 @@ impl GroupPolicy {
         self.max_timeouts = patch.max_timeouts.unwrap_or(self.max_timeouts);
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
         self.dead_age = patch.dead_age.unwrap_or(self.dead_age);
+        self.processed = patch.processed.unwrap_or(self.processed);
         self
     }
 }

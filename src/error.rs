@@ -49,6 +49,7 @@ pub(crate) enum Code {
     BufferFull,
     DiskFull,
     ValuesFull,
+    IdsFull,
     LeaseLost,
     UnexpectedEnd,
     OutcomeUnknown,
@@ -67,6 +68,7 @@ pub(crate) enum Code {
     BadName,
     BadSetting,
     TooLarge,
+    IdReused,
     ForeignDelivery,
     ForeignTopic,
     Closed,
@@ -77,10 +79,11 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::BufferFull,
         Self::DiskFull,
         Self::ValuesFull,
+        Self::IdsFull,
         Self::LeaseLost,
         Self::UnexpectedEnd,
         Self::OutcomeUnknown,
@@ -99,6 +102,7 @@ impl Code {
         Self::BadName,
         Self::BadSetting,
         Self::TooLarge,
+        Self::IdReused,
         Self::ForeignDelivery,
         Self::ForeignTopic,
         Self::Closed,
@@ -113,6 +117,7 @@ impl Code {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
             Self::ValuesFull => (ErrorKind::Full, "values-full"),
+            Self::IdsFull => (ErrorKind::Full, "ids-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
             Self::UnexpectedEnd => (ErrorKind::Conflict, "unexpected-end"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),
@@ -131,6 +136,7 @@ impl Code {
             Self::BadName => (ErrorKind::Misuse, "bad-name"),
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
+            Self::IdReused => (ErrorKind::Misuse, "id-reused"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
             Self::ForeignTopic => (ErrorKind::Misuse, "foreign-topic"),
             Self::Closed => (ErrorKind::Closed, "closed"),

@@ -154,6 +154,24 @@ impl Options {
         self
     }
 
+    /// How many bytes of memory the ids of published messages may take, at least 16 KiB: those that came last, and the
+    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room.
+    /// Filters beyond half of it are read from disk each time they are asked. Default: 64 MiB.
+    #[must_use]
+    pub fn id_memory_bytes(mut self, bytes: usize) -> Self {
+        self.id_memory_bytes = bytes;
+        self
+    }
+
+    /// How many ids of published messages the store remembers, and what happens when there are more. Default:
+    /// [`IdBudget::unlimited`](crate::IdBudget::unlimited), so that only the windows of the topics, and the disk, set a
+    /// limit.
+    #[must_use]
+    pub fn id_budget(mut self, budget: crate::IdBudget) -> Self {
+        self.id_budget = budget;
+        self
+    }
+
     /// How late expiry, and the rules of a topic's retention, may take effect by themselves in a topic that is in use.
     /// Readers, seeks and new groups see them take effect at once, and nothing that expired is handed out. Shorter
     /// costs more work. Default: 1 s.

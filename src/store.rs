@@ -5,9 +5,11 @@ use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
-use crate::engine::{Engine, Environment, Events, Progress, RecoveryReport, Report, StoreStats};
+use crate::engine::{Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
 use crate::link::{Link, or_default};
+#[cfg(feature = "testing")]
+use crate::testing::SimTables;
 use crate::ticket::Ticket;
 use crate::topic::Topic;
 use crate::transaction::Transaction;
@@ -193,6 +195,13 @@ impl Store {
         or_default("store stats", self.guard.engine.stats())
     }
 
+    /// Numbers about the ids that the store remembers: how many, what they take, how many duplicates were answered. All
+    /// are zero if the store does not answer, as for [`stats`](Self::stats).
+    #[must_use]
+    pub fn id_stats(&self) -> IdStats {
+        or_default("id stats", self.guard.engine.id_stats())
+    }
+
     /// A subscription to what becomes of messages from now on: published, leased, acked, retried, buried. It keeps at
     /// most `capacity` notices (two at least, a million at most) that nobody has taken; see [`Events`].
     ///
@@ -285,7 +294,21 @@ impl Store {
     /// # Errors
     /// As for [`Options::open`].
     pub fn open_simulated(disk: &SimDisk, clock: ManualClock, seed: u64, options: Options) -> Result<Self> {
-        let environment = Environment::simulated(disk, clock, seed);
+        Self::open_simulated_with(disk, &SimTables::default(), clock, seed, options)
+    }
+
+    /// As [`open_simulated`](Self::open_simulated), with tables that outlive the opening.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    pub fn open_simulated_with(
+        disk: &SimDisk,
+        tables: &SimTables,
+        clock: ManualClock,
+        seed: u64,
+        options: Options,
+    ) -> Result<Self> {
+        let environment = Environment::simulated(disk, &tables.0, clock, seed);
         Self::start(environment, options, false)
     }
 

@@ -29,13 +29,16 @@ pub(crate) trait Resolver: Send + Sync {
 }
 
 /// That a publish was taken in, and where it went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Admission {
     pub(crate) end: Lsn,
     pub(crate) level: Durability,
     pub(crate) first: Offset,
+    /// How many were appended.
     pub(crate) count: u64,
     pub(crate) time: Timestamp,
+    /// Those that were not: their place, and offset and time of the message that has their id.
+    pub(crate) known: Vec<(usize, Offset, Timestamp)>,
 }
 
 /// Where a publish that waits in line will find its answer.

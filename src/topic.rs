@@ -66,6 +66,9 @@ impl Topic {
     /// Whoever decides by what a topic holds, and publishes the decision into it, finds out so that somebody else was
     /// quicker. EventStoreDB calls it an expected revision, S2 a matching sequence number.
     ///
+    /// With an id, the call can be made once more without knowing how the first one ended: if the message is there, the
+    /// answer is its receipt, wherever the topic ends by now.
+    ///
     /// `end` is that of what was *accepted*, visible or not: the offset after that of the last [`Receipt`]. Where a
     /// plain publish waits for room in its ticket, this one waits in the call.
     ///

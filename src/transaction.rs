@@ -55,7 +55,7 @@ pub struct Transaction {
     link: Link,
     changes: Changes,
     /// The topic and the place in it of each publish, in the order of the calls.
-    order: Vec<(usize, u64)>,
+    order: Vec<(usize, usize)>,
     /// Those that `changes` settles, in the same order.
     deliveries: Vec<Delivery>,
     level: Durability,
@@ -69,7 +69,9 @@ impl Transaction {
         Self { link, changes: Changes::default(), order, deliveries, level: Durability::Disk, foreign: None }
     }
 
-    /// Publishes a message. It becomes visible when the transaction has reached its level, and every earlier message of
+    /// Publishes a message. One whose id is known in its topic's
+    /// [window](crate::TopicSettings::deduplicate) is not appended again: its receipt is that of the first, and the
+    /// rest of the transaction happens. It becomes visible when the transaction has reached its level, and every earlier message of
     /// the topic its own.
     pub fn publish(&mut self, topic: &Topic, message: impl Into<Message>) -> &mut Self {
         let message = message.into();
@@ -84,14 +86,15 @@ impl Transaction {
             self.changes.publishes.push((id, Vec::new()));
         }
         if let Some((_, messages)) = self.changes.publishes.get_mut(at) {
-            self.order.push((at, messages.len() as u64));
+            self.order.push((at, messages.len()));
             messages.push(message);
         }
         self
     }
 
     /// Expects the topic to end at this offset, before the messages of this transaction: if somebody has published to
-    /// it since, all of the transaction fails with `Conflict`. See [`Topic::publish_if`].
+    /// it since, all of the transaction fails with `Conflict`. See [`Topic::publish_if`]. Not asked if every message that
+    /// this transaction publishes there is known by its id: then it is the same call once more.
     pub fn expect_end(&mut self, topic: &Topic, end: Offset) -> &mut Self {
         match topic.id_in(&self.link) {
             Some(id) => self.changes.expected.push((id, end)),
@@ -175,14 +178,11 @@ impl Transaction {
         };
         let outcome = self.check_owner().and_then(|()| engine.transact(&mut self.changes, self.level));
         match outcome {
-            Ok(Appended { end, level, time, firsts }) => {
+            Ok(Appended { end, level, time, receipts: of_topics }) => {
                 self.deliveries.iter_mut().for_each(Delivery::hand_over);
                 self.deliveries.clear();
-                let receipt = |(topic, place): &(usize, u64)| {
-                    let offset = firsts.get(*topic).copied().unwrap_or_default().plus(*place);
-                    Receipt { offset, time, duplicate: false }
-                };
-                let receipts = self.order.iter().map(receipt).collect();
+                let receipt = |(topic, place): &(usize, usize)| of_topics.get(*topic)?.get(*place).copied();
+                let receipts = self.order.iter().filter_map(receipt).collect();
                 Ticket::appended(engine, end, level, Committed { receipts, time })
             }
             Err(error) => Ticket::refused(engine, error.returning(self)),

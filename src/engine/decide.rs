@@ -10,7 +10,7 @@ use super::publish::Terms;
 use super::settle::Outcome;
 use super::{Core, Engine};
 use crate::config::Durability;
-use crate::event::{Ack, Bury, BuryReason, Counters, Draft, Event, Nack, Release, Run};
+use crate::event::{Bury, BuryReason, Counters, Draft, Event, Nack, Release, Run};
 use crate::journal::{Class, Refusal, Span};
 use crate::types::{GroupId, Offset, Timestamp};
 use std::borrow::Cow;
@@ -52,9 +52,20 @@ impl<'a> Decisions<'a> {
         self.copies.iter_mut().for_each(|copy| copy.terms.level = copy.terms.level.max(level));
     }
 
-    pub(super) fn acks(&mut self, group: GroupId, runs: Vec<Run>) {
-        let runs = Cow::Owned(runs);
-        self.events.push(Event::Ack(Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO }));
+    /// Messages are done, and their ids are processed.
+    pub(super) fn acks(&mut self, core: &Core, group: GroupId, runs: Vec<Run>, now: Timestamp) {
+        let mut event = core.ack(group, runs, now);
+        if let Event::Ack(ack) = &mut event
+            && ack.table != 0
+        {
+            // Groups that share a table count on from each other, also within one frame.
+            let before = self.events.iter().filter_map(|event| match event {
+                Event::Ack(other) if other.table == ack.table => Some(other.processed.len() as u64),
+                _ => None,
+            });
+            ack.sequence = ack.sequence.saturating_add(before.sum());
+        }
+        self.events.push(event);
     }
 
     pub(super) fn releases(&mut self, group: GroupId, runs: Vec<Run>, due: Timestamp) {
@@ -75,7 +86,7 @@ impl Engine {
         let (group, offset) = at;
         let charged = match how {
             Outcome::Ack => {
-                decisions.acks(group, vec![Run::one(offset)]);
+                decisions.acks(core, group, vec![Run::one(offset)], self.age_now());
                 return Ok(());
             }
             Outcome::Release { after } => {

@@ -84,6 +84,11 @@ impl Engine {
                 let what = "this consumer was stopped; the store is open: open the consumer anew to lease again";
                 return Err(Error::new(Code::Stopped, what));
             }
+            if self.inbox_is_full(&core, group) {
+                drop(core);
+                self.checkpoint(true)?;
+                continue;
+            }
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX))? {
                 Look::Granted { topic, granted, named } => {
                     drop(core);
@@ -217,7 +222,11 @@ impl Engine {
 
     /// Reads what was granted, once the journal's record of it is with the kernel.
     fn hand_out(&self, group: GroupId, topic: TopicId, granted: &[Granted], named: Lsn) -> Result<Vec<Leased>> {
-        if !self.core.lock().reached_names(named) {
+        let (reached, inbox) = {
+            let core = self.core.lock();
+            (core.reached_names(named), self.inbox_of(&core, group))
+        };
+        if !reached {
             self.drive(named, Durability::Os, None)?;
         }
         let cursor = self.cursors.lock().entry(group).or_default().clone();
@@ -242,7 +251,10 @@ impl Engine {
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }
-        Ok(leased)
+        match inbox {
+            Some(terms) => self.leave_out_processed(group, &terms, leased),
+            None => Ok(leased),
+        }
     }
 
     /// Leases that nobody has seen end as if they had never been granted.

@@ -1,10 +1,10 @@
 //! Publishes that could not be taken in at once: they wait in call order, in a bounded line per topic.
 
+use super::ids::Probe;
 use super::publish::{Terms, disk_full, too_large};
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::Draft;
 use crate::journal::Refusal;
 use crate::message::Message;
 use crate::ticket::Slot;
@@ -21,10 +21,10 @@ pub(super) enum Work {
 }
 
 impl Work {
-    fn draft(&self, topic: TopicId) -> Draft<'_> {
+    pub(super) fn messages(&self) -> &[Message] {
         match self {
-            Self::One(message) => Draft::one(topic, message),
-            Self::Batch(messages) => Draft::batch(topic, messages),
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
         }
     }
 
@@ -44,6 +44,8 @@ pub(super) struct InLine {
     pub(super) work: Work,
     pub(super) level: Durability,
     pub(super) slot: Arc<Slot>,
+    /// What the runs have of its ids; kept true while it waits.
+    pub(super) probe: Probe,
 }
 
 impl Engine {
@@ -53,9 +55,10 @@ impl Engine {
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
             let terms = Terms { now: self.now(), level: front.level };
-            let outcome = core.admit(&front.work.draft(front.topic), terms);
+            let outcome = self.admit_waiting(core, &front, terms);
             match outcome {
-                Ok(admission) => {
+                Ok(Err(error)) => wakers.extend(core.dismiss(front, error)),
+                Ok(Ok(admission)) => {
                     self.after_publish(core, front.topic, front.level);
                     wakers.extend(front.slot.fill(Ok(admission)).ok().flatten());
                     // Nobody may be waiting for the ticket any more.
@@ -137,6 +140,7 @@ impl Engine {
     fn make_room_behind(&self, end: Lsn) -> Result<()> {
         self.drive(end, Durability::Os, None)?;
         self.make_room()?;
+        self.make_room_for_ids()?;
         self.read_wanted().map(drop)
     }
 }

@@ -18,6 +18,8 @@ mod deliver;
 mod driver;
 mod expiry;
 mod extend;
+mod ids;
+mod inbox;
 mod lifetime;
 mod line;
 mod obstacle;
@@ -48,6 +50,7 @@ mod watch;
 mod why;
 
 pub(crate) use deliver::{Leased, Wait};
+pub use ids::IdStats;
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
@@ -73,6 +76,7 @@ use crate::state::State;
 pub(crate) use crate::storage::sim::SimDisk;
 use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::tables::{Runs, SledTables, Tables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -87,6 +91,7 @@ pub(crate) struct Environment {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) tables: Arc<dyn TablesDoor>,
 }
 
 impl Environment {
@@ -96,16 +101,23 @@ impl Environment {
             storage: Arc::new(RealDisk::new(path)),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
+            tables: Arc::new(SledTables::new(path)),
         }
     }
 
     /// A store on a simulated disk, all of whose randomness follows from `seed`.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn simulated(disk: &SimDisk, clock: crate::clock::ManualClock, seed: u64) -> Self {
+    pub(crate) fn simulated(
+        disk: &SimDisk,
+        tables: &crate::tables::MemoryTables,
+        clock: crate::clock::ManualClock,
+        seed: u64,
+    ) -> Self {
         Self {
             storage: Arc::new(disk.clone()),
             clock: Arc::new(clock),
             entropy: Arc::new(crate::clock::SeededEntropy::new(seed)),
+            tables: Arc::new(tables.clone()),
         }
     }
 }
@@ -185,6 +197,10 @@ struct Core {
     snapshot: snapshot::Progress,
     retaining: retention::Agenda,
     jitter: fastrand::Rng,
+    ids: ids::Ids,
+    inbox: inbox::Inbox,
+    /// By the clock of ages.
+    next_expiry_of_ids: Timestamp,
 }
 
 /// See the module's page.
@@ -211,6 +227,16 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    /// Published ids that are on disk, taken after the core if both are; and whoever writes some of them, one at a time.
+    runs: Mutex<Arc<Runs>>,
+    mending: Mutex<()>,
+    /// Whether any topic remembers no ids: otherwise nobody needs to ask.
+    forgetful: AtomicBool,
+    /// Processed ids that are on disk, once anybody asked; one checkpoint at a time; and how far the tables were looked
+    /// through for rows that have left their window.
+    tables: Mutex<Option<Arc<dyn Tables>>>,
+    checkpointing: Mutex<()>,
+    swept: Mutex<Option<Vec<u8>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
@@ -267,8 +293,11 @@ impl Engine {
 }
 
 impl Core {
-    fn new(tail: Tail, state: State, seed: u64) -> Self {
+    fn new(tail: Tail, state: State, seed: u64, ids: ids::Ids) -> Self {
         Self {
+            ids,
+            inbox: inbox::Inbox::default(),
+            next_expiry_of_ids: Timestamp::ZERO,
             tail,
             state,
             visible: visible::Visible::default(),

@@ -1,18 +1,20 @@
 //! Taking in messages.
 
 use super::compose::note;
+use super::ids::{self, Known, Probe, Unfit};
 use super::line::{InLine, Work};
 use super::{Core, Engine};
-use crate::config::Durability;
+use crate::config::{Durability, Window};
 use crate::error::{Code, Error, Result};
 use crate::event::Draft;
 use crate::journal::{Class, Flags, Refusal};
-use crate::message::{BatchReceipt, Message, Receipt};
+use crate::message::{BatchReceipt, Duplicate, Message, Receipt};
 use crate::ticket::{Admission, Slot, Ticket};
 use crate::types::{Timestamp, TopicId};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What `Core::admit` needs besides the message.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,8 @@ impl Core {
             &[note(draft, terms, first)],
         );
         self.took_in(draft, terms, first, span);
-        Ok(Admission { end: span.end, level: terms.level, first, count: draft.count(), time: terms.now })
+        let (end, level, count) = (span.end, terms.level, draft.count());
+        Ok(Admission { end, level, first, count, time: terms.now, known: Vec::new() })
     }
 }
 
@@ -45,11 +48,10 @@ impl Engine {
         if let Err(error) = self.ready(topic, std::slice::from_mut(&mut message)) {
             return Ticket::refused(self, error.returning(message));
         }
-        let outcome = self.submit(&Draft::one(topic, &message), message.durability);
-        match outcome {
+        match self.offer(topic, Offer::One(&message), message.durability) {
             Submitted::Admitted(admission) => self.ticket(admission, receipt),
             Submitted::Refused(error) => Ticket::refused(self, error.returning(message)),
-            Submitted::Wait(level) => match self.stand_in_line(topic, Work::One(message), level) {
+            Submitted::Wait(level, probe) => match self.stand_in_line(topic, Work::One(message), level, probe) {
                 Ok(slot) => Ticket::in_line(self, slot, receipt),
                 Err(error) => Ticket::refused(self, error),
             },
@@ -59,17 +61,19 @@ impl Engine {
     /// Publishes a batch as one frame: all of it or nothing.
     pub(crate) fn publish_all(self: Arc<Self>, topic: TopicId, mut messages: Vec<Message>) -> Ticket<BatchReceipt> {
         if messages.is_empty() {
-            let receipt = self.end_of(topic).map(|first| BatchReceipt { first, count: 0, time: self.now() });
+            let time = self.now();
+            let receipt =
+                self.end_of(topic).map(|first| BatchReceipt { first, count: 0, time, duplicates: Vec::new() });
             return Ticket::done(receipt);
         }
         if let Err(error) = self.ready(topic, &mut messages) {
             return Ticket::refused(self, error.returning(messages));
         }
         let level = messages.iter().filter_map(|message| message.durability).max();
-        match self.submit(&Draft::batch(topic, &messages), level) {
+        match self.offer(topic, Offer::Batch(&messages), level) {
             Submitted::Admitted(admission) => self.ticket(admission, batch_receipt),
             Submitted::Refused(error) => Ticket::refused(self, error.returning(messages)),
-            Submitted::Wait(level) => match self.stand_in_line(topic, Work::Batch(messages), level) {
+            Submitted::Wait(level, probe) => match self.stand_in_line(topic, Work::Batch(messages), level, probe) {
                 Ok(slot) => Ticket::in_line(self, slot, batch_receipt),
                 Err(error) => Ticket::refused(self, error),
             },
@@ -77,7 +81,8 @@ impl Engine {
     }
 
     fn ticket<T>(self: Arc<Self>, admission: Admission, make: fn(Admission) -> T) -> Ticket<T> {
-        Ticket::appended(self, admission.end, admission.level, make(admission))
+        let (end, level) = (admission.end, admission.level);
+        Ticket::appended(self, end, level, make(admission))
     }
 
     /// Checks limits and hashes ids: what can be done before the lock.
@@ -93,6 +98,7 @@ impl Engine {
             self.set_times(message);
             if let Some(attributes) = &mut message.attributes
                 && let Some(id) = &attributes.id
+                && self.remembers_ids(topic)
             {
                 attributes.id_hash = Some(self.hash(id));
                 attributes.payload_hash = Some(self.hash(&message.payload));
@@ -102,41 +108,96 @@ impl Engine {
     }
 
     /// The keyed hash of an id or payload.
-    fn hash(&self, bytes: &[u8]) -> [u8; 16] {
+    pub(super) fn hash(&self, bytes: &[u8]) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.identity.hash_key);
         hasher.write(bytes);
         hasher.finish128().as_bytes()
     }
 
-    fn submit(&self, draft: &Draft<'_>, asked: Option<Durability>) -> Submitted {
-        let mut core = match self.open_core() {
-            Ok(core) => core,
+    /// Whether the ids of what is published to a topic are to be remembered.
+    fn remembers_ids(&self, topic: TopicId) -> bool {
+        let off = |core: &Core| core.state.topic(topic).is_some_and(|held| held.policy().deduplicate == Window::Off);
+        !self.forgetful.load(Ordering::Relaxed) || !off(&self.core.lock())
+    }
+
+    /// Offers messages: those whose id is known are left out, and the answer says which they were.
+    fn offer(&self, topic: TopicId, offer: Offer<'_>, asked: Option<Durability>) -> Submitted {
+        let mut probe = match self.probe(topic, offer.messages()) {
+            Ok(probe) => probe,
             Err(error) => return Submitted::Refused(error),
         };
-        if core.closing {
-            return Submitted::Refused(super::closed());
+        let mut known = Vec::new();
+        loop {
+            let fresh = ids::without(offer.messages(), &known);
+            let draft = match offer {
+                Offer::One(_) => fresh.first().map(|message| Draft::one(topic, message)),
+                Offer::Batch(_) => (!fresh.is_empty()).then(|| Draft::batch(topic, &fresh)),
+            };
+            match self.submit(topic, (offer.messages(), draft.as_ref()), &probe, &known, asked) {
+                Tried::Over(Submitted::Wait(level, _)) => return Submitted::Wait(level, probe),
+                Tried::Over(submitted) => return submitted,
+                Tried::Known(others) => known = others,
+                Tried::Stale => match self.probe(topic, offer.messages()) {
+                    Ok(again) => probe = again,
+                    Err(error) => return Submitted::Refused(error),
+                },
+            }
         }
-        let Some(topic) = core.state.topic(draft.topic()) else {
-            return Submitted::Refused(Error::new(Code::UnknownTopic, "the topic was dropped"));
+    }
+
+    /// Takes in a draft of those messages that are not `known`, if that is still all that is known.
+    fn submit(
+        &self,
+        topic: TopicId,
+        (messages, draft): (&[Message], Option<&Draft<'_>>),
+        probe: &Probe,
+        known: &[Known],
+        asked: Option<Durability>,
+    ) -> Tried {
+        let refused = |error| Tried::Over(Submitted::Refused(error));
+        let wait = |level| Tried::Over(Submitted::Wait(level, Probe::default()));
+        let mut core = match self.open_core() {
+            Ok(core) => core,
+            Err(error) => return refused(error),
         };
-        let level = asked.or(topic.durability()).unwrap_or(self.options.durability);
-        if core.line.iter().any(|waiting| waiting.topic == draft.topic()) {
-            return Submitted::Wait(level);
+        if core.closing {
+            return refused(super::closed());
+        }
+        let Some(held) = core.state.topic(topic) else {
+            return refused(Error::new(Code::UnknownTopic, "the topic was dropped"));
+        };
+        let level = asked.or(held.durability()).unwrap_or(self.options.durability);
+        match core.judge(topic, messages, probe, self.age_now()) {
+            Ok(now_known) if now_known == known => {}
+            Ok(now_known) => return Tried::Known(now_known),
+            Err(Unfit::Stale) => return Tried::Stale,
+            Err(Unfit::Reused { index, offset }) => return refused(core.reused(messages, index, offset)),
         }
         let terms = Terms { now: self.now(), level };
+        let Some(draft) = draft else {
+            return Tried::Over(Submitted::Admitted(core.repeat(topic, known, terms)));
+        };
+        if core.line.iter().any(|waiting| waiting.topic == topic) {
+            return wait(level);
+        }
+        match self.room_for_ids(&core, probe, messages.len().saturating_sub(known.len())) {
+            Ok(true) => {}
+            Ok(false) => return wait(level),
+            Err(error) => return refused(error),
+        }
         match core.admit(draft, terms) {
             Ok(admission) => {
-                self.after_publish(&mut core, draft.topic(), level);
-                Submitted::Admitted(admission)
+                self.after_publish(&mut core, topic, level);
+                Tried::Over(Submitted::Admitted(core.with_known(admission, known)))
             }
-            Err(Refusal::TooLarge { limit }) => Submitted::Refused(too_large(limit)),
-            Err(Refusal::BufferFull) => Submitted::Wait(level),
+            Err(Refusal::TooLarge { limit }) => refused(too_large(limit)),
+            Err(Refusal::BufferFull) => wait(level),
             Err(Refusal::NoSegment { bytes }) => {
                 core.wanted_bytes = core.wanted_bytes.max(bytes);
                 match core.full.clone() {
                     // Known to be full: said at once, and looked at again by the upkeep.
-                    Some(source) => Submitted::Refused(disk_full(source)),
-                    None => Submitted::Wait(level),
+                    Some(source) => refused(disk_full(source)),
+                    None => wait(level),
                 }
             }
         }
@@ -153,10 +214,13 @@ impl Engine {
         if core.tail.unwritten() >= self.options.write_threshold_bytes {
             self.arm(core, true);
         }
+        if core.ids.wants_flush() {
+            self.call_upkeep(core);
+        }
         self.want_successor(core);
     }
 
-    fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability) -> Result<Arc<Slot>> {
+    fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability, probe: Probe) -> Result<Arc<Slot>> {
         let mut core = self.core.lock();
         let waiting = core.line.iter().filter(|waiting| waiting.topic == topic).count();
         if waiting >= self.options.max_waiting_publishes {
@@ -164,17 +228,42 @@ impl Engine {
             return Err(work.hand_back(Error::new(Code::BufferFull, what)));
         }
         let slot = Arc::new(Slot::default());
-        core.line.push_back(InLine { topic, work, level, slot: slot.clone() });
+        let probe = self.fresh_probe(&core, probe);
+        core.line.push_back(InLine { topic, work, level, slot: slot.clone(), probe });
         self.arm(&mut core, true);
         self.call_upkeep(&mut core);
         Ok(slot)
     }
 }
 
+/// Messages that somebody wants to publish.
+#[derive(Clone, Copy)]
+enum Offer<'a> {
+    One(&'a Message),
+    Batch(&'a [Message]),
+}
+
+impl<'a> Offer<'a> {
+    fn messages(self) -> &'a [Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
+        }
+    }
+}
+
 enum Submitted {
     Admitted(Admission),
     Refused(Error),
-    Wait(Durability),
+    Wait(Durability, Probe),
+}
+
+enum Tried {
+    Over(Submitted),
+    /// These are known, and no others: the draft is not the right one.
+    Known(Vec<Known>),
+    /// The runs have to be asked again.
+    Stale,
 }
 
 pub(super) fn too_large(limit: u32) -> Error {
@@ -190,9 +279,14 @@ pub(super) fn disk_full(source: Arc<std::io::Error>) -> Error {
 }
 
 fn receipt(admission: Admission) -> Receipt {
-    Receipt { offset: admission.first, time: admission.time, duplicate: false }
+    match admission.known.first() {
+        Some((_, offset, time)) => Receipt { offset: *offset, time: *time, duplicate: true },
+        None => Receipt { offset: admission.first, time: admission.time, duplicate: false },
+    }
 }
 
-fn batch_receipt(admission: Admission) -> BatchReceipt {
-    BatchReceipt { first: admission.first, count: admission.count, time: admission.time }
+pub(super) fn batch_receipt(admission: Admission) -> BatchReceipt {
+    let Admission { first, count, time, known, .. } = admission;
+    let duplicates = known.into_iter().map(|(index, offset, time)| Duplicate { index, offset, time }).collect();
+    BatchReceipt { first, count, time, duplicates }
 }

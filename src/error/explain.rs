@@ -45,6 +45,14 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "The application's values would take more than all of them together may.",
             "Remove some, or raise `max_values_bytes`. The transaction is in the error.",
         ),
+        Code::IdsFull => (
+            "As many ids are remembered as the budget allows.",
+            "Shorten the windows, or raise `id_budget`; messages without an id are still taken in. They are in the error.",
+        ),
+        Code::IdReused => (
+            "A message was published with the id of another one, and with another payload. Nothing was done.",
+            "Give it an id of its own, or set `refuse_reused_ids(false)` on the topic. The message is in the error.",
+        ),
         Code::UnexpectedEnd => (
             "A topic did not end where the call expected it to: somebody has published to it since. Nothing was done.",
             "Read what is new, decide anew, and call again. The message, or the transaction, is in the error.",

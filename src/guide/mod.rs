@@ -6,6 +6,7 @@
 //! * [`poison`]: how a message that kills its process is found.
 //! * [`damage`]: what opening does, and what to do when it refuses.
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
+//! * [`deduplication`]: published twice and accepted once; come twice and processed once.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
 //! * [`transactions`]: several things as one; small values; outbox, saga, and other patterns.
@@ -14,6 +15,7 @@
 
 pub mod damage;
 pub mod dead_letters;
+pub mod deduplication;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;

@@ -56,7 +56,7 @@ use values::Values;
 pub(crate) use values::value_cost;
 
 use crate::event::{CreateGroup, CreateTopic, Event, Opened, TablesTrusted};
-use crate::types::{GroupId, Incarnation, Lsn, Timestamp, TopicId};
+use crate::types::{GroupId, Incarnation, Lsn, SegmentId, Timestamp, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -88,6 +88,10 @@ struct Store {
     opened: Timestamp,
     /// By how many milliseconds ages lag behind the time, as of that opening.
     doubted: u64,
+    /// The first segment with a message whose id is remembered; zero: there is none.
+    ids_since: SegmentId,
+    /// How many ids each table of processed ids ever had, by its number.
+    processed: BTreeMap<u64, u64>,
 }
 
 impl Default for Store {
@@ -103,6 +107,8 @@ impl Default for Store {
             trusted: None,
             opened: Timestamp::ZERO,
             doubted: 0,
+            ids_since: SegmentId::ZERO,
+            processed: BTreeMap::new(),
         }
     }
 }
@@ -111,6 +117,9 @@ impl State {
     /// Takes in the next event, which lies in the frame at `lsn`. See the module.
     pub(crate) fn apply(&mut self, lsn: Lsn, event: &Event<'_>) {
         self.store.newest_time = self.store.newest_time.max(time_of(event));
+        if self.store.applied < lsn {
+            self.store.note_ids(lsn, event);
+        }
         match event {
             Event::Publish(run) => self.topic_at(lsn, run.topic, |topic| topic.publish(lsn.segment(), run)),
             Event::Move(run) => self.topic_at(lsn, run.topic, |topic| topic.moved(lsn.segment(), run)),
@@ -148,6 +157,7 @@ impl State {
             | Event::SetValue(_)
             | Event::KeepId(_)
             | Event::KeepProcessed(_)
+            | Event::ForgetId(_)
             | Event::SnapshotPart(_)
             | Event::Unknown { .. } => {}
         }
@@ -290,6 +300,21 @@ impl State {
         self.store.trusted.as_ref()
     }
 
+    /// The first segment with a message whose id is remembered, if there is one.
+    pub(crate) fn ids_since(&self) -> Option<SegmentId> {
+        Some(self.store.ids_since).filter(|since| *since != SegmentId::ZERO)
+    }
+
+    /// How many ids a table of processed ids ever had.
+    pub(crate) fn processed(&self, table: u64) -> u64 {
+        self.store.processed.get(&table).copied().unwrap_or(0)
+    }
+
+    /// Whether any id was ever processed.
+    pub(crate) fn has_processed(&self) -> bool {
+        !self.store.processed.is_empty()
+    }
+
     /// A value of the application.
     pub(crate) fn value(&self, key: &str) -> Option<&[u8]> {
         self.store.values.get(key)
@@ -339,6 +364,18 @@ impl State {
     }
 }
 
+impl Store {
+    fn note_ids(&mut self, lsn: Lsn, event: &Event<'_>) {
+        if self.ids_since == SegmentId::ZERO && event.has_identity() {
+            self.ids_since = lsn.segment();
+        }
+        event.processed(|processed| {
+            let count = self.processed.entry(processed.table).or_default();
+            *count = (*count).max(processed.sequence);
+        });
+    }
+}
+
 /// The time that an event says it happened at; zero if it says none.
 fn time_of(event: &Event<'_>) -> Timestamp {
     match event {
@@ -352,6 +389,7 @@ fn time_of(event: &Event<'_>) -> Timestamp {
         Event::Redrive(event) => event.time,
         Event::KeepId(event) => event.time,
         Event::KeepProcessed(event) => event.time,
+        Event::ForgetId(event) => event.time,
         _ => Timestamp::ZERO,
     }
 }

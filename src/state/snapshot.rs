@@ -24,7 +24,7 @@ use super::values::Values;
 use super::{State, Store, packed};
 use crate::config::{GroupPolicy, TopicPolicy};
 use crate::event::{self, Run, Setting, TablesTrusted};
-use crate::types::{GroupId, Incarnation, Lsn, Offset, Timestamp, TopicId};
+use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -79,6 +79,8 @@ struct StorePart<'a> {
     trusted: Option<TablesTrusted>,
     opened: Timestamp,
     doubted: u64,
+    ids_since: SegmentId,
+    processed: Cow<'a, BTreeMap<u64, u64>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -280,6 +282,8 @@ impl State {
             trusted: stored.trusted,
             opened: stored.opened,
             doubted: stored.doubted,
+            ids_since: stored.ids_since,
+            processed: stored.processed.into_owned(),
         };
     }
 }
@@ -296,6 +300,8 @@ impl Store {
             trusted: self.trusted,
             opened: self.opened,
             doubted: self.doubted,
+            ids_since: self.ids_since,
+            processed: Cow::Borrowed(&self.processed),
         })
     }
 }

@@ -12,6 +12,7 @@
     reason = "a test"
 )]
 
+mod ids;
 mod letters;
 mod model;
 mod transactions;

@@ -1,5 +1,6 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::ids::{self, Ids, OpenIds};
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
 use crate::transactions::Transactions;
@@ -37,6 +38,7 @@ struct Open {
     store: Store,
     topics: Vec<Topic>,
     consumers: Vec<Consumer>,
+    ids: OpenIds,
     held: Vec<(usize, Delivery)>,
     pending: Vec<Pending>,
     acks: Vec<PendingAck>,
@@ -48,6 +50,7 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     model: Model,
     transactions: Transactions,
+    ids: Ids,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -69,6 +72,7 @@ impl World {
             clock: ManualClock::starting_at(Timestamp::new(1_700_000_000_000)),
             model: Model::new(TOPICS, GROUPS),
             transactions: Transactions::default(),
+            ids: Ids::default(),
             open: None,
             openings: 0,
             published: 0,
@@ -83,6 +87,7 @@ impl World {
         Store::options()
             .segment_bytes(segment)
             .first_segment_bytes(16 << 10)
+            .id_memory_bytes(self.rng.choice([16 << 10, 64 << 10]).unwrap())
             .tail_cache_bytes(self.rng.choice([0, 4096, 1 << 20]).unwrap())
             .buffer_bytes(self.rng.choice([4096, 1 << 20]).unwrap())
     }
@@ -113,7 +118,9 @@ impl World {
                 self.disk.set_faults(Faults::default());
             }
             let options = self.options();
-            let opened = Store::open_simulated(&self.disk, self.clock.clone(), self.rng.u64(..), options);
+            self.ids.meddle(&mut self.rng, &self.disk);
+            let (clock, seed) = (self.clock.clone(), self.rng.u64(..));
+            let opened = Store::open_simulated_with(&self.disk, &self.ids.tables, clock, seed, options);
             match opened.and_then(|store| self.prepare(store)) {
                 Ok(open) => {
                     if cut {
@@ -124,6 +131,7 @@ impl World {
                     letters::check(&open.store, &open.consumers, GROUPS)?;
                     let ends: Vec<usize> = found.iter().map(|found| found.end).collect();
                     self.transactions.reopened(&self.model, &open.store, &open.consumers, (&ends, least))?;
+                    self.ids.reopened(&mut self.rng, &open.ids, least)?;
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -161,7 +169,8 @@ impl World {
             }
             topics.push(topic);
         }
-        Ok(Open { store, topics, consumers, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
+        let ids = ids::prepare(&store)?;
+        Ok(Open { store, topics, consumers, ids, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
     }
 
     fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
@@ -445,12 +454,13 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..107);
+        let dice = self.rng.u8(0..115);
         let good = match dice {
-            102.. => {
+            110.. => {
                 let (rng, model) = (&mut self.rng, &mut self.model);
                 self.transactions.commit(rng, model, &open.store, &open.topics, &mut open.held)?
             }
+            102.. => self.ids.step(&mut self.rng, &open.ids)?,
             100.. => {
                 let group = self.rng.usize(0..TOPICS * GROUPS);
                 letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])

@@ -254,7 +254,7 @@ fn group_event(group: GroupId, what: &What) -> Event<'static> {
     let counters =
         |count: u32| Counters { leases: count, failures: count / 2, timeouts: count / 3, crashes: count / 4 };
     match what {
-        What::Ack(run) => Event::Ack(Ack { group, runs: runs(run), processed: Cow::Borrowed(&[]), time: Timestamp(0) }),
+        What::Ack(run) => Event::Ack(Ack::done(group, runs(run))),
         What::Settle(run) => Event::Settle(Settle { group, runs: runs(run), cause: Cause::Purged }),
         What::Nack { offset, counters: count, due } => nack(group, *offset, counters(*count), *due, "no"),
         What::Release { run, due, counters: count } => {
