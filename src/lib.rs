@@ -58,7 +58,7 @@
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
-//! | know what to do about an error | [`Error`], [`ErrorKind`] |
+//! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
 //!
@@ -107,7 +107,7 @@ pub use engine::{
     Events, GroupStats, Happening, IdStats, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
 };
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
-pub use error::{Damage, Error, ErrorKind, Result};
+pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};

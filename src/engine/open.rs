@@ -120,7 +120,12 @@ impl Engine {
                 let lock = take_lock(storage)?;
                 // Once more, now that nobody else can be creating it.
                 let identity = known_identity(storage)?;
-                (lock, identity.ok_or_else(|| Error::new(Code::NoSuchStore, "the store was removed meanwhile"))?)
+                let identity =
+                    identity.ok_or_else(|| Error::new(Code::NoSuchStore, "the store was removed meanwhile"))?;
+                // The process that created it may have died between giving the file its name and making that last: what
+                // is promised from here on would go with the name.
+                storage.sync_dir("").map_err(|source| Error::io("syncing the store's directory", source))?;
+                (lock, identity)
             }
             None => create_store::create(&environment, &options)?,
         };

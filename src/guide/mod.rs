@@ -1,5 +1,6 @@
 //! The guide: one chapter for each promise, each with an example that runs.
 //!
+//! * [`first_queue`]: from an empty directory to work that is done elsewhere.
 //! * [`durable`]: what survives what, and what a ticket says.
 //! * [`delivery`]: at least once; leases, and what becomes of a message that was handed out.
 //! * [`poison`]: how a message that kills its process is found.
@@ -8,6 +9,8 @@
 //! * [`deduplication`]: published twice and accepted once; come twice and processed once.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`retention`]: what stays, what leaves, and why.
+//! * [`operations`]: the directory, the signs, and what to do.
+//! * [`migration`]: coming from a table of jobs.
 
 pub mod damage;
 pub mod dead_letters;
@@ -15,5 +18,8 @@ pub mod deduplication;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod first_queue;
+pub mod migration;
+pub mod operations;
 pub mod poison;
 pub mod retention;
