@@ -43,7 +43,7 @@ const fn words(code: Code) -> (&'static str, &'static str) {
         ),
         Code::IdsFull => (
             "As many ids of published messages are remembered as `id_budget` allows, and its policy is to refuse.",
-            "Wait until ids leave their windows, raise the budget, or shorten `deduplicate`. The message is in the error.",
+            "Wait until ids leave their windows, raise the budget, or shorten them. The message is in the error.",
         ),
         Code::LeaseLost => (
             "The lease ran out and somebody else was given the message, or it is settled already.",
