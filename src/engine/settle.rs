@@ -201,7 +201,7 @@ impl Engine {
                 let runs = runs(&good);
                 let event = match returned {
                     Some(due) => Event::Release(Release { group, runs: Cow::Owned(runs), due, counters: None }),
-                    None => core.ack(group, runs, self.age_now()),
+                    None => core.ack(group, runs, || self.age_now()),
                 };
                 settling.span = Some(core.record(&event)?);
                 if let Some(due) = returned.filter(|due| *due != Timestamp::ZERO) {
@@ -250,7 +250,7 @@ impl Engine {
                 self.bury_with(core, (group, offset), BuryReason::Asked, error, counters)
             }
             Outcome::Ack => {
-                let ack = core.ack(group, vec![Run::one(offset)], self.age_now());
+                let ack = core.ack(group, vec![Run::one(offset)], || self.age_now());
                 Ok(core.record(&ack)?)
             }
         }

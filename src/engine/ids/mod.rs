@@ -224,7 +224,7 @@ impl Core {
         topic: TopicId,
         messages: &[Message],
         probe: &Probe,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
     ) -> Result<Vec<Known>, Unfit> {
         let mut known = Vec::new();
         if !probe.has_ids() {
@@ -234,6 +234,7 @@ impl Core {
             return Err(Unfit::Stale);
         }
         let Some(held) = self.state.topic(topic) else { return Ok(known) };
+        let now = now();
         let (window, reused, end) = (held.policy().deduplicate, held.policy().reused_ids, held.end());
         let (mut found, mut within) = (probe.found().iter().peekable(), probe.within().iter().peekable());
         for (index, message) in messages.iter().enumerate() {

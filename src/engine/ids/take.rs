@@ -109,7 +109,7 @@ impl Engine {
         terms: Terms,
     ) -> Result<Result<Admission>, Refusal> {
         let messages = waiting.work.messages();
-        let known = match core.judge(waiting.topic, messages, &waiting.probe, self.age_now()) {
+        let known = match core.judge(waiting.topic, messages, &waiting.probe, || self.age_now()) {
             Ok(known) => known,
             Err(Unfit::Reused { index, offset }) => return Ok(Err(core.reused(messages, index, offset))),
             Err(Unfit::Stale) => {
