@@ -28,8 +28,8 @@
 //! * **Ordered.** Offsets are dense and rise in the order of the calls; who reads a topic sees them in order.
 //! * **At least once.** Every group gets every message until it is acked or parked as a [`DeadLetter`]. A message whose
 //!   ack is durable does not come back.
-//! * **Deduplicated.** A message published with an id that was accepted within the topic's window is not accepted again,
-//!   across crash and restart, and is answered with the first one's receipt.
+//! * **Deduplicated.** A message published with an id that was accepted within the topic's window is not accepted
+//!   again, across crash and restart, and is answered with the first one's receipt.
 //! * **Atomic.** A [`Transaction`] happens whole or not at all: publishes to any topics, settlements of any groups, and
 //!   small values.
 //! * **Poison-proof.** A message that brings its process down every time is found and parked, and those that were in

@@ -4,8 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// Publishes with an id are refused with the code `ids-full`, until ids have left their windows. Messages without an
-    /// id are taken in.
+    /// Publishes with an id are refused with the code `ids-full`, until ids have left their windows. Messages without
+    /// an id are taken in.
     Refuse,
     /// The oldest ids are forgotten, many at a time, before their window ends: they can be published again. They are
     /// counted in [`IdStats::forgotten`](crate::IdStats::forgotten) and told to the log.

@@ -53,7 +53,7 @@ impl<'a> Decisions<'a> {
     }
 
     /// Messages are done, and their ids are processed.
-    pub(super) fn acks(&mut self, core: &Core, group: GroupId, runs: Vec<Run>, now: Timestamp) {
+    pub(super) fn acks(&mut self, core: &Core, group: GroupId, runs: Vec<Run>, now: impl FnOnce() -> Timestamp) {
         let mut event = core.ack(group, runs, now);
         if let Event::Ack(ack) = &mut event
             && ack.table != 0
@@ -86,7 +86,7 @@ impl Engine {
         let (group, offset) = at;
         let charged = match how {
             Outcome::Ack => {
-                decisions.acks(core, group, vec![Run::one(offset)], self.age_now());
+                decisions.acks(core, group, vec![Run::one(offset)], || self.age_now());
                 return Ok(());
             }
             Outcome::Release { after } => {

@@ -227,7 +227,7 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
-    /// Published ids that are on disk, taken after the core if both are; and whoever writes some of them, one at a time.
+    /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
     runs: Mutex<Arc<Runs>>,
     mending: Mutex<()>,
     /// Whether any topic remembers no ids: otherwise nobody needs to ask.

@@ -167,7 +167,7 @@ impl Engine {
             return refused(Error::new(Code::UnknownTopic, "the topic was dropped"));
         };
         let level = asked.or(held.durability()).unwrap_or(self.options.durability);
-        match core.judge(topic, messages, probe, self.age_now()) {
+        match core.judge(topic, messages, probe, || self.age_now()) {
             Ok(now_known) if now_known == known => {}
             Ok(now_known) => return Tried::Known(now_known),
             Err(Unfit::Stale) => return Tried::Stale,

@@ -189,7 +189,7 @@ impl Engine {
                 let mut decisions = Decisions::default();
                 match returned {
                     Some(due) => decisions.releases(group, runs(&good), due),
-                    None => decisions.acks(core, group, runs(&good), self.age_now()),
+                    None => decisions.acks(core, group, runs(&good), || self.age_now()),
                 }
                 settling.span = Some(self.record_decided(core, &mut decisions)?);
             }

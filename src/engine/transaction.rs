@@ -212,7 +212,7 @@ impl Engine {
     fn check_ids(&self, core: &mut Core, changes: &Changes, screened: &[Screened]) -> Result<(), Stop> {
         let mut now_known = Vec::with_capacity(screened.len());
         for ((topic, messages), Screened { probe, .. }) in changes.publishes.iter().zip(screened) {
-            match core.judge(*topic, messages, probe, self.age_now()) {
+            match core.judge(*topic, messages, probe, || self.age_now()) {
                 Ok(known) => now_known.push(known),
                 Err(Unfit::Stale) => return Err(Stop::Stale),
                 Err(Unfit::Reused { index, offset }) => return Err(core.reused(messages, index, offset).into()),
@@ -275,7 +275,7 @@ impl Engine {
         }
         for (group, mut offsets) in acked {
             offsets.sort_unstable();
-            decisions.acks(core, group, runs(&offsets), self.age_now());
+            decisions.acks(core, group, runs(&offsets), || self.age_now());
         }
         Ok(touched)
     }

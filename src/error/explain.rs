@@ -45,17 +45,13 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "The application's values would take more than all of them together may.",
             "Remove some, or raise `max_values_bytes`. The transaction is in the error.",
         ),
-        Code::IdsFull => (
-            "As many ids are remembered as the budget allows.",
-            "Shorten the windows, or raise `id_budget`; messages without an id are still taken in. They are in the error.",
-        ),
-        Code::IdReused => (
-            "A message was published with the id of another one, and with another payload. Nothing was done.",
-            "Give it an id of its own, or set `refuse_reused_ids(false)` on the topic. The message is in the error.",
-        ),
         Code::UnexpectedEnd => (
             "A topic did not end where the call expected it to: somebody has published to it since. Nothing was done.",
             "Read what is new, decide anew, and call again. The message, or the transaction, is in the error.",
+        ),
+        Code::IdsFull => (
+            "As many ids of published messages are remembered as `id_budget` allows, and its policy is to refuse.",
+            "Wait until ids leave their windows, raise the budget, or shorten them. The message is in the error.",
         ),
         Code::LeaseLost => (
             "The lease ran out and somebody else was given the message, or it is settled already.",
@@ -107,6 +103,10 @@ const fn words(code: Code) -> (&'static str, &'static str) {
         Code::TooLarge => (
             "The message, or what was to be written with it, is larger than a limit that the error names.",
             "Make it smaller, or raise the limit. The message is in the error.",
+        ),
+        Code::IdReused => (
+            "A message with this id was accepted before, or stands before it in the batch, with another payload.",
+            "Give this one an id of its own; or set `refuse_reused_ids(false)`. The message is in the error.",
         ),
         Code::ForeignDelivery => (
             "A delivery of another group or store was given to be settled here. Nothing was settled.",

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! All little-endian, but for ids, whose order is that of their bytes. A run is written whole, synced, and renamed into
-//! place; it is never changed. Its name tells the segment and the stretch, as `journal/0000000007.00001000-ffffffff.ids`.
+//! place; it is never changed. Its name tells segment and stretch, as `journal/0000000007.00001000-ffffffff.ids`.
 //! The filter and the trailer's numbers are held in memory; a block is read when the filter says so.
 
 use super::Hash;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 
-/// Runs are looked through for ids that have left their window whenever so many parts of their shortest one have gone by.
+/// Runs are looked through for ids that have left their window so often in the shortest window there is.
 const LOOKS: u32 = 8;
 
 impl Engine {

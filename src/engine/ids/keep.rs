@@ -110,7 +110,7 @@ mod tests {
     }
 
     fn message(number: u32) -> Message {
-        Message::new("p").id(number.to_string())
+        Message::new(&[b'p'; 200][..]).id(number.to_string())
     }
 
     fn fill(engine: &Arc<Engine>, topic: TopicId, numbers: std::ops::Range<u32>) {

@@ -2,8 +2,8 @@
 //!
 //! What is known lies in three places. Ids that came last are in memory, in a [`Delta`] that belongs to the segment
 //! they lie in. When that segment is full, or the delta is, it is *frozen*: nothing is added to it any more. As soon as
-//! all of it is durable, the upkeep writes it as a run beside the segment (`flush`), and lets go of the memory. Runs are
-//! read outside the engine's lock, before a publish is looked at under it: the answer has a number, the generation, and
+//! all of it is durable, the upkeep writes it as a run beside the segment (`flush`), and lets go of the memory. Runs
+//! are read outside the engine's lock, before a publish is looked at under it: the answer has a number, the generation, and
 //! counts only if no run was added since. Nothing that is not durable is ever in a run: an id remembered of a message
 //! that was lost would be a message lost in silence.
 //!
@@ -224,7 +224,7 @@ impl Core {
         topic: TopicId,
         messages: &[Message],
         probe: &Probe,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
     ) -> Result<Vec<Known>, Unfit> {
         let mut known = Vec::new();
         if !probe.has_ids() {
@@ -234,6 +234,7 @@ impl Core {
             return Err(Unfit::Stale);
         }
         let Some(held) = self.state.topic(topic) else { return Ok(known) };
+        let now = now();
         let (window, reused, end) = (held.policy().deduplicate, held.policy().reused_ids, held.end());
         let (mut found, mut within) = (probe.found().iter().peekable(), probe.within().iter().peekable());
         for (index, message) in messages.iter().enumerate() {

@@ -94,7 +94,7 @@ impl Recovered {
                 break;
             }
             if at == START && !active || next.is_some() {
-                tracing::warn!(segment = %segment.id, from = %range.from, "published ids are read from the journal again");
+                tracing::warn!(segment = %segment.id, from = %range.from, "published ids are read from the journal");
                 self.rebuilt += 1;
             }
             let range = Range { to: stopped, ..range };

@@ -90,8 +90,8 @@ impl Engine {
     /// A probe that is true of the present runs, for one that is about to stand in line; the old one may not be.
     pub(in crate::engine) fn fresh_probe(&self, core: &Core, mut probe: Probe) -> Probe {
         if probe.has_ids() && probe.generation() != core.ids.generation {
-            // A run was added in the moment since. It is seldom, and the answer has to be true under this lock. One that
-            // can't be read now is found out when the turn comes.
+            // A run was added in the moment since. It is seldom, and the answer has to be true under this lock. One
+            // that can't be read now is found out when the turn comes.
             let runs = self.runs.lock().clone();
             if let Ok(found) = runs.find(&*self.environment.storage, &probe.keys) {
                 probe.found = found;
@@ -109,7 +109,7 @@ impl Engine {
         terms: Terms,
     ) -> Result<Result<Admission>, Refusal> {
         let messages = waiting.work.messages();
-        let known = match core.judge(waiting.topic, messages, &waiting.probe, self.age_now()) {
+        let known = match core.judge(waiting.topic, messages, &waiting.probe, || self.age_now()) {
             Ok(known) => known,
             Err(Unfit::Reused { index, offset }) => return Ok(Err(core.reused(messages, index, offset))),
             Err(Unfit::Stale) => {

@@ -12,7 +12,7 @@ use crate::types::{GroupId, Offset};
 impl Engine {
     /// What a group keeps of processed ids, if it does.
     pub(in crate::engine) fn inbox_of(&self, core: &Core, group: GroupId) -> Option<Terms> {
-        core.inbox_terms(group, self.age_now())
+        core.inbox_terms(group, || self.age_now())
     }
 
     /// Leaves out those whose id was processed, settles them, and notes the ids of the others for their acks.

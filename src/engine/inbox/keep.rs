@@ -23,8 +23,7 @@ impl Engine {
         events_of(&*self.environment.storage, &known.segment, range, &mut |events, _| {
             for event in events {
                 for kept in kept(event) {
-                    let now = self.age_now();
-                    let terms = self.open_core()?.inbox_terms(kept.group, now);
+                    let terms = self.open_core()?.inbox_terms(kept.group, || self.age_now());
                     let seen = crate::tables::Seen { time: kept.time, sequence: kept.sequence };
                     let Some(terms) = terms.filter(|terms| terms.covers(seen)) else { continue };
                     // A later one of the same id has taken its place: this one must not come behind it.

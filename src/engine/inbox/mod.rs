@@ -96,16 +96,17 @@ impl Inbox {
 
 impl Core {
     /// What a group keeps of processed ids; nothing if it keeps none.
-    fn inbox_terms(&self, group: GroupId, now: Timestamp) -> Option<Terms> {
+    fn inbox_terms(&self, group: GroupId, now: impl FnOnce() -> Timestamp) -> Option<Terms> {
         let policy = self.state.group(group)?.policy();
         let (window, table) = (policy.processed, table_of(group, policy.processed_table));
-        (window != Window::Off).then(|| Terms { window, table, count: self.state.processed(table), now })
+        // The clock is looked at only for those who need it.
+        (window != Window::Off).then(|| Terms { window, table, count: self.state.processed(table), now: now() })
     }
 
     /// The event by which messages of a group are done: with the ids that are processed with it, if the group keeps
     /// them. The one place where an ack is made. To be appended under the same hold of the lock, and before another
     /// one of the same table is made.
-    pub(super) fn ack(&self, group: GroupId, runs: Vec<Run>, now: Timestamp) -> Event<'static> {
+    pub(super) fn ack(&self, group: GroupId, runs: Vec<Run>, now: impl FnOnce() -> Timestamp) -> Event<'static> {
         let Some(terms) = self.inbox_terms(group, now) else { return Event::Ack(Ack::done(group, Cow::Owned(runs))) };
         let offsets = runs.iter().flat_map(|run| (0..run.count).map(|step| run.first.plus(step)));
         let ids: Vec<Hash> = offsets.filter_map(|offset| self.inbox.held.get(&(group, offset)).copied()).collect();
@@ -115,7 +116,7 @@ impl Core {
         }
         let shared = self.state.group(group).map_or(0, |held| held.policy().processed_table);
         let sequence = terms.count.saturating_add(1);
-        Event::Ack(Ack { processed: Cow::Owned(ids), time: now, sequence, table: shared, ..done })
+        Event::Ack(Ack { processed: Cow::Owned(ids), time: terms.now, sequence, table: shared, ..done })
     }
 
     /// Remembers the processed ids of an event that was appended and applied, and forgets what was held for it.
@@ -159,7 +160,7 @@ impl Engine {
             if core.state.group(group).is_none() {
                 return Err(super::settle::no_group());
             }
-            core.inbox_terms(group, self.age_now())
+            core.inbox_terms(group, || self.age_now())
         };
         match terms {
             Some(terms) => Ok(self.processed_among(&terms, &[hash])?.first() == Some(&true)),

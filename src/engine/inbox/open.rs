@@ -99,7 +99,7 @@ impl Source<'_> {
     fn rebuild(&self, door: &dyn TablesDoor, to: Lsn, limit: usize) -> Result<Arc<dyn Tables>> {
         let fresh_ones = || door.set_aside().and_then(|()| door.open());
         let tables = fresh_ones().unwrap_or_else(|error| {
-            tracing::error!(%error, "no tables can be made; processed ids stay in memory until the store is opened again");
+            tracing::error!(%error, "no tables can be made; processed ids stay in memory until the next opening");
             Arc::new(MemoryTables::default())
         });
         // What is not named in the journal is not believed by anybody: any number will do meanwhile.
