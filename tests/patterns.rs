@@ -2,6 +2,8 @@
 //! are killed, and wherever the power goes.
 #![expect(clippy::field_reassign_with_default, reason = "a fault is set by name")]
 
+#[path = "../examples/intake/desk.rs"]
+mod desk;
 #[path = "../examples/consume_transform_produce/invoices.rs"]
 mod invoices;
 #[path = "../examples/outbox/shop.rs"]
@@ -9,12 +11,13 @@ mod shop;
 #[path = "../examples/saga/trips.rs"]
 mod trips;
 
+use desk::{Answer, Desk, request};
 use invoices::Office;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{ManualClock, Options, Result, Store, Timestamp};
 use rusqlite::Connection;
 use shop::Shop;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 use trips::{Agency, Services};
@@ -114,6 +117,29 @@ fn what_the_database_has_committed_is_published_and_booked_once_wherever_the_rel
     let verdict =
         |store: &Store, database: &mut Connection| Shop::open(store, database).unwrap().wrong(ORDERS).unwrap();
     assert!(stop_everywhere(database, work, verdict) > 300);
+}
+
+#[test]
+fn the_same_request_has_the_same_answer_and_is_accepted_once_wherever_the_desk_stops() {
+    const REQUESTS: u64 = 12;
+    // The client keeps what it has heard, and asks everything again each time.
+    let work = |store: &Store, _: &ManualClock, heard: &mut BTreeMap<String, Answer>| {
+        let desk = Desk::open(store)?;
+        for number in 0..REQUESTS {
+            let (key, body) = request(number);
+            let answer = desk.accept(&key, &body)?;
+            if answer.status == 202 {
+                assert_eq!(*heard.entry(key.clone()).or_insert_with(|| answer.clone()), answer, "{key}");
+                assert_eq!(desk.accept(&key, "something else")?.status, 409, "{key}");
+            }
+        }
+        Ok(())
+    };
+    let verdict = |store: &Store, heard: &mut BTreeMap<String, Answer>| {
+        assert_eq!(heard.len() as u64, REQUESTS);
+        Desk::open(store).unwrap().wrong(REQUESTS).unwrap()
+    };
+    assert!(stop_everywhere(BTreeMap::new, work, verdict) > 150);
 }
 
 /// Services that survive the agency, and are in trouble now and then.

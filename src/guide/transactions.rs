@@ -37,6 +37,8 @@
 //! * **Dropped is rolled back**, as by a `?`: what was leased is given back at once, and nothing is charged. A panic is
 //!   charged, so that a message that makes its handler panic ends as a dead letter. So does one whose handler says
 //!   [`nack`](crate::Delivery::nack), alone or in the transaction.
+//! * **What is known is not appended again.** A message whose id was accepted before has the first receipt, and the rest
+//!   happens; an id that was used for something else refuses the whole. What is acked is processed, in the same frame.
 //! * **A failure has its consequences.** A nack in a transaction that is one too many parks the message, and the copy
 //!   for [another topic](crate::Group::forward_dead_letters) is in the same frame.
 //! * **Its level is [`Disk`](crate::Durability::Disk)** unless it
@@ -64,7 +66,8 @@
 //! [`Topic::publish_if`](crate::Topic::publish_if) and
 //! [`Transaction::expect_end`](crate::Transaction::expect_end) succeed only if nobody has published to the topic since
 //! it ended at a given offset. It is how several writers keep an invariant over what a topic holds without a lock:
-//! read, decide, publish the decision where it was decided, and begin anew with what is new if somebody was quicker.
+//! read, decide, publish the decision where it was decided, and begin anew with what is new if somebody was quicker. With
+//! an id, the same call can be made once more: it has the first answer.
 //!
 //! # Patterns
 //!
@@ -75,6 +78,7 @@
 //! |---|---|---|
 //! | consume, transform, produce | a step of a pipeline: what was read is done, and what came of it is published | `consume_transform_produce` |
 //! | transactional outbox | what a SQL database commits is published, exactly that, once | `outbox` |
+//! | idempotent intake | a request that is repeated has the same answer, and is accepted once | `intake` |
 //! | saga with compensation | several services, all of them or none, without a transaction over them | `saga` |
 //!
 //! **Consume, transform, produce.** The ack, the output and what was counted on the way are one transaction: each input
@@ -85,6 +89,10 @@
 //! SQL transaction; a relay publishes the rows, and notes in the same frame, as a value, how far it has come. Wherever
 //! it dies, it goes on from there. On the other side the consumer makes its effect and notes the message's id in one
 //! SQL transaction, and acks afterwards.
+//!
+//! **Intake.** The client's key is the message's id, and the answer is made of the receipt alone: repeated within the
+//! window, the request is not accepted again and has the same answer; with another body it is a conflict. Stripe calls
+//! the like of it an idempotency key.
 //!
 //! **Saga.** Each step is a message, and where the saga stands is a value: a step commits in one frame that it is done,
 //! where the saga stands, and the next step. If a service says no, the steps before it are cancelled in the opposite
