@@ -1,6 +1,6 @@
 //! Deduplication (I6): an id that was accepted within its window is never accepted again, whatever became of its
 //! message, its process or the tables; and one that was not accepted is not remembered.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::field_reassign_with_default, reason = "a test")]
 
 use millpond::testing::{Faults, SimDisk};
 use millpond::{

@@ -1,5 +1,5 @@
 //! The inbox: a message whose id a group has processed is not handed to it again, by whatever way it comes.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test")]
 
 use millpond::testing::{Faults, SimDisk, SimTables};
 use millpond::{
@@ -231,10 +231,10 @@ fn processed_ids_are_known_whatever_becomes_of_the_tables() {
     }
     // They fail while the store is open.
     let before = bench.tables.times_set_aside();
-    for calls in 0..10 {
-        bench.tables.fail_after(calls);
-        process(&store, 4_000 + calls as u32 * 300..4_300 + calls as u32 * 300);
-        assert_processed(&store, 0..4_300 + calls as u32 * 300);
+    for calls in 0..10u32 {
+        bench.tables.fail_after(calls.into());
+        process(&store, 4_000 + calls * 300..4_300 + calls * 300);
+        assert_processed(&store, 0..4_300 + calls * 300);
     }
     assert!(bench.tables.times_set_aside() > before);
     store = bench.kill(store);

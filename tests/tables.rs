@@ -1,6 +1,6 @@
 //! The tables on a real disk: deleted, rolled back, cut, flipped, locked; each costs time and a warning, and no answer
 //! changes (I10).
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::disallowed_methods, reason = "a test, on real files")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test, on real files")]
 
 use millpond::{Group, Message, Options, Store, Topic, TopicSettings, Window};
 use std::fs;

@@ -169,6 +169,11 @@ impl Engine {
         let level = asked.or(held.durability()).unwrap_or(self.options.durability);
         match core.judge(topic, messages, probe, || self.age_now()) {
             Ok(now_known) if now_known == known => {}
+            // There is nothing to append, so there is nothing to be prepared for it.
+            Ok(now_known) if now_known.len() == messages.len() => {
+                let terms = Terms { now: self.now(), level };
+                return Tried::Over(Submitted::Admitted(core.repeat(topic, &now_known, terms)));
+            }
             Ok(now_known) => return Tried::Known(now_known),
             Err(Unfit::Stale) => return Tried::Stale,
             Err(Unfit::Reused { index, offset }) => return refused(core.reused(messages, index, offset)),

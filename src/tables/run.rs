@@ -191,7 +191,7 @@ impl Run {
             edition,
             firsts: firsts.as_chunks::<8>().0.iter().map(|first| u64::from_le_bytes(*first)).collect(),
             filter: Filter::take(filter),
-            shares: shares.as_chunks::<SHARE>().0.iter().filter_map(|share| take_share(share)).collect(),
+            shares: shares.as_chunks::<SHARE>().0.iter().filter_map(take_share).collect(),
             length: start + length,
         };
         // What the header should be, to the byte: so a run of another store, segment or stretch is not taken for this.
@@ -203,18 +203,21 @@ impl Run {
         self.filter.may_have(id)
     }
 
-    /// A block's rows. `InvalidData` if it is damaged.
-    pub(super) fn block(&self, file: &dyn StorageFile, number: usize) -> Result<Vec<u8>> {
-        let mut block = vec![0; BLOCK];
-        read_exact_at(file, &mut block, HEADER as u64 + number as u64 * BLOCK as u64)?;
+    /// Reads a block, and gives its rows. `InvalidData` if it is damaged.
+    pub(super) fn block<'a>(
+        &self,
+        file: &dyn StorageFile,
+        number: usize,
+        block: &'a mut [u8; BLOCK],
+    ) -> Result<impl Iterator<Item = &'a [u8]> + use<'a>> {
+        read_exact_at(file, block, HEADER as u64 + number as u64 * BLOCK as u64)?;
         let number = u32::try_from(number).map_err(|_| bad("too many blocks"))?;
         let (covered, crc) = block.split_last_chunk::<4>().ok_or_else(|| bad("cut"))?;
         if block_crc(self.seed(), number, covered) != u32::from_le_bytes(*crc) {
             return Err(bad("a block is damaged"));
         }
         let rows = usize::from(*covered.last().ok_or_else(|| bad("cut"))?);
-        block.truncate(rows.min(ROWS) * ROW);
-        Ok(block)
+        Ok(covered.chunks_exact(ROW).take(rows.min(ROWS)))
     }
 
     /// What the checksum of each block begins with.
@@ -227,11 +230,12 @@ impl Run {
         let wanted = prefix(&key.id);
         // It may begin in the block before the first one that begins with it.
         let mut number = self.firsts.partition_point(|first| *first < wanted).saturating_sub(1);
+        let mut block = [0; BLOCK];
         while self.firsts.get(number).is_some_and(|first| *first <= wanted) {
-            for row in self.block(file, number)?.chunks_exact(ROW) {
+            // Taken apart only where it is the id; a row begins with that.
+            for row in self.block(file, number, &mut block)?.filter(|row| row.starts_with(&key.id)) {
                 match Published::take(row) {
                     Some((found, row)) if found == key => return Ok(Some(row)),
-                    Some((found, _)) if found > key => return Ok(None),
                     _ => {}
                 }
             }

@@ -27,7 +27,9 @@ pub(crate) struct Runs {
 
 /// Open files, a bounded number of them.
 #[derive(Debug, Default)]
-struct Handles(Mutex<VecDeque<(SegmentId, Range, Arc<dyn StorageFile>)>>);
+struct Handles(Mutex<VecDeque<Handle>>);
+
+type Handle = (SegmentId, Range, Arc<dyn StorageFile>);
 
 /// So many files of runs are kept open.
 const OPEN: usize = 64;

@@ -1,7 +1,7 @@
 //! Writing runs: whole, in pieces, under a name that does not count yet, then renamed into place.
 
 use super::filter::Filter;
-use super::published::{Published, PublishedKey, ROW, prefix};
+use super::published::{Published, PublishedKey, prefix};
 use super::run::{BLOCK, DIRECTORY, HEADER, Owner, ROWS, Range, Run, Share, block_crc, name, seed};
 use crate::storage::{Access, Storage, StorageFile, write_all_at};
 use crate::types::TopicId;
@@ -147,13 +147,11 @@ impl Iterator for Rows<'_> {
             if self.next >= self.run.firsts.len() {
                 return None;
             }
-            let block = self.run.block(&*self.file, self.next);
+            let mut block = [0; BLOCK];
+            let rows = self.run.block(&*self.file, self.next, &mut block);
             self.next += 1;
-            match block {
-                Ok(block) => {
-                    let rows: Vec<_> = block.chunks_exact(ROW).filter_map(Published::take).collect();
-                    self.block = rows.into_iter();
-                }
+            match rows {
+                Ok(rows) => self.block = rows.filter_map(Published::take).collect::<Vec<_>>().into_iter(),
                 Err(error) => {
                     self.next = usize::MAX;
                     return Some(Err(error));

@@ -120,12 +120,19 @@ mod tests {
         }
     }
 
+    fn into<'a>(all: &'a mut Vec<Event<'static>>) -> impl FnMut(Event<'static>) -> Result<()> + 'a {
+        |event| {
+            all.push(event);
+            Ok(())
+        }
+    }
+
     /// Appends what a segment has to keep, and has it go. How many that were.
     fn carry_over(engine: &Arc<Engine>, segment: SegmentId) -> usize {
         let of = engine.ids_of(segment).unwrap().unwrap();
         let mut kept = Vec::new();
-        engine.each_id(&of, &mut |event| Ok(kept.push(event))).unwrap();
-        engine.each_processed(segment, &mut |event| Ok(kept.push(event))).unwrap();
+        engine.each_id(&of, &mut into(&mut kept)).unwrap();
+        engine.each_processed(segment, &mut into(&mut kept)).unwrap();
         for event in &kept {
             engine.core.lock().record(event).unwrap();
             upkeep(engine);
@@ -183,7 +190,7 @@ mod tests {
             upkeep(&engine);
         }
         let mut kept = Vec::new();
-        engine.each_processed(SegmentId(1), &mut |event| Ok(kept.push(event))).unwrap();
+        engine.each_processed(SegmentId(1), &mut into(&mut kept)).unwrap();
         assert!(kept.len() > 20, "{}", kept.len());
         let Event::KeepProcessed(first) = kept[0] else { panic!("{:?}", kept[0]) };
         assert_eq!((first.sequence, first.table), (1, 0));
@@ -191,7 +198,7 @@ mod tests {
         let later = crate::event::KeepProcessed { sequence: 301, ..first };
         engine.core.lock().record(&Event::KeepProcessed(later)).unwrap();
         let mut again = Vec::new();
-        engine.each_processed(SegmentId(1), &mut |event| Ok(again.push(event))).unwrap();
+        engine.each_processed(SegmentId(1), &mut into(&mut again)).unwrap();
         assert_eq!(again, kept[1..]);
     }
 }
