@@ -37,8 +37,9 @@
 //! * **Dropped is rolled back**, as by a `?`: what was leased is given back at once, and nothing is charged. A panic is
 //!   charged, so that a message that makes its handler panic ends as a dead letter. So does one whose handler says
 //!   [`nack`](crate::Delivery::nack), alone or in the transaction.
-//! * **What is known is not appended again.** A message whose id was accepted before has the first receipt, and the rest
-//!   happens; an id that was used for something else refuses the whole. What is acked is processed, in the same frame.
+//! * **What is known is not appended again.** A message whose id was accepted before has the first receipt, and the
+//!   rest happens; an id that was used for something else refuses the whole. What is acked is processed, in the same
+//!   frame.
 //! * **A failure has its consequences.** A nack in a transaction that is one too many parks the message, and the copy
 //!   for [another topic](crate::Group::forward_dead_letters) is in the same frame.
 //! * **Its level is [`Disk`](crate::Durability::Disk)** unless it
@@ -66,8 +67,8 @@
 //! [`Topic::publish_if`](crate::Topic::publish_if) and
 //! [`Transaction::expect_end`](crate::Transaction::expect_end) succeed only if nobody has published to the topic since
 //! it ended at a given offset. It is how several writers keep an invariant over what a topic holds without a lock:
-//! read, decide, publish the decision where it was decided, and begin anew with what is new if somebody was quicker. With
-//! an id, the same call can be made once more: it has the first answer.
+//! read, decide, publish the decision where it was decided, and begin anew with what is new if somebody was quicker.
+//! With an id, the same call can be made once more: it has the first answer.
 //!
 //! # Patterns
 //!

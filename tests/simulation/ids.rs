@@ -124,8 +124,8 @@ impl Ids {
 
     fn publish(&mut self, id: u64, open: &OpenIds, level: Durability) -> Result<Result<(), String>, Error> {
         let receipt = open.once.publish(message(id).durability(level)).wait()?;
-        if level == Durability::Disk {
-            // All that was answered before is before it in the journal.
+        if level == Durability::Disk && !receipt.duplicate {
+            // All that was answered before is before it in the journal. Of a duplicate only the first one is.
             self.published.values_mut().for_each(|(_, firm)| *firm = Firm::Disk);
         }
         Ok(self.answered(id, receipt, level.into()))
