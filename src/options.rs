@@ -1,6 +1,6 @@
 //! The setters of [`Options`]. A setting that makes no sense is reported by [`Options::open`], not here.
 
-use crate::config::{Durability, Options};
+use crate::config::{Durability, IdBudget, Options};
 use std::time::Duration;
 
 /// One setter for each setting. All take and return the options, so that they can be chained.
@@ -167,7 +167,7 @@ impl Options {
     /// [`IdBudget::unlimited`](crate::IdBudget::unlimited), so that only the windows of the topics, and the disk, set a
     /// limit.
     #[must_use]
-    pub fn id_budget(mut self, budget: crate::IdBudget) -> Self {
+    pub fn id_budget(mut self, budget: IdBudget) -> Self {
         self.id_budget = budget;
         self
     }
