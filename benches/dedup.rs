@@ -4,7 +4,7 @@
 //! figure over as many messages as it takes to write several runs of ids, so that their price is in it. Beside them
 //! what sled does with the same ids alone. The ten million are published by a child process that aborts, so that the
 //! next opening is one after a kill. Without `--bench` everything is done once and small, only to see that it works.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a benchmark, a panic is how it fails")]
+#![expect(clippy::unwrap_used, reason = "in a benchmark, a panic is how it fails")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is this machine: its clock, its disk")]
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 

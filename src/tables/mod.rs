@@ -8,8 +8,8 @@
 //! **Published ids** come at the rate of messages. sled takes 30 to 70 thousand of them a second and hundreds of
 //! megabytes of memory for a million; so they lie in sorted, checksummed runs beside the segment of the journal that
 //! they came with (`run`, `runs`), each with a filter in memory (`filter`): an id that was never seen costs no read,
-//! one that was costs one. A run covers a stretch of one segment, and says which: one that is missing or damaged is made
-//! again from that stretch alone.
+//! one that was costs one. A run covers a stretch of one segment, and says which: one that is missing or damaged is
+//! made again from that stretch alone.
 //!
 //! **Processed ids** come at the rate of acks, and have no segment that they belong to: a group keeps them as long as
 //! it wants. They are in a store of rows, behind the trait [`Tables`]: sled (`sled`), or a twin in memory (`memory`)

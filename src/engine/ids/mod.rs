@@ -3,8 +3,8 @@
 //! What is known lies in three places. Ids that came last are in memory, in a [`Delta`] that belongs to the segment
 //! they lie in. When that segment is full, or the delta is, it is *frozen*: nothing is added to it any more. As soon as
 //! all of it is durable, the upkeep writes it as a run beside the segment (`flush`), and lets go of the memory. Runs
-//! are read outside the engine's lock, before a publish is looked at under it: the answer has a number, the generation, and
-//! counts only if no run was added since. Nothing that is not durable is ever in a run: an id remembered of a message
+//! are read outside the engine's lock, before a publish is looked at under it: the answer has a number, the
+//! generation, and counts only if no run was added since. Nothing that is not durable is ever in a run: an id remembered of a message
 //! that was lost would be a message lost in silence.
 //!
 //! [`Core::judge`] is where every publish with an id is looked at, and [`Core::note_ids`] is where every id is
