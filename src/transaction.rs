@@ -71,8 +71,8 @@ impl Transaction {
 
     /// Publishes a message. One whose id is known in its topic's
     /// [window](crate::TopicSettings::deduplicate) is not appended again: its receipt is that of the first, and the
-    /// rest of the transaction happens. It becomes visible when the transaction has reached its level, and every earlier message of
-    /// the topic its own.
+    /// rest of the transaction happens. It becomes visible when the transaction has reached its level, and every earlier
+    /// message of the topic its own.
     pub fn publish(&mut self, topic: &Topic, message: impl Into<Message>) -> &mut Self {
         let message = message.into();
         // A foreign topic is refused at the commit; its message is handed back with the others then.
@@ -93,8 +93,8 @@ impl Transaction {
     }
 
     /// Expects the topic to end at this offset, before the messages of this transaction: if somebody has published to
-    /// it since, all of the transaction fails with `Conflict`. See [`Topic::publish_if`]. Not asked if every message that
-    /// this transaction publishes there is known by its id: then it is the same call once more.
+    /// it since, all of the transaction fails with `Conflict`. See [`Topic::publish_if`]. Not asked if every message
+    /// that this transaction publishes there is known by its id: then it is the same call once more.
     pub fn expect_end(&mut self, topic: &Topic, end: Offset) -> &mut Self {
         match topic.id_in(&self.link) {
             Some(id) => self.changes.expected.push((id, end)),

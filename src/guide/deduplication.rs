@@ -56,7 +56,8 @@
 //!
 //! Elsewhere: Amazon SQS FIFO queues remember for five minutes and Azure Service Bus for ten minutes to seven days,
 //! both without looking at the payload; NATS JetStream remembers a `Nats-Msg-Id` for two minutes if nothing is said.
-//! Kafka's idempotent producer recognizes the retries of one producer's session, and not a second try of the application.
+//! Kafka's idempotent producer recognizes the retries of one producer's session, and not a second try of the
+//! application.
 //!
 //! # Processing
 //!

@@ -4,8 +4,8 @@
 //! they lie in. When that segment is full, or the delta is, it is *frozen*: nothing is added to it any more. As soon as
 //! all of it is durable, the upkeep writes it as a run beside the segment (`flush`), and lets go of the memory. Runs
 //! are read outside the engine's lock, before a publish is looked at under it: the answer has a number, the
-//! generation, and counts only if no run was added since. Nothing that is not durable is ever in a run: an id remembered of a message
-//! that was lost would be a message lost in silence.
+//! generation, and counts only if no run was added since. Nothing that is not durable is ever in a run: an id
+//! remembered of a message that was lost would be a message lost in silence.
 //!
 //! [`Core::judge`] is where every publish with an id is looked at, and [`Core::note_ids`] is where every id is
 //! remembered: it is called for each event that is applied, so that nothing that is in the journal can be missing here.
