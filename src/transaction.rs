@@ -71,8 +71,8 @@ impl Transaction {
 
     /// Publishes a message. One whose id is known in its topic's
     /// [window](crate::TopicSettings::deduplicate) is not appended again: its receipt is that of the first, and the
-    /// rest of the transaction happens. It becomes visible when the transaction has reached its level, and every earlier
-    /// message of the topic its own.
+    /// rest of the transaction happens. It becomes visible when the transaction has reached its level, and every
+    /// earlier message of the topic its own.
     pub fn publish(&mut self, topic: &Topic, message: impl Into<Message>) -> &mut Self {
         let message = message.into();
         // A foreign topic is refused at the commit; its message is handed back with the others then.
