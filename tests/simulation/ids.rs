@@ -124,9 +124,11 @@ impl Ids {
 
     fn publish(&mut self, id: u64, open: &OpenIds, level: Durability) -> Result<Result<(), String>, Error> {
         let receipt = open.once.publish(message(id).durability(level)).wait()?;
-        if level == Durability::Disk && !receipt.duplicate {
-            // All that was answered before is before it in the journal. Of a duplicate only the first one is.
-            self.published.values_mut().for_each(|(_, firm)| *firm = Firm::Disk);
+        if level == Durability::Disk {
+            // What lies before it in the topic lies before it in the journal. A duplicate's answer may need no sync, and
+            // says nothing of what lies behind it.
+            let before = self.published.values_mut().filter(|(offset, _)| *offset <= receipt.offset);
+            before.for_each(|(_, firm)| *firm = Firm::Disk);
         }
         Ok(self.answered(id, receipt, level.into()))
     }
