@@ -90,13 +90,16 @@ impl Engine {
 
     /// Reads ahead until it is known what a message of an ordered group waits for, or the group looks no further.
     pub(super) fn read_up_to(&self, group: GroupId, offset: Offset) -> Result<()> {
-        while let Some(from) = self.open_core()?.read_to(group).filter(|read| *read <= offset) {
+        loop {
+            // A statement of its own: the lock must be free again before anything is read.
+            let next = self.open_core()?.read_to(group).filter(|read| *read <= offset);
+            let Some(from) = next else { return Ok(()) };
             self.read_ahead(group, from, PIECE_MAX)?;
-            if self.open_core()?.read_to(group) == Some(from) {
-                break;
+            let then = self.open_core()?.read_to(group);
+            if then == Some(from) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// The next messages of a group, without leasing them: keys are read once if those at hand are too few.
