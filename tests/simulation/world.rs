@@ -532,7 +532,13 @@ impl World {
         let good = match dice {
             139.. => {
                 let (rng, model) = (&mut self.rng, &mut self.model);
-                self.transactions.commit(rng, model, &open.store, &open.topics, &mut open.held)?
+                // Who holds which key is followed where single deliveries are settled.
+                let unordered = |(group, _): &(usize, Delivery)| !order::is_ordered(*group);
+                let (mut free, mut rest): (Vec<_>, Vec<_>) = open.held.drain(..).partition(unordered);
+                let good = self.transactions.commit(rng, model, &open.store, &open.topics, &mut free)?;
+                rest.append(&mut free);
+                open.held = rest;
+                good
             }
             131.. => match &open.ids {
                 Some(ids) => self.ids.step(&mut self.rng, ids)?,
