@@ -143,6 +143,38 @@ fn acks_of_a_whole_batch_are_one_write_and_detached_ones_none() {
 }
 
 #[test]
+fn a_transaction_of_one_ack_and_one_publish_is_one_write_and_one_sync() {
+    let bench = Bench::publishing(Durability::Disk);
+    let done = bench.store.topic("done").unwrap();
+    bench.topic.publish_all((0..3).map(|_| message())).wait().unwrap();
+    for (level, cost) in
+        [(Durability::Disk, ONE_WRITE_ONE_SYNC), (Durability::Os, ONE_WRITE), (Durability::Memory, NOTHING)]
+    {
+        let delivery = bench.consumer.try_lease().unwrap().unwrap();
+        let mut tx = bench.store.transaction();
+        tx.publish(&done, message()).ack(delivery).durability(level);
+        assert_eq!(bench.cost(|| assert_eq!(tx.commit().wait().unwrap().receipts.len(), 1)), cost, "{level:?}");
+    }
+}
+
+#[test]
+fn a_transaction_over_many_topics_and_groups_is_one_write_and_one_sync() {
+    let bench = Bench::publishing(Durability::Disk);
+    let topics: Vec<Topic> = (0..10).map(|number| bench.store.topic(&format!("topic {number}")).unwrap()).collect();
+    let consumers: Vec<Consumer> =
+        topics.iter().map(|topic| topic.consumer("group", Group::default()).unwrap()).collect();
+    topics.iter().for_each(publish);
+    let mut tx = bench.store.transaction();
+    for (topic, consumer) in topics.iter().zip(&consumers) {
+        tx.publish(topic, message()).ack(consumer.try_lease().unwrap().unwrap()).set(topic.name(), "1");
+    }
+    assert_eq!(bench.cost(|| assert_eq!(tx.commit().wait().unwrap().receipts.len(), 10)), ONE_WRITE_ONE_SYNC);
+    let mut tx = bench.store.transaction();
+    tx.publish(&bench.topic, message());
+    assert_eq!(bench.cost(|| drop(tx)), NOTHING, "rolled back");
+}
+
+#[test]
 fn a_sync_of_what_is_durable_already_is_nothing() {
     let bench = Bench::publishing(Durability::Os);
     bench.topic.publish(message()).detach();

@@ -6,7 +6,7 @@
 //! turn alone.
 
 use super::filter::Unseen;
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::Result;
@@ -130,6 +130,11 @@ impl Engine {
         loop {
             let mut core = self.open_core()?;
             core.check_leasing(stopped)?;
+            if self.inbox_is_full(&core, group) {
+                drop(core);
+                self.checkpoint(true)?;
+                continue;
+            }
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
                 Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
@@ -307,7 +312,11 @@ impl Engine {
         granted: &[Granted],
         named: Lsn,
     ) -> Result<Vec<Leased>> {
-        if !self.core.lock().reached_names(named) {
+        let (reached, inbox) = {
+            let core = self.core.lock();
+            (core.reached_names(named), self.inbox_of(&core, group))
+        };
+        if !reached {
             self.drive(named, Durability::Os, None)?;
         }
         let cursor = self.cursors.lock().entry(group).or_default().clone();
@@ -345,7 +354,10 @@ impl Engine {
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }
-        Ok(leased)
+        match inbox {
+            Some(terms) => self.leave_out_processed(group, &terms, leased),
+            None => Ok(leased),
+        }
     }
 
     /// Leases that nobody has seen end as if they had never been granted.

@@ -4,8 +4,9 @@
 //! here, ahead of the hand-out and outside the lock, each message once in an opening of the store. A store that is
 //! opened reads nothing for that: the first lease does.
 
+use super::decide::Decisions;
 use super::kept::Kept;
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::{Core, Engine, ReadCursor};
 use crate::error::{ErrorKind, Result};
 use crate::event::BuryReason;
@@ -142,7 +143,9 @@ impl Engine {
             let Some((offset, dead)) = core.state.condemned(group) else { return Ok(true) };
             let Some(counters) = core.state.group(group).map(|held| held.counters(offset)) else { return Ok(true) };
             let why = format!("an earlier message of its key, at offset {dead}, is a dead letter");
-            self.bury_with(core, (group, offset), BuryReason::KeyParked, &why, counters)?;
+            let mut decisions = Decisions::default();
+            self.bury(core, &mut decisions, (group, offset), BuryReason::KeyParked, &why, counters)?;
+            self.record_decided(core, &mut decisions)?;
         }
         Ok(false)
     }

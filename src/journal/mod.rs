@@ -132,7 +132,7 @@ pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,
     unfinished_sidecar_name,
 };
-pub(crate) use tail::{Class, Limits, Place, Refusal, Sealed, Span, Start, Tail};
+pub(crate) use tail::{Class, Limits, Refusal, Sealed, Span, Start, Tail};
 
 /// The seal in a frame, if it is one.
 pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {

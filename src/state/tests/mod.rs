@@ -168,7 +168,7 @@ fn delivered(group: GroupId, runs: &[Run]) -> Event<'_> {
 }
 
 fn ack(group: GroupId, runs: &[Run]) -> Event<'_> {
-    Event::Ack(Ack { group, runs: runs.into(), processed: Cow::Borrowed(&[]), time: Timestamp::ZERO })
+    Event::Ack(Ack::done(group, runs.into()))
 }
 
 fn nack(group: GroupId, offset: u64, counters: Counters, due: u64, error: &str) -> Event<'_> {
