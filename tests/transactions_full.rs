@@ -137,3 +137,24 @@ fn a_store_that_was_poisoned_hands_everything_back() {
     assert_eq!(error.kind(), ErrorKind::Poisoned);
     assert_eq!(error.into_deliveries().unwrap().len(), 1);
 }
+
+#[test]
+fn a_transaction_keeps_to_the_limit_of_a_backlog_and_never_waits_for_a_place() {
+    use millpond::{Backlog, Message, Overflow, Store, TopicSettings};
+    for (overflow, refused) in [(Overflow::Reject, true), (Overflow::Wait, true), (Overflow::DropOldest, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let limit = TopicSettings::default().max_backlog(Backlog::messages(2).when_full(overflow));
+        let narrow = store.topic_with("narrow", limit).unwrap();
+        narrow.publish_all(["a".into(), "b".into()]).wait().unwrap();
+        let mut tx = store.transaction();
+        tx.publish(&narrow, Message::new("c")).set("key", "value");
+        match tx.commit().wait() {
+            Ok(_) => assert!(!refused, "{overflow:?}"),
+            Err(error) => assert!(refused && error.code() == "backlog-full", "{overflow:?}: {error}"),
+        }
+        assert_eq!(store.get("key").unwrap().is_some(), !refused, "I7: {overflow:?}");
+        assert_eq!((narrow.stats().backlog, narrow.stats().removed.overflowed), (2, u64::from(!refused)));
+        store.close().unwrap();
+    }
+}

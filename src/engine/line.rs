@@ -85,7 +85,7 @@ impl Engine {
         let mut wakers = Vec::new();
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
-            match self.admit_one(core, front) {
+            match self.admit_one(core, front).map_err(|back| *back) {
                 Ok(woken) => wakers.extend(woken),
                 Err((front, Lacks::Place)) => core.set_aside(front),
                 Err((front, Lacks::Room)) => {
@@ -105,7 +105,7 @@ impl Engine {
     }
 
     /// Takes one in, or sends it away. It comes back if it has to wait on.
-    pub(super) fn admit_one(&self, core: &mut Core, front: InLine) -> Result<Option<Waker>, (InLine, Lacks)> {
+    pub(super) fn admit_one(&self, core: &mut Core, front: InLine) -> Result<Option<Waker>, Box<(InLine, Lacks)>> {
         if core.state.topic(front.topic).is_none() {
             return Ok(core.dismiss(front, Error::new(Code::UnknownTopic, "the topic was dropped")));
         }
@@ -118,9 +118,9 @@ impl Engine {
                 Ok(front.slot.fill(Ok(admission)).ok().flatten())
             }
             Ok(Err(error)) => Ok(core.dismiss(front, error)),
-            Err(Stop::Place) => Err((front, Lacks::Place)),
+            Err(Stop::Place) => Err(Box::new((front, Lacks::Place))),
             Err(Stop::Room(Refusal::TooLarge { limit })) => Ok(core.dismiss(front, too_large(limit))),
-            Err(Stop::Room(Refusal::BufferFull)) => Err((front, Lacks::Room)),
+            Err(Stop::Room(Refusal::BufferFull)) => Err(Box::new((front, Lacks::Room))),
             Err(Stop::Room(refusal)) => {
                 match refusal {
                     Refusal::NoSegment { bytes } => core.wanted_bytes = core.wanted_bytes.max(bytes),
@@ -128,7 +128,7 @@ impl Engine {
                 }
                 match core.full.clone() {
                     Some(source) => Ok(core.dismiss(front, disk_full(source))),
-                    None => Err((front, Lacks::Room)),
+                    None => Err(Box::new((front, Lacks::Room))),
                 }
             }
         }

@@ -81,7 +81,7 @@ impl Engine {
         for topic in topics {
             let Some(mut line) = core.backlogs.lines.remove(&topic) else { continue };
             while let Some(front) = line.pop_front() {
-                match self.admit_one(core, front) {
+                match self.admit_one(core, front).map_err(|back| *back) {
                     Ok(woken) => wakers.extend(woken),
                     Err((front, _)) => {
                         line.push_front(front);

@@ -3,17 +3,19 @@
 //! Everything that can refuse one is looked at before the frame is appended, under the same hold of the lock: leases,
 //! expectations, limits. So it is there whole, or nothing of it is, and what was refused is handed back as it was.
 
+use super::backlog::NoPlace;
 use super::decide::Decisions;
 use super::ids::{Known, Probe, Unfit, without};
 use super::obstacle::Obstacle;
 use super::park::Reads;
 use super::publish::{Terms, batch_receipt, disk_full, too_large};
+use super::removal::{Whom, removal};
 use super::settle::{Outcome, lease_lost, no_group, runs};
 use super::values::Setting;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::{Draft, Event, SetValue};
+use crate::event::{Cause, Draft, Event, SetValue};
 use crate::journal::{Class, Refusal};
 use crate::message::{Message, Receipt};
 use crate::state::Hold;
@@ -171,6 +173,7 @@ impl Engine {
         check_expected(core, changes, screened)?;
         let mut decisions = Decisions::knowing(reads);
         let touched = self.decide_all(core, &mut decisions, &changes.settlements)?;
+        make_places(core, drafts, &mut decisions)?;
         decisions.raise(level);
         for (key, value) in &changes.values {
             let value = value.as_deref().map(Cow::Borrowed);
@@ -298,6 +301,25 @@ impl Engine {
             }
         }
     }
+}
+
+/// Finds places in the backlogs of the topics. What is to be dropped for them is dropped in the same frame; where one
+/// would have to be waited for, the transaction is refused: deliveries are not held up by publishes.
+fn make_places(core: &mut Core, drafts: &[Draft<'_>], decisions: &mut Decisions<'_>) -> Result<(), Obstacle> {
+    for draft in drafts.iter().filter(|draft| draft.count() > 0) {
+        match core.make_way(draft) {
+            Ok(dropped) if dropped.is_empty() => {}
+            Ok(dropped) => {
+                decisions.events.push(removal(Whom::Everybody(draft.topic()), Cause::Overflow, dropped));
+            }
+            Err(NoPlace::Refused(error)) => return Err(error.into()),
+            Err(NoPlace::Wait) => {
+                let what = "the backlog of a topic of the transaction is full; a transaction does not wait for a place";
+                return Err(Error::new(Code::BacklogFull, what).into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether topics end where they are expected to. Nobody asks of a topic all of whose messages are known: that is the

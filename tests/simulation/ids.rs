@@ -125,8 +125,8 @@ impl Ids {
     fn publish(&mut self, id: u64, open: &OpenIds, level: Durability) -> Result<Result<(), String>, Error> {
         let receipt = open.once.publish(message(id).durability(level)).wait()?;
         if level == Durability::Disk {
-            // What lies before it in the topic lies before it in the journal. A duplicate's answer may need no sync, and
-            // says nothing of what lies behind it.
+            // What lies before it in the topic lies before it in the journal. A duplicate's answer may need no sync,
+            // and says nothing of what lies behind it.
             let before = self.published.values_mut().filter(|(offset, _)| *offset <= receipt.offset);
             before.for_each(|(_, firm)| *firm = Firm::Disk);
         }

@@ -27,7 +27,7 @@ impl Engine {
     pub(in crate::engine) fn segments_with_ids(&self, core: &Core) -> Staying {
         let frozen = core.ids.frozen.iter().map(|frozen| frozen.owner.segment);
         let mut published: BTreeSet<SegmentId> = frozen.collect();
-        if core.ids.active.len() > 0 {
+        if !core.ids.active.is_empty() {
             published.insert(core.ids.owner.segment);
         }
         // Runs go as their windows end, and their segments are free then.
