@@ -92,6 +92,9 @@ impl Changes {
     }
 }
 
+/// So often room is made for one transaction before it is refused: each time, others may take it.
+const TRIES: u32 = 32;
+
 impl Engine {
     /// Does all of it, or nothing; then what was asked for is as it was given. The level is that of its strongest
     /// message if that is more than `level`. It may wait for a write or for a segment, as settling may.
@@ -113,7 +116,7 @@ impl Engine {
         for (topic, messages) in &changes.publishes {
             screened.push(Screened { probe: self.probe(*topic, messages)?, known: Vec::new() });
         }
-        let (mut reads, mut read_bytes) = (Reads::new(), 0_u64);
+        let (mut reads, mut read_bytes, mut tries) = (Reads::new(), 0_u64, 0);
         loop {
             let fresh: Vec<Cow<'_, [Message]>> =
                 changes.publishes.iter().zip(&screened).map(|((_, all), topic)| without(all, &topic.known)).collect();
@@ -141,7 +144,13 @@ impl Engine {
                         reads.insert((group, offset), read);
                     }
                     // Nothing of this was appended: whatever failed meanwhile, its outcome is known.
+                    Stop::Obstacle(Obstacle::Room(_)) if tries == TRIES => {
+                        let what =
+                            "there is no room for the transaction beyond what is kept for settling; try again later";
+                        return Err(self.open_core().err().unwrap_or_else(|| Error::new(Code::BufferFull, what)));
+                    }
                     Stop::Obstacle(obstacle) => {
+                        tries += 1;
                         self.relieve(obstacle).map_err(|error| self.open_core().err().unwrap_or(error))?;
                     }
                     Stop::Ids => self.make_room_for_ids()?,
