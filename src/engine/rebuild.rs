@@ -3,14 +3,14 @@
 use super::read::undecodable;
 use super::snapshot::{Piece, read_snapshot};
 use crate::error::{Code, Error, Result};
-use crate::event::{DecodeError, Event, events};
+use crate::event::{DecodeError, Event, Run, events};
 use crate::journal::{
     Files, Flags, Found, Frame, Known, Listing, Note, Recovery, Scanner, Segment, SegmentIndex, Sighting, Step,
 };
 use crate::journal::{read_sidecar, segment_name};
 use crate::state::State;
 use crate::storage::{Access, Storage};
-use crate::types::{Lsn, Offset, StoreId};
+use crate::types::{Lsn, Offset, StoreId, TopicId};
 use std::sync::Arc;
 
 /// The state as it is folded together.
@@ -23,6 +23,9 @@ pub(super) struct Replay {
     pub(super) messages: u64,
     /// Where the snapshot that is being met began.
     begun: Option<Lsn>,
+    /// Offsets that were never published though later ones were, each with the frame of those. They are damage unless
+    /// the journal says further on that they were given up as lost.
+    gaps: Vec<(Lsn, TopicId, Run)>,
 }
 
 impl Replay {
@@ -61,7 +64,10 @@ impl Replay {
         let mut damaged = false;
         loop {
             match recovery.next()? {
-                (Step::End, _) => return Ok(()),
+                (Step::End, _) => {
+                    self.report_gaps(recovery);
+                    return Ok(());
+                }
                 (Step::Damage, _) => damaged = true,
                 (Step::Frame(frame, segment), skip) => {
                     met(frame.lsn);
@@ -101,8 +107,11 @@ impl Replay {
             if let Event::Publish(published) | Event::Move(published) = &event {
                 recovery.note(frame, note_of(published));
                 self.messages += published.count;
-                if damaged && !skip {
-                    self.note_gap(recovery, published);
+                match (&event, damaged) {
+                    _ if skip => {}
+                    (_, true) => self.note_gap(recovery, published),
+                    (Event::Publish(_), false) => self.note_jump(frame.lsn, published),
+                    _ => {}
                 }
             }
             if !skip {
@@ -124,6 +133,27 @@ impl Replay {
         {
             let last = Offset(published.first.get().saturating_sub(1));
             damage.messages.push((name, end, last));
+        }
+    }
+
+    /// Offsets are dense, so a journal without damage has no such thing; but it costs nothing to look.
+    fn note_jump(&mut self, lsn: Lsn, published: &crate::event::Published<'_>) {
+        let Some(topic) = self.state.topic(published.topic) else { return };
+        let (first, count) = (topic.end(), published.first.since(topic.end()));
+        if count > 0 {
+            self.gaps.push((lsn, published.topic, Run { first, count }));
+        }
+    }
+
+    fn report_gaps(&mut self, recovery: &mut Recovery) {
+        for (lsn, topic, run) in std::mem::take(&mut self.gaps) {
+            let Some(topic) = self.state.topic(topic).filter(|topic| topic.gone().count_in(run) < run.count) else {
+                continue;
+            };
+            let what = "the messages of a topic begin anew behind offsets that were never published";
+            let mut damage = crate::journal::damaged(lsn.segment(), lsn.position(), what);
+            damage.messages.push((topic.name().to_owned(), run.first, Offset(run.end().get().saturating_sub(1))));
+            recovery.damage().push(damage);
         }
     }
 

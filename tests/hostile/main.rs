@@ -5,6 +5,7 @@
 //!
 //! * `cargo test --test hostile` runs a fixed set of seeds.
 //! * `MILLPOND_SEEDS=20000 cargo test --release --test hostile seeds` runs more of them.
+//!   `MILLPOND_FIRST` says which is the first.
 //! * `MILLPOND_SEED=17 cargo test --test hostile seeds` runs one again.
 #![cfg(unix)]
 #![expect(
@@ -108,7 +109,7 @@ fn judge(
 fn seeds_of_injuries_end_as_the_table_says() {
     let (first, count) = match number("MILLPOND_SEED") {
         Some(seed) => (seed, 1),
-        None => (0, number("MILLPOND_SEEDS").unwrap_or(600)),
+        None => (number("MILLPOND_FIRST").unwrap_or(0), number("MILLPOND_SEEDS").unwrap_or(600)),
     };
     pond::ponds();
     pond::stranger();
