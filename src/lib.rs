@@ -54,7 +54,8 @@
 //! | stop waiting | [`Consumer::stopper`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
-//! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
+//! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
+//! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -82,6 +83,7 @@ mod options;
 mod redrive;
 mod replay;
 mod retention;
+mod salvage;
 mod schedule;
 #[expect(dead_code, unused_imports, reason = "the fold keeps what later parts will ask for")]
 mod state;
@@ -98,13 +100,17 @@ pub use config::{Durability, Group, Options, Retention, Retry, Start, TopicSetti
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport};
+pub use engine::{Dumped, DumpedFrame};
+pub use engine::{
+    Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Repaired, Report, SeekReport,
+};
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Result};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
+pub use salvage::{Dump, Salvage, Salvaged};
 pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;

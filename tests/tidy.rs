@@ -42,6 +42,7 @@ const HANDLES: &[&str] = &[
     "options",
     "redrive",
     "replay",
+    "salvage",
     "schedule",
     "stats",
     "testing",

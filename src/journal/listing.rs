@@ -21,6 +21,8 @@ pub(crate) struct Listing {
     /// Named as segments, but not usable ones.
     pub(crate) bad: BTreeMap<SegmentId, BadSegment>,
     pub(crate) unfinished: Vec<SegmentId>,
+    /// Files that a search has found to be other segments than their names say.
+    pub(crate) aliases: BTreeMap<SegmentId, String>,
     pub(crate) bytes: u64,
 }
 
@@ -60,6 +62,11 @@ impl Listing {
             }
         }
         Ok(listing)
+    }
+
+    /// The name of the file that holds segment `id`.
+    pub(crate) fn file_of(&self, id: SegmentId) -> String {
+        self.aliases.get(&id).cloned().unwrap_or_else(|| segment_name(id))
     }
 
     /// The first segment.

@@ -13,6 +13,9 @@
 //! | `lock` | locked while the store is open; empty |
 //! | `journal/NNNNNNNNNN.segment` | a segment, named by its number in ten decimal digits |
 //! | `journal/NNNNNNNNNN.new` | a segment that is being prepared; holds nothing |
+//! | `journal/NNNNNNNNNN.repaired` | a segment as a repair makes it anew, not yet in its place |
+//! | `journal/NNNNNNNNNN.segment.damaged-N` | what a repair has put aside; so with other names; never read again |
+//! | `repair.unfinished`, `repair-N.txt` | the report of a repair, until it is done, and then |
 //! | `journal/NNNNNNNNNN.index` | the sidecar of a sealed segment, or of the last one after a clean close; see `sidecar` |
 //!
 //! # Identity, 64 bytes
@@ -75,6 +78,7 @@
 //! | 2 | `Seal`, its last | its own position (u32), checksum over the header checksums (4 bytes each) of all frames before it (u32), the successor's number (u32) |
 //! | 3 | `Mark`, when the store went quiet | durable LSN (u64) |
 //! | 4 | `Closed`, after a clean close | the checksum as in a seal (u32) |
+//! | 5 | `Hole`, in the place of frames that were damaged, made by a repair | zeros |
 //!
 //! All other frames hold events; see the page of `event`.
 //!
@@ -112,6 +116,8 @@ mod identity;
 mod index;
 mod judge;
 mod listing;
+mod mend;
+mod patch;
 mod prepare;
 mod read;
 mod recover;
@@ -123,22 +129,39 @@ mod tail;
 
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
+pub(crate) use control::Snapshots;
 pub(crate) use files::{Files, Known};
 pub(crate) use finish::Found;
 pub(crate) use frame::{Flags, Frame};
 pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFINISHED, Identity};
 pub(crate) use index::{Note, SegmentIndex};
 pub(crate) use listing::{Listing, read_sidecar};
+pub(crate) use mend::{mend_identity, store_of_segments};
+pub(crate) use patch::{Gap, LEAST_GAP, Last, Patch, repaired_name};
 pub(crate) use prepare::{Numbers, Preparation};
 pub(crate) use read::Window;
 pub use recover::Trimmed;
-pub(crate) use recover::{Recovery, Step, damaged, whole_file};
+pub(crate) use recover::{Recovery, Step, Visit, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,
     unfinished_sidecar_name,
 };
 pub(crate) use tail::{Class, Limits, Place, Refusal, Sealed, Span, Start, Tail};
+
+/// A segment that holds nothing, to stand in the place of one that is lost.
+pub(crate) fn stand_in(id: crate::types::SegmentId, salt: u64, base: crate::types::Timestamp) -> Segment {
+    Segment { id, salt, base, key: [0; 16], capacity: STAND_IN }
+}
+
+/// The first frame of a segment that stands in for one that is lost: its flags and body.
+pub(crate) fn begin_again(previous: crate::types::SegmentId, snapshots: Snapshots) -> (Flags, Vec<u8>) {
+    let begin = control::Begin { previous, previous_checksum: 0, snapshots };
+    (Flags::CONTROL, control::Control::Begin(begin).encode())
+}
+
+/// Bytes of a segment that stands in for one that is lost.
+const STAND_IN: u32 = 64 << 10;
 
 /// The seal in a frame, if it is one.
 pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {

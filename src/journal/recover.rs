@@ -8,7 +8,7 @@ use super::frame::{Flags, Frame, FrameHeader};
 use super::index::{Note, SegmentIndex};
 use super::judge::{Sight, Verdict, judge};
 use super::listing::{Listing, sidecar_claim};
-use super::scan::{Scanner, Sighting, Survey, survey};
+use super::scan::{Behind, Scanner, Sighting, Survey};
 use super::segment::{SEGMENT_HEADER, Segment, segment_name};
 use crate::error::{Code, Damage, Error, Result};
 use crate::storage::{Access, Storage};
@@ -69,6 +69,19 @@ pub(crate) struct Recovery {
     pub(crate) frames: u64,
     /// Where the walk ended, once it has.
     pub(super) end: Option<Lsn>,
+    /// Whole frames behind the first bad place of a segment, so that a segment with many is searched once.
+    behind: Option<(SegmentId, Behind)>,
+    /// What [`Self::later_claim`] found for a segment, likewise.
+    later: Option<(SegmentId, Option<SegmentId>)>,
+    visited: Vec<Visit>,
+}
+
+/// A segment that the walk came to, or should have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Visit {
+    pub(crate) id: SegmentId,
+    /// It can't be read.
+    pub(crate) missing: bool,
 }
 
 impl Recovery {
@@ -94,6 +107,9 @@ impl Recovery {
             trimmed: None,
             frames: 0,
             end: None,
+            behind: None,
+            later: None,
+            visited: Vec::new(),
         };
         if recovery.listing.segments.is_empty() && recovery.listing.bad.is_empty() {
             return Err(Error::new(
@@ -141,6 +157,9 @@ impl Recovery {
         self.trimmed = None;
         self.frames = 0;
         self.closed = false;
+        self.end = None;
+        self.visited.clear();
+        self.behind = None;
         let first = if lsn == Lsn::ZERO { self.listing.first() } else { Some(lsn.segment()) };
         match first.and_then(|id| self.listing.segments.get(&id)).cloned() {
             Some(segment) => self.enter(&segment),
@@ -156,8 +175,43 @@ impl Recovery {
         }
     }
 
+    /// Starts at the first segment that can be read; what should have been before it is reported.
+    pub(crate) fn start_anywhere(&mut self) -> Result<()> {
+        let outcome = self.start(Lsn::ZERO);
+        let Err(error) = &outcome else { return Ok(()) };
+        let (Some(first), false) = (self.listing.first(), error.damage().is_empty()) else { return outcome };
+        let bad: Vec<SegmentId> = self.listing.bad.keys().copied().collect();
+        let next = self.listing.after(first);
+        for id in bad.into_iter().filter(|id| next.as_ref().is_none_or(|next| *id < next.id)) {
+            self.miss(id);
+        }
+        next.map_or(Ok(()), |next| self.enter(&next))
+    }
+
+    /// The segments that were come to, in order.
+    pub(crate) fn visited(&self) -> &[Visit] {
+        &self.visited
+    }
+
+    /// How far a segment goes, with its seal if it has one; only of those that were walked to their end.
+    pub(crate) fn seals(&self) -> impl Iterator<Item = (SegmentId, Seal)> {
+        self.walked.iter().map(|walked| (walked.segment.id, walked.seal))
+    }
+
+    /// Where the walk ended; nothing if it ended in damage.
+    pub(crate) fn end(&self) -> Option<Lsn> {
+        self.end
+    }
+
+    /// A segment that can't be read where one should be.
+    fn miss(&mut self, id: SegmentId) {
+        let what = self.listing.why_missing(id);
+        self.damage.push(whole_file(id, what));
+        self.visited.push(Visit { id, missing: true });
+    }
+
     fn open(&self, segment: &Arc<Segment>) -> Result<Scanner> {
-        let file = self.storage.open(&segment_name(segment.id), Access::Read);
+        let file = self.storage.open(&self.listing.file_of(segment.id), Access::Read);
         Ok(Scanner::new(file.map_err(|source| self.reading(segment.id, source))?, segment.clone()))
     }
 
@@ -167,6 +221,7 @@ impl Recovery {
 
     fn enter(&mut self, segment: &Arc<Segment>) -> Result<()> {
         self.scanner = Some(self.open(segment)?);
+        self.visited.push(Visit { id: segment.id, missing: false });
         self.checksum = crc32fast::Hasher::new();
         self.index = SegmentIndex::default();
         self.sealed = None;
@@ -264,7 +319,7 @@ impl Recovery {
                         frame.next,
                         "the seal does not fit the segment's frames",
                     );
-                    self.sealed = Some(seal);
+                    self.sealed = Some(Seal { length: frame.lsn.position().get(), ..seal });
                     return Some((Step::Damage, false));
                 }
                 self.sealed = Some(seal);
@@ -276,11 +331,12 @@ impl Recovery {
             }
             // From the start means from the very first: what was in segments before this one is in nothing else.
             Some(Control::Begin(begin)) if self.starts_late(&begin) => {
-                let what = self.listing.why_missing(begin.previous);
-                self.damage.push(whole_file(begin.previous, what));
+                let here = self.visited.pop();
+                self.miss(begin.previous);
+                self.visited.extend(here);
                 return Some((Step::Damage, false));
             }
-            Some(Control::Begin(_)) | None => {}
+            Some(Control::Begin(_) | Control::Hole) | None => {}
         }
         None
     }
@@ -292,7 +348,9 @@ impl Recovery {
 
     /// The walk was to start at the start, and its first frame says that there was a segment before.
     fn starts_late(&self, begin: &Begin) -> bool {
-        self.from == Lsn::ZERO && self.frames == 1 && self.walked.is_empty() && begin.previous != SegmentId::ZERO
+        // Whatever was wrong with the segment before, if the walk came to it, has been told.
+        let first = self.from == Lsn::ZERO && self.frames == 1 && self.visited.len() == 1;
+        first && begin.previous != SegmentId::ZERO
     }
 
     /// Goes on in the segment that the seal names. False if that is damaged, which is then reported.
@@ -311,8 +369,7 @@ impl Recovery {
             self.enter(&successor)?;
             return Ok(true);
         }
-        let what = self.listing.why_missing(seal.successor);
-        self.damage.push(whole_file(seal.successor, what));
+        self.miss(seal.successor);
         self.go_on_after(seal.successor)?;
         Ok(false)
     }
@@ -334,11 +391,22 @@ impl Recovery {
         let id = segment.id;
         let file = self.scanner.as_ref().map(|scanner| scanner.file().clone());
         let Some(file) = file else { return Ok(Some(Step::End)) };
-        let behind = survey(&*file, segment, position).map_err(|source| self.reading(id, source))?;
+        // A frame whose header is whole says where it ends. What is inside it is somebody's payload, whatever it looks
+        // like.
+        let from = header.map_or(position, |header| Position(position.get().saturating_add(header.frame_length())));
+        if self.behind.as_ref().is_none_or(|(of, _)| *of != id) {
+            let found = Behind::search(&*file, segment, from).map_err(|source| self.reading(id, source))?;
+            self.behind = Some((id, found));
+        }
+        let behind = self.behind.as_ref().map(|(_, behind)| behind.from(from)).unwrap_or_default();
         let closing = sidecar_claim(&*self.storage, self.store, id).filter(|length| *length > position);
         let mut later = None;
         if behind.durable <= position && closing.is_none() && !self.closed {
-            later = self.later_claim(id)?;
+            later = match self.later {
+                Some((of, found)) if of == id => found,
+                _ => self.later_claim(id)?,
+            };
+            self.later = Some((id, later));
         }
         let covered = behind.durable > position || later.is_some();
         match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
@@ -383,8 +451,8 @@ impl Recovery {
         for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment)
         {
             let scanner = self.open(segment)?;
-            let found = survey(&**scanner.file(), segment, Position(SEGMENT_HEADER))
-                .map_err(|source| self.reading(segment.id, source))?;
+            let found = Behind::search(&**scanner.file(), segment, Position(SEGMENT_HEADER));
+            let found = found.map_err(|source| self.reading(segment.id, source))?.from(Position(SEGMENT_HEADER));
             if found.durable != Position::ZERO {
                 return Ok(Some(segment.id));
             }

@@ -190,14 +190,7 @@ pub(crate) fn injure(rng: &mut Rng, pond: &Pond, files: &mut Files, how: How) ->
     finish(before, files, how, class, file, byte)
 }
 
-fn finish(
-    before: Files,
-    files: &Files,
-    how: How,
-    class: Class,
-    file: String,
-    byte: Option<usize>,
-) -> Option<Injury> {
+fn finish(before: Files, files: &Files, how: How, class: Class, file: String, byte: Option<usize>) -> Option<Injury> {
     if before == *files {
         return None;
     }

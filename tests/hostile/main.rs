@@ -21,6 +21,7 @@ mod forge;
 mod injure;
 mod layout;
 mod look;
+mod mend;
 mod plants;
 mod pond;
 mod table;
@@ -67,13 +68,7 @@ fn run(seed: u64) -> Option<Hit> {
     judge(seed, pond, &injury, dir.path(), &files)
 }
 
-fn judge(
-    seed: u64,
-    pond: &pond::Pond,
-    injury: &Injury,
-    path: &std::path::Path,
-    files: &pond::Files,
-) -> Option<Hit> {
+fn judge(seed: u64, pond: &pond::Pond, injury: &Injury, path: &std::path::Path, files: &pond::Files) -> Option<Hit> {
     let what = format!("seed {seed}: {:?} of {:?}, {} ({})", injury.how, injury.class, injury.file, pond.name);
     let (told, damage) = bounded(&format!("verify, {what}"), || look::verify(path));
     assert!(pond::read_all(path) == *files, "verifying changed something: {what}");
@@ -82,17 +77,25 @@ fn judge(
         // The end of a store that was not closed may be cut off without a trace: no torn end looks different.
         let end = !pond.closed && injury.class == Class::Active;
         assert!(told || end, "verify says nothing: {what}");
-        if pond.closed && let Some(byte) = injury.byte {
+        if pond.closed
+            && let Some(byte) = injury.byte
+        {
             assert!(look::names(&damage, &injury.file, Some(byte)), "byte {byte} is not named: {what}: {damage:?}");
         }
     }
     if injury.how == How::ForgeFrame || injury.how == How::ForgeLength {
         // What a forged frame says is a fact; only that it does no harm is looked at.
         return bounded(&what, || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| plants::open_only(path))).unwrap_or_else(|_| panic!("{what}"));
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| plants::open_only(path))).unwrap_or_else(|_| panic!("{what}"));
             Some((injury.class, injury.how, outcome))
         });
     }
+    let whole = bounded(&format!("salvage, {what}"), || mend::salvage(path, pond, files, &what));
+    assert!(whole.is_some() || injury.class != Class::Sealed, "nothing is salvaged: {what}");
+    let other = pond::directory();
+    pond::write_all(files, other.path());
+    bounded(&format!("repair, {what}"), || mend::repair(other.path(), pond, injury, files, &what));
     let seen = bounded(&what, || {
         catch_unwind(AssertUnwindSafe(|| look::look(path, pond))).unwrap_or_else(|_| panic!("{what}"))
     });
