@@ -76,7 +76,9 @@ pub(crate) fn repair(path: &Path, pond: &Pond, injury: &Injury, files: &Files, w
             continue;
         };
         let lost = lost(&repaired, name);
-        assert!(topic.end_offset().get() <= expected.len() as u64, "{what}");
+        // A sidecar that lies with a right checksum is believed: offsets that were never given are then called lost.
+        let lies = injury.how == How::ForgeSidecar;
+        assert!(lies || topic.end_offset().get() <= expected.len() as u64, "{what}");
         let mut seen = BTreeSet::new();
         for record in topic.read(..) {
             let record = record.unwrap_or_else(|error| panic!("{what}: {name}: {error}\n{repaired:#?}"));
@@ -92,7 +94,7 @@ pub(crate) fn repair(path: &Path, pond: &Pond, injury: &Injury, files: &Files, w
             assert!(accounted, "{name} {offset} is missing in silence: {what}\n{repaired:#?}");
         }
         let end = topic.end_offset().get();
-        if pond.closed && !matches!(injury.class, Class::Active | Class::SegmentHeader) && !moved(injury) {
+        if !lies && pond.closed && !matches!(injury.class, Class::Active | Class::SegmentHeader) && !moved(injury) {
             assert_eq!(end, expected.len() as u64, "{name} ends early: {what}\n{repaired:#?}");
         }
         let receipt = topic.publish("after the repair").wait().unwrap();

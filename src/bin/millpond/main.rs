@@ -2,11 +2,14 @@
 //!
 //! One file per command. What a command can't do is a [`failure::Failure`], which knows its exit code.
 
+mod doctor;
+mod dump;
 mod failure;
 mod info;
 mod output;
 mod peek;
 mod put;
+mod repair;
 mod verify;
 mod work;
 
@@ -19,11 +22,13 @@ Examples:
   millpond work ./pond numbers printer --once -- cat
   millpond peek ./pond numbers -n 3
   millpond info ./pond
-  millpond verify ./pond
+  millpond verify ./pond || millpond repair ./pond
+  millpond doctor ./pond
 
 Exit codes:
   0  done
-  1  failed on the way, or (verify) damaged, or (work --once) left a new dead letter
+  1  failed on the way, or (verify, dump) damaged, (repair) something is lost,
+     (doctor) there is a warning, or (work --once) left a new dead letter
   2  not begun: wrong usage, no such store or topic, or the store is locked by its owner
 
 A store is a directory that one process has open at a time. While one command
@@ -44,6 +49,9 @@ enum Command {
     Peek(peek::Peek),
     Info(info::Info),
     Verify(verify::Verify),
+    Repair(repair::Repair),
+    Dump(dump::Dump),
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +61,9 @@ fn main() -> ExitCode {
         Command::Peek(peek) => peek.run(),
         Command::Info(info) => info.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Repair(repair) => repair.run(),
+        Command::Dump(dump) => dump.run(),
+        Command::Doctor(doctor) => doctor.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

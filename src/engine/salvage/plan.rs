@@ -185,6 +185,12 @@ impl Plan {
         let visited: BTreeSet<SegmentId> = found.visited.iter().map(|visit| visit.id).collect();
         let strange = recovery.listing.bad.keys().filter(|id| !visited.contains(id));
         self.aside.extend(strange.map(|id| segment_name(*id)));
+        // A file that was another segment than its name says, where none of that name is needed.
+        let needed: BTreeSet<String> = visited.iter().map(|id| segment_name(*id)).collect();
+        let strays = recovery.listing.aliases.values().filter(|file| !needed.contains(*file));
+        self.aside.extend(strays.cloned());
+        self.aside.sort();
+        self.aside.dedup();
     }
 }
 
