@@ -293,6 +293,14 @@ impl Store {
         crate::engine::repair(&Environment::simulated(disk, clock, seed))
     }
 
+    /// [`salvage`](Self::salvage) of a store on a simulated disk.
+    ///
+    /// # Errors
+    /// As for [`repair`](Self::repair).
+    pub fn salvage_simulated(disk: &SimDisk, clock: ManualClock) -> Result<Salvage> {
+        Salvage::open(&Environment::simulated(disk, clock, 0))
+    }
+
     /// [`verify`](Self::verify) of a store on a simulated disk.
     ///
     /// # Errors

@@ -170,3 +170,37 @@ pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {
         _ => None,
     }
 }
+
+/// For tests and fuzzers: a frame of any kind, with right checksums.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) struct FrameDraft<'a> {
+    /// Flags in bits 1 to 3; with bit 4 the frame says that everything before it is durable.
+    pub(crate) tag: u8,
+    pub(crate) body: &'a [u8],
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl FrameDraft<'_> {
+    /// Its bytes at `position` of `segment`.
+    pub(crate) fn bytes(&self, segment: &Segment, position: usize) -> Vec<u8> {
+        let position = crate::types::Position(u32::try_from(position).unwrap_or(u32::MAX));
+        let flags = [Flags::NONE, Flags::SNAPSHOT, Flags::CONTROL, Flags::NONE];
+        let header = frame::FrameHeader {
+            length: u32::try_from(self.body.len()).unwrap_or(frame::MAX_BODY),
+            flags: flags.into_iter().nth(usize::from(self.tag >> 1 & 3)).unwrap_or_default(),
+            durable: if self.tag & 16 == 0 { crate::types::Position::ZERO } else { position },
+            body_crc: crc32fast::hash(self.body),
+        };
+        let mut bytes = header.seal(&segment.header_seed(), crate::types::Lsn::new(segment.id, position)).to_vec();
+        bytes.extend_from_slice(self.body);
+        bytes
+    }
+}
+
+/// For fuzzers: decodes the body of one of the journal's own frames; what decodes is encoded to the same again.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn decode_control(body: &[u8]) {
+    if let Some(control) = control::Control::decode(body) {
+        assert_eq!(control::Control::decode(&control.encode()), Some(control));
+    }
+}

@@ -61,22 +61,44 @@ struct Writer<'a> {
     segment: &'a Segment,
     position: u32,
     checksum: crc32fast::Hasher,
+    /// Bytes that are not written yet, and where they begin.
+    pending: Vec<u8>,
+    pending_from: u32,
 }
 
 impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.pending.extend_from_slice(bytes);
+        self.position += u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        if self.pending.len() < PIECE { Ok(()) } else { self.flush() }
+    }
+
+    /// Leaves bytes as they are.
+    fn skip(&mut self, length: u32) -> io::Result<()> {
+        self.flush()?;
+        self.position += length;
+        self.pending_from = self.position;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        write_all_at(self.file, &self.pending, u64::from(self.pending_from))?;
+        self.pending.clear();
+        self.pending_from = self.position;
+        Ok(())
+    }
+
     fn header(&mut self, header: &FrameHeader) -> io::Result<()> {
         let lsn = Lsn::new(self.segment.id, Position(self.position));
         let bytes = header.seal(&self.segment.header_seed(), lsn);
-        write_all_at(self.file, &bytes, u64::from(self.position))?;
+        self.put(&bytes)?;
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
         Ok(())
     }
 
     fn frame(&mut self, header: &FrameHeader, body: &[u8]) -> io::Result<()> {
         self.header(header)?;
-        write_all_at(self.file, body, u64::from(self.position + FRAME_HEADER))?;
-        self.position += header.frame_length();
-        Ok(())
+        self.put(body)
     }
 
     fn add(&mut self, flags: Flags, body: &[u8]) -> io::Result<()> {
@@ -104,9 +126,8 @@ impl Writer<'_> {
         let (flags, body_crc) = (Flags::CONTROL, crc.finalize());
         let header = FrameHeader { length, flags, durable: Position::ZERO, body_crc };
         self.header(&header)?;
-        write_all_at(self.file, &body, u64::from(self.position + FRAME_HEADER))?;
-        self.position += header.frame_length();
-        Ok(())
+        self.put(&body)?;
+        self.skip(length.saturating_sub(1))
     }
 
     fn gap(&mut self, gap: &Gap) -> io::Result<()> {
@@ -138,7 +159,14 @@ impl Patch {
         segment.capacity = segment.capacity.max(least);
         file.allocate(u64::from(segment.capacity))?;
         let checksum = crc32fast::Hasher::new();
-        let mut writer = Writer { file: &*file, segment: &segment, position: SEGMENT_HEADER, checksum };
+        let mut writer = Writer {
+            file: &*file,
+            segment: &segment,
+            position: SEGMENT_HEADER,
+            checksum,
+            pending: Vec::with_capacity(PIECE),
+            pending_from: SEGMENT_HEADER,
+        };
         self.copy(&mut writer)?;
         self.more.iter().try_for_each(|(flags, body)| writer.add(*flags, body))?;
         let checksum = writer.checksum.clone().finalize();
@@ -150,6 +178,7 @@ impl Patch {
             Last::Closed => writer.control(Control::Closed { checksum })?,
             Last::Open => {}
         }
+        writer.flush()?;
         file.sync()?;
         write_all_at(&*file, &segment.encode(store), 0)?;
         file.sync()

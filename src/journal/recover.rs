@@ -329,6 +329,11 @@ impl Recovery {
                 self.closed = true;
                 self.claimed = self.claimed.max(frame.lsn);
             }
+            Some(Control::Begin(begin)) if begin.previous >= segment.id => {
+                let what = format!("it says that it follows {}, which is no earlier segment", begin.previous);
+                self.report(segment.id, frame.lsn.position(), frame.next, &what);
+                return Some((Step::Damage, false));
+            }
             // From the start means from the very first: what was in segments before this one is in nothing else.
             Some(Control::Begin(begin)) if self.starts_late(&begin) => {
                 let here = self.visited.pop();
