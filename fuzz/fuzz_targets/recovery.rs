@@ -17,6 +17,9 @@ use action::Action;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let actions: Vec<Action> = Action::all(bytes).into_iter().take(200).collect();
+    let mut actions: Vec<Action> = Action::all(bytes).into_iter().take(200).collect();
+    if !actions.iter().any(|action| action.is_fault()) {
+        actions.insert(0, Action::Faults { often: 2 });
+    }
     run::run(&actions);
 });
