@@ -1,6 +1,10 @@
 //! One error for the whole crate. Its [`ErrorKind`] says what to do next, its `Display` what happened and where,
 //! its code can be looked up and stays the same from release to release.
 
+mod explain;
+
+pub use explain::{Explanation, explanations};
+
 use core::fmt;
 use std::any::Any;
 use std::sync::Arc;
@@ -67,6 +71,34 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// All of them.
+    pub(crate) const ALL: [Self; 24] = [
+        Self::BufferFull,
+        Self::DiskFull,
+        Self::LeaseLost,
+        Self::OutcomeUnknown,
+        Self::Poisoned,
+        Self::Locked,
+        Self::Damaged,
+        Self::SegmentMissing,
+        Self::IdentityDamaged,
+        Self::JournalMissing,
+        Self::FutureVersion,
+        Self::NotAStore,
+        Self::NotADirectory,
+        Self::NoSuchStore,
+        Self::UnknownTopic,
+        Self::UnknownGroup,
+        Self::BadName,
+        Self::BadSetting,
+        Self::TooLarge,
+        Self::ForeignDelivery,
+        Self::Closed,
+        Self::Stopped,
+        Self::Io,
+        Self::ReadOnly,
+    ];
+
     /// Kind, and the code's stable name.
     const fn entry(self) -> (ErrorKind, &'static str) {
         match self {

@@ -56,7 +56,7 @@
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
 //! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
-//! | know what to do about an error | [`Error`], [`ErrorKind`] |
+//! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
 //!
@@ -105,7 +105,7 @@ pub use engine::{
     Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Repaired, Report, SeekReport,
 };
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
-pub use error::{Damage, Error, ErrorKind, Result};
+pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
 pub use journal::Trimmed;
 pub use message::{BatchReceipt, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};

@@ -62,6 +62,8 @@ pub(crate) struct State {
     store: Store,
     topics: BTreeMap<TopicId, Topic>,
     groups: BTreeMap<GroupId, Group>,
+    /// Which groups say they are of which topic, also of one that is not there.
+    members: BTreeSet<(TopicId, GroupId)>,
     /// The topics of each name. Only a journal that makes no sense has two of one name; the newer one has it then.
     names: BTreeMap<Box<str>, BTreeSet<TopicId>>,
     /// Parts of a snapshot that is being restored.
@@ -160,8 +162,10 @@ impl State {
     }
 
     /// Goes by what the groups say, not by the topic, which may be missing while the journal is applied to a snapshot.
-    fn groups_of(&mut self, lsn: Lsn, topic: TopicId, change: impl FnMut(&mut Group)) {
-        self.groups.values_mut().filter(|group| group.topic == topic && group.applied < lsn).for_each(change);
+    fn groups_of(&mut self, lsn: Lsn, topic: TopicId, mut change: impl FnMut(&mut Group)) {
+        for id in members_of(&self.members, topic) {
+            self.groups.get_mut(&id).filter(|group| group.applied < lsn).into_iter().for_each(&mut change);
+        }
     }
 
     fn opened(&mut self, lsn: Lsn, event: &Opened<'_>) {
@@ -196,7 +200,9 @@ impl State {
         if self.topics.get(&id).is_some_and(|topic| topic.applied < lsn) {
             self.take_topic(id);
         }
-        self.groups.retain(|_, group| group.topic != id || group.applied >= lsn);
+        let gone = |group: &GroupId| self.groups.get(group).is_some_and(|group| group.applied < lsn);
+        let gone: Vec<GroupId> = members_of(&self.members, id).filter(gone).collect();
+        gone.into_iter().for_each(|group| self.take_group(group));
     }
 
     fn drop_group(&mut self, lsn: Lsn, id: GroupId) {
@@ -217,7 +223,7 @@ impl State {
     fn put_topic(&mut self, mut topic: Topic) {
         self.note_topic(topic.id);
         self.take_topic(topic.id);
-        topic.groups = self.groups.values().filter(|group| group.topic == topic.id).map(|group| group.id).collect();
+        topic.groups = members_of(&self.members, topic.id).collect();
         self.names.entry(topic.name.clone()).or_default().insert(topic.id);
         self.topics.insert(topic.id, topic);
     }
@@ -239,11 +245,13 @@ impl State {
         if let Some(topic) = self.topics.get_mut(&group.topic) {
             topic.add_group(group.id);
         }
+        self.members.insert((group.topic, group.id));
         self.groups.insert(group.id, group);
     }
 
     fn take_group(&mut self, id: GroupId) {
         let Some(group) = self.groups.remove(&id) else { return };
+        self.members.remove(&(group.topic, id));
         if let Some(topic) = self.topics.get_mut(&group.topic) {
             topic.remove_group(id);
         }
@@ -320,6 +328,11 @@ impl State {
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
     }
+}
+
+/// The groups of a topic, in the order of their numbers.
+fn members_of(members: &BTreeSet<(TopicId, GroupId)>, topic: TopicId) -> impl Iterator<Item = GroupId> {
+    members.range((topic, GroupId(0))..=(topic, GroupId(u32::MAX))).map(|(_, group)| *group)
 }
 
 impl Store {

@@ -2,15 +2,21 @@
 //!
 //! One file per command. What a command can't do is a [`failure::Failure`], which knows its exit code.
 
+mod arguments;
+mod dlq;
 mod doctor;
 mod dump;
+mod explain;
 mod failure;
 mod info;
 mod output;
 mod peek;
 mod put;
 mod repair;
+mod schedule;
+mod seek;
 mod verify;
+mod why;
 mod work;
 
 use clap::{Parser, Subcommand};
@@ -22,6 +28,7 @@ Examples:
   millpond work ./pond numbers printer --once -- cat
   millpond peek ./pond numbers -n 3
   millpond info ./pond
+  millpond dlq ls ./pond numbers printer
   millpond verify ./pond || millpond repair ./pond
   millpond doctor ./pond
 
@@ -48,6 +55,11 @@ enum Command {
     Work(work::Work),
     Peek(peek::Peek),
     Info(info::Info),
+    Dlq(dlq::Dlq),
+    Schedule(schedule::Schedule),
+    Seek(seek::Seek),
+    Why(why::Why),
+    Explain(explain::Explain),
     Verify(verify::Verify),
     Repair(repair::Repair),
     Dump(dump::Dump),
@@ -60,6 +72,11 @@ fn main() -> ExitCode {
         Command::Work(work) => work.run(),
         Command::Peek(peek) => peek.run(),
         Command::Info(info) => info.run(),
+        Command::Dlq(dlq) => dlq.run(),
+        Command::Schedule(schedule) => schedule.run(),
+        Command::Seek(seek) => seek.run(),
+        Command::Why(why) => why.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Verify(verify) => verify.run(),
         Command::Repair(repair) => repair.run(),
         Command::Dump(dump) => dump.run(),

@@ -10,6 +10,11 @@ pub(crate) fn note(message: &str) {
     drop(writeln!(io::stderr().lock(), "millpond: {message}"));
 }
 
+/// Writes a line of text to stdout.
+pub(crate) fn line(text: &str) -> Result<(), crate::failure::Failure> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
 /// Writes one JSON object and ends the line.
 pub(crate) fn json_line(out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;

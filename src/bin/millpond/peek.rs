@@ -144,7 +144,7 @@ fn pair(name: &str, value: &[u8]) -> String {
 
 /// A message as `--json` shows it.
 #[derive(Debug, Serialize)]
-struct Line<'a> {
+pub(crate) struct Line<'a> {
     offset: u64,
     time: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,7 +176,8 @@ enum Value<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn of(record: &'a Record) -> Self {
+    /// Of a record.
+    pub(crate) fn of(record: &'a Record) -> Self {
         let (id, id_hex) = text_or_hex(record.id());
         let (key, key_hex) = text_or_hex(record.key());
         let (payload, payload_hex) = text_or_hex(Some(record.payload()));

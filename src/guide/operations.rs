@@ -1,0 +1,51 @@
+//! Running it: the directory, backups, what to do when something is wrong.
+//!
+//! # The directory
+//!
+//! A store is a directory on a local disk, opened by one process at a time. The lock goes with the process, however it
+//! dies: there is no pid file to clean up. Network file systems promise less about locks and syncs than this needs;
+//! `tmpfs` keeps nothing over a restart, whatever a sync says.
+//!
+//! The files belong together. Nothing in the directory is to be edited, moved or removed by hand, and the directory is
+//! copied only while no process has it open. Foreign files in it are left alone.
+//!
+//! # Signs and what they mean
+//!
+//! | sign | what it means | what to do |
+//! |---|---|---|
+//! | the oldest claimable age of a group grows | it takes less than is published, or nobody runs it | more workers; look at a stack of the handler |
+//! | `retrying` grows | something the handler needs is away | nothing is lost while it waits; look at the last errors |
+//! | `dead` is above zero | messages failed as often as they may | look at them, mend, redrive: [`dead_letters`](super::dead_letters) |
+//! | `suspects` after an opening | the process died with messages in its hands | they run one at a time until it is clear: [`poison`](super::poison) |
+//! | publishes fail with `disk-full` | no segment can be prepared | free space; consumers go on settling meanwhile |
+//! | calls fail with `poisoned` | a write or sync failed | look at the system's log, mend the disk, restart the process |
+//! | opening fails with `damaged` | promised bytes are not what was written | [`damage`](super::damage) |
+//! | opening fails with `locked` | another process has it | find that one; the lock is the system's and never stale |
+//!
+//! `millpond explain CODE` says the same of every [code](crate::Error::code), and [`explanations`](crate::explanations)
+//! gives it to a program:
+//!
+//! ```
+//! # fn main() -> millpond::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! use millpond::{Store, explanations};
+//! let store = Store::open(dir.path())?;
+//! let refused = Store::open(dir.path()).unwrap_err();
+//! let known = explanations().find(|known| known.code == refused.code()).unwrap();
+//! assert!(known.remedy.contains("there is no file to remove"));
+//! # store.close()
+//! # }
+//! ```
+//!
+//! # What is logged
+//!
+//! Through [`tracing`](https://docs.rs/tracing): as an error what costs somebody something (a commit that failed, a
+//! message that can't be read, a publish that was refused and whose ticket nobody held), as a warning what a person
+//! should know of (a trimmed tail, a parked message, a disk that is full), as debug what policies remove. Payloads,
+//! keys and ids are never logged.
+//!
+//! # Stopping
+//!
+//! [`Store::close`](crate::Store::close) wakes those who wait, writes and syncs what was accepted, and gives the
+//! directory back. What is held then comes again and is charged nothing. A process that is killed instead loses nothing
+//! that was promised: opening is recovery, and its [report](crate::Store::recovery) says what was found.
