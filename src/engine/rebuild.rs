@@ -8,7 +8,7 @@ use crate::journal::{
     Files, Flags, Found, Frame, Known, Listing, Note, Recovery, Scanner, Segment, SegmentIndex, Sighting, Step,
 };
 use crate::journal::{read_sidecar, segment_name};
-use crate::state::State;
+use crate::state::{State, Topic};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Offset, StoreId, TopicId};
 use std::sync::Arc;
@@ -147,9 +147,7 @@ impl Replay {
 
     fn report_gaps(&mut self, recovery: &mut Recovery) {
         for (lsn, topic, run) in std::mem::take(&mut self.gaps) {
-            let Some(topic) = self.state.topic(topic).filter(|topic| topic.gone().count_in(run) < run.count) else {
-                continue;
-            };
+            let Some(topic) = self.state.topic(topic).filter(|topic| !accounted(topic, run)) else { continue };
             let what = "the messages of a topic begin anew behind offsets that were never published";
             let mut damage = crate::journal::damaged(lsn.segment(), lsn.position(), what);
             damage.messages.push((topic.name().to_owned(), run.first, Offset(run.end().get().saturating_sub(1))));
@@ -164,6 +162,17 @@ impl Replay {
             _ => {}
         }
     }
+}
+
+/// Whether every offset of the run was given up, or lies elsewhere, to where it was moved.
+fn accounted(topic: &Topic, run: Run) -> bool {
+    let moved = || topic.extents().skip(topic.published().len());
+    let mut at = topic.gone().next_unsettled(run.first);
+    while at < run.end() {
+        let Some(extent) = moved().find(|extent| (extent.first..=extent.last).contains(&at)) else { return false };
+        at = topic.gone().next_unsettled(extent.last.next());
+    }
+    true
 }
 
 fn note_of(published: &crate::event::Published<'_>) -> Note {

@@ -2,7 +2,14 @@
 //! among them; after each action both must show the same. Failing sequences shrink.
 //!
 //! `MILLPOND_CASES=20000 cargo test --release --all-features --test lockstep` runs more of them.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::field_reassign_with_default, reason = "a test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::field_reassign_with_default,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a test"
+)]
 
 mod action;
 mod model;
@@ -32,6 +39,15 @@ proptest! {
     fn store_and_model_agree_again_after_whatever_a_bad_disk_did(actions in actions(true)) {
         run::run(&actions);
     }
+}
+
+/// A case of a fuzzer, in a file that `MILLPOND_CASE` names, with its actions.
+#[test]
+fn one_case_of_a_fuzzer() {
+    let Ok(path) = std::env::var("MILLPOND_CASE") else { return };
+    let actions = Action::all(&std::fs::read(path).unwrap());
+    actions.iter().for_each(|action| println!("{action:?}"));
+    run::run(&actions);
 }
 
 #[test]

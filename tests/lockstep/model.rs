@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) failures: BTreeMap<u64, u32>,
     /// Acks and the like that a crash may take back, with where they stood before.
     pub(crate) unsure: BTreeMap<u64, BTreeSet<u8>>,
+    /// What was handed out since the group was last sought.
+    pub(crate) handed: BTreeSet<u64>,
     /// Failures at the beginning of the life that they are in.
     pub(crate) base: BTreeMap<u64, u32>,
     /// A call that changes many of them is under way: either is right.

@@ -111,6 +111,7 @@ impl Run {
 
     /// What the store shows after a death must be what was promised, and perhaps more of what was asked for.
     fn adopt(&mut self, open: &Open, power: bool) {
+        let now = self.now();
         for (number, (topic, twin)) in open.topics.iter().zip(&mut self.twins).enumerate() {
             let end = usize::try_from(topic.end_offset().get()).unwrap();
             let promised = if power { twin.durable } else { twin.written };
@@ -120,7 +121,7 @@ impl Run {
             (twin.written, twin.durable) = (end, end);
             for (group, shadow) in twin.groups.iter_mut().enumerate() {
                 shadow.stands.retain(|offset, _| *offset < end as u64);
-                adopt_group(&open.consumers[number * GROUPS + group], shadow, end as u64);
+                adopt_group(&open.consumers[number * GROUPS + group], shadow, end as u64, now);
             }
             // An ack that a bad disk has swallowed brings its message back.
             twin.gone.clear();
@@ -317,7 +318,8 @@ impl Run {
         let failures = shadow.failures.get(&offset).copied().unwrap_or(0);
         assert!(shadow.sought || delivery.counters().failures == failures, "failures of offset {offset}");
         let passed = (0..offset).any(|before| shadow.stand(before) == Stand::Ready);
-        let retried = matches!(shadow.stand(offset), Stand::Retrying { .. });
+        // Those that were handed out before go before those that never were.
+        let retried = !shadow.handed.insert(offset) || matches!(shadow.stand(offset), Stand::Retrying { .. });
         assert!(shaken || delivery.is_suspect() || retried || !passed, "offset {offset} goes before one that is ready");
         shadow.put(offset, Stand::Held);
         open.held.push((group / GROUPS, group % GROUPS, delivery));
@@ -372,6 +374,7 @@ impl Run {
         shadow.anything = true;
         open.consumers[number].seek(Start::Offset(Offset::new(to)))?;
         shadow.anything = false;
+        shadow.handed.clear();
         for offset in 0..end {
             // Dead letters before it stay where they are.
             if offset < to && shadow.stand(offset) == Stand::Dead {
@@ -437,7 +440,7 @@ fn free(shadow: &mut Shadow) {
 }
 
 /// Reads where each message of a group stands, and holds it against what it may be.
-fn adopt_group(consumer: &Consumer, shadow: &mut Shadow, end: u64) {
+fn adopt_group(consumer: &Consumer, shadow: &mut Shadow, end: u64, now: u64) {
     let dead: Vec<u64> = consumer.dead_letters().map(|letter| letter.unwrap().offset().get()).collect();
     for offset in 0..end {
         let why = consumer.why(Offset::new(offset)).unwrap();
@@ -446,12 +449,20 @@ fn adopt_group(consumer: &Consumer, shadow: &mut Shadow, end: u64) {
         let is = match (dead.contains(&offset), settled) {
             (true, _) => Stand::Dead,
             (false, true) => Stand::Settled,
-            (false, false) if matches!(was, Stand::Retrying { .. }) => was,
-            (false, false) => Stand::Ready,
+            (false, false) => match why {
+                millpond::Why::Waiting { until, .. } => Stand::Retrying { due: until.get() },
+                // How long it waits besides is not told.
+                millpond::Why::BehindSuspects { .. } if tag(was) == tag(Stand::Retrying { due: 0 }) => {
+                    Stand::Retrying { due: 0 }
+                }
+                // Its time has come, or it is another's turn.
+                _ if matches!(was, Stand::Retrying { due } if due <= now) => was,
+                _ => Stand::Ready,
+            },
         };
         let unsure = shadow.anything
             || shadow.unsure.get(&offset).is_some_and(|may| may.contains(&tag(is)) || may.contains(&tag(was)));
-        assert!(is == was || unsure, "offset {offset} is {is:?} after the opening, and was {was:?}");
+        assert!(tag(is) == tag(was) || unsure, "offset {offset} is {is:?} after the opening, and was {was:?}");
         shadow.put(offset, is);
     }
     shadow.sought |= shadow.anything || !shadow.unsure.is_empty();

@@ -85,14 +85,22 @@ impl Inventory {
         for event in events(&frame.body, segment.base) {
             match event {
                 Ok(Event::Publish(published)) => {
+                    // Offsets rise; what does not is no message of this topic's, as for whoever opens the store.
+                    let before = self.ends.get(&published.topic).copied().unwrap_or_default();
                     self.note(frame.lsn, &published);
+                    if published.first < before {
+                        continue;
+                    }
                     let readable = self.readable.entry(published.topic).or_default();
                     readable.insert_run(Run { first: published.first, count: published.count });
                 }
                 Ok(Event::Move(published)) => {
                     self.note(frame.lsn, &published);
                     let readable = self.readable.entry(published.topic).or_default();
-                    published.messages().flatten().for_each(|view| _ = readable.insert_run(Run::one(view.offset)));
+                    // As the state takes them: see `Topic::moved`.
+                    let dense = published.first..published.first.plus(published.count);
+                    let there = published.messages().flatten().filter(|view| dense.contains(&view.offset));
+                    there.for_each(|view| _ = readable.insert_run(Run::one(view.offset)));
                 }
                 Ok(Event::CreateTopic(event)) => {
                     self.created.insert(event.topic);
