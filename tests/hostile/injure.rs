@@ -100,7 +100,7 @@ fn victims(files: &Files, how: How) -> Vec<String> {
 /// Whether bytes that were written for a reason differ.
 fn differs(before: &Files, after: &Files) -> bool {
     before.iter().any(|(name, old)| {
-        if !(name.ends_with(".segment") && !layout::frames(old).is_empty()) {
+        if !name.ends_with(".segment") || layout::frames(old).is_empty() {
             return false;
         }
         let used = layout::used(old);

@@ -13,6 +13,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
+    clippy::field_reassign_with_default,
     clippy::print_stdout,
     reason = "a test fails by panicking, and damages files"
 )]
