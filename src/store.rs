@@ -222,8 +222,8 @@ impl Store {
     /// Repairs the store at `path`, which must not be open, so that it opens again. Nothing is deleted: damaged files
     /// are moved aside (`NAME.damaged-N`, never looked at again), and what is whole of them is written anew in their
     /// place. Messages keep their offsets. Those that are lost stay lost: readers and groups pass over them, and
-    /// [`Removed::lost`](crate::Removed::lost) counts them. The report says which, and stays in the store's directory as
-    /// `repair-N.txt`. Acks that were in damaged places are lost too, so messages may come again.
+    /// [`Removed::lost`](crate::Removed::lost) counts them. The report says which, and stays in the store's directory
+    /// as `repair-N.txt`. Acks that were in damaged places are lost too, so messages may come again.
     ///
     /// A repair that is cut short is finished by the next one. Repairing a store that is whole does nothing. Make a
     /// copy of the directory first, if there is room: what this can't make out, a person might.

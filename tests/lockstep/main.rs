@@ -1,5 +1,5 @@
-//! A model in lockstep: plain collections beside the store, the same actions for both, reopenings, deaths and power cuts
-//! among them; after each action both must show the same. Failing sequences shrink.
+//! A model in lockstep: plain collections beside the store, the same actions for both, reopenings, deaths and power
+//! cuts among them; after each action both must show the same. Failing sequences shrink.
 //!
 //! `MILLPOND_CASES=20000 cargo test --release --all-features --test lockstep` runs more of them.
 #![expect(

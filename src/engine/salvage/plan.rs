@@ -110,7 +110,10 @@ impl Plan {
                 self.notes.push(if placed {
                     format!("the name of topic number {topic} is lost: it has another one now, see the topics")
                 } else {
-                    format!("the name of topic number {topic} is lost, and there is no room for another one: its messages can be salvaged only")
+                    format!(
+                        "the name of topic number {topic} is lost, and there is no room for another one: its messages \
+                         can be salvaged only"
+                    )
                 });
             }
         }
