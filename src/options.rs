@@ -155,8 +155,9 @@ impl Options {
     }
 
     /// How many bytes of memory the ids of published messages may take, at least 16 KiB: those that came last, and the
-    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room.
-    /// Filters beyond half of it are read from disk each time they are asked. Default: 64 MiB.
+    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room. The
+    /// filters take about 1.7 bytes an id and are not bounded yet: beyond some 35 million ids they exceed the default.
+    /// Default: 64 MiB.
     #[must_use]
     pub fn id_memory_bytes(mut self, bytes: usize) -> Self {
         self.id_memory_bytes = bytes;
