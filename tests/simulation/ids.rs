@@ -137,10 +137,17 @@ impl Ids {
     pub(crate) fn step(&mut self, rng: &mut fastrand::Rng, open: &OpenIds) -> Result<bool, String> {
         let level = rng.choice([Durability::Memory, Durability::Os, Durability::Disk]).unwrap();
         match rng.u8(0..4) {
-            0 => match self.publish(rng.u64(0..POOL), open, level) {
-                Ok(outcome) => outcome.map(|()| true),
-                Err(_) => Ok(false),
-            },
+            0 => {
+                // Often once more, asking for more than the first time: its answer is a promise too.
+                let (id, again) = (rng.u64(0..POOL), rng.bool());
+                for level in [Some(level), again.then_some(Durability::Disk)].into_iter().flatten() {
+                    match self.publish(id, open, level) {
+                        Ok(outcome) => outcome?,
+                        Err(_) => return Ok(false),
+                    }
+                }
+                Ok(true)
+            }
             1 => {
                 let ids: Vec<u64> = (0..rng.u64(1..60)).map(|_| rng.u64(0..POOL)).collect();
                 let batch = ids.iter().map(|id| message(*id).durability(level));
