@@ -2,11 +2,20 @@
 //! its stored value, or the default at creation.
 
 mod budget;
+mod filter;
+mod flow;
+mod order;
+mod priorities;
 mod retry;
 mod window;
 
 pub use crate::retention::Retention;
 pub use budget::{IdBudget, WhenFull};
+pub(crate) use filter::Condition;
+pub use filter::Filter;
+pub use flow::{Backlog, Breaker, Overflow, Rate};
+pub use order::WhenParked;
+pub(crate) use priorities::LEVELS_MAX;
 pub use retry::Retry;
 pub use window::Window;
 
@@ -50,6 +59,10 @@ pub struct Options {
     pub(crate) retention_step: Duration,
     pub(crate) id_memory_bytes: usize,
     pub(crate) id_budget: IdBudget,
+    pub(crate) spare_segments: u32,
+    pub(crate) clean_below: u8,
+    pub(crate) clean_step_bytes: usize,
+    pub(crate) warn_free_bytes: u64,
 }
 
 impl Default for Options {
@@ -76,6 +89,10 @@ impl Default for Options {
             retention_step: Duration::from_secs(1),
             id_memory_bytes: 64 << 20,
             id_budget: IdBudget::unlimited(),
+            spare_segments: 2,
+            clean_below: 50,
+            clean_step_bytes: 128 << 10,
+            warn_free_bytes: 1 << 30,
         }
     }
 }
@@ -125,6 +142,9 @@ pub struct TopicSettings {
     pub(crate) expires_after: Option<Duration>,
     pub(crate) deduplicate: Option<Window>,
     pub(crate) refuse_reused_ids: Option<bool>,
+    pub(crate) backlog: Option<Backlog>,
+    pub(crate) levels: Option<u8>,
+    pub(crate) aging: Option<Duration>,
 }
 
 impl TopicSettings {
@@ -174,15 +194,34 @@ impl TopicSettings {
 }
 
 /// The settings of a topic as they stand: every patch applied over the defaults.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TopicPolicy {
     /// None: what the store says.
     pub(crate) durability: Option<Durability>,
     pub(crate) retention: Retention,
     pub(crate) expires_after: Option<Duration>,
+    pub(crate) backlog: Backlog,
+    /// Levels of priority; 1: none.
+    pub(crate) levels: u8,
+    pub(crate) aging: Duration,
     pub(crate) deduplicate: Window,
     /// Whether an id may come again with another payload.
     pub(crate) reused_ids: bool,
+}
+
+impl Default for TopicPolicy {
+    fn default() -> Self {
+        Self {
+            durability: None,
+            retention: Retention::default(),
+            expires_after: None,
+            backlog: Backlog::unlimited(),
+            levels: 1,
+            aging: priorities::AGING,
+            deduplicate: Window::DEFAULT,
+            reused_ids: false,
+        }
+    }
 }
 
 /// Settings of a consumer group. What is not set keeps its stored value, or the default at creation.
@@ -209,6 +248,14 @@ pub struct Group {
     pub(crate) processed: Option<Window>,
     /// The table shared with other groups; none inside: its own.
     pub(crate) processed_table: Option<Option<Box<str>>>,
+    /// None inside: not ordered.
+    pub(crate) ordered: Option<Option<WhenParked>>,
+    pub(crate) look_ahead: Option<u32>,
+    pub(crate) max_retrying: Option<u32>,
+    pub(crate) max_in_flight: Option<u64>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) breaker: Option<Breaker>,
+    pub(crate) filter: Option<Filter>,
 }
 
 impl Group {
@@ -327,6 +374,14 @@ pub(crate) struct GroupPolicy {
     pub(crate) processed: Window,
     /// The number of the table of processed ids that is shared; zero: the group's own.
     pub(crate) processed_table: u64,
+    pub(crate) ordered: Option<WhenParked>,
+    pub(crate) look_ahead: u32,
+    pub(crate) max_retrying: u32,
+    /// `u64::MAX`: no limit.
+    pub(crate) max_in_flight: u64,
+    pub(crate) rate: Rate,
+    pub(crate) breaker: Breaker,
+    pub(crate) filter: Filter,
 }
 
 impl Default for GroupPolicy {
@@ -341,6 +396,13 @@ impl Default for GroupPolicy {
             dead_age: None,
             processed: Window::Off,
             processed_table: 0,
+            ordered: None,
+            look_ahead: 100_000,
+            max_retrying: 100_000,
+            max_in_flight: u64::MAX,
+            rate: Rate::unlimited(),
+            breaker: Breaker::off(),
+            filter: Filter::everything(),
         }
     }
 }
@@ -356,6 +418,13 @@ impl GroupPolicy {
         self.max_crashes = patch.max_crashes.unwrap_or(self.max_crashes);
         self.dead_age = patch.dead_age.unwrap_or(self.dead_age);
         self.processed = patch.processed.unwrap_or(self.processed);
+        self.ordered = patch.ordered.unwrap_or(self.ordered);
+        self.look_ahead = patch.look_ahead.unwrap_or(self.look_ahead);
+        self.max_retrying = patch.max_retrying.unwrap_or(self.max_retrying);
+        self.max_in_flight = patch.max_in_flight.unwrap_or(self.max_in_flight);
+        self.rate = patch.rate.unwrap_or(self.rate);
+        self.breaker = patch.breaker.unwrap_or(self.breaker);
+        self.filter = patch.filter.clone().unwrap_or(self.filter);
         self
     }
 }

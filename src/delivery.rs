@@ -130,6 +130,33 @@ impl Delivery {
         self.settle(&Outcome::Release { after: Some(delay) })
     }
 
+    /// Gives the message back because whoever it is for takes nothing for a while, as an HTTP service says with
+    /// `429 Too Many Requests` and `Retry-After`. Nothing is charged and no attempt is used up; the message comes again
+    /// no earlier than `after` this, in whole milliseconds rounded up, and until then the whole group hands out
+    /// nothing: the next message would be told the same. What is out stays out.
+    ///
+    /// When the message comes again is in the journal; that the group waits is not, so that a store which is opened
+    /// meanwhile tries the next message.
+    ///
+    /// # Errors
+    /// In the ticket; see [`Delivery`]. If the lease was lost, the group does not wait.
+    pub fn rate_limited(self, after: Duration) -> Ticket<()> {
+        if let Ok(engine) = self.link.engine() {
+            engine.hold_off(self.group, self.held(), engine.moment(after));
+        }
+        self.settle(&Outcome::Release { after: Some(after) })
+    }
+
+    /// As [`rate_limited`](Self::rate_limited), until a time of the engine's clock. One that is over gives the message
+    /// back and nothing else.
+    ///
+    /// # Errors
+    /// In the ticket; see [`Delivery`].
+    pub fn rate_limited_until(self, time: Timestamp) -> Ticket<()> {
+        let after = self.link.engine().map(|engine| engine.until(time)).unwrap_or_default();
+        self.rate_limited(after)
+    }
+
     /// Parks the message as a dead letter of the group, whatever the retry policy says. It stays where it is in the
     /// topic; see [`Consumer::dead_letters`](crate::Consumer::dead_letters).
     ///
@@ -146,7 +173,9 @@ impl Delivery {
     ///
     /// # Errors
     /// `LeaseLost` if somebody else was given the message, or if it was held as long as it may be: what is being done
-    /// with it should stop. `Closed` or `Poisoned` if the store takes nothing more.
+    /// with it should stop; likewise if it ran out and others use all of
+    /// [`Group::max_in_flight`](crate::Group::max_in_flight) by now. `Closed` or `Poisoned` if the store takes nothing
+    /// more.
     pub fn extend(&self, by: Duration) -> Result<()> {
         self.link.engine()?.extend(self.group, self.offset(), self.id.epoch, by)
     }
@@ -219,7 +248,17 @@ impl Delivery {
         self.leased.suspect
     }
 
-    /// This lease's id: larger than that of any earlier lease of the message, also after a restart. Passed on to what
+    /// In an [ordered](crate::Group::ordered) group, the last message of this one's key before it that the group has
+    /// given up on, if there is one: what this message builds on may be missing. So it is for every message behind such
+    /// a dead letter, until that is redriven, purged or dropped.
+    /// [`Consumer::dead_letter`](crate::Consumer::dead_letter) shows it.
+    #[must_use]
+    pub fn skipped(&self) -> Option<Offset> {
+        self.leased.skipped
+    }
+
+    /// This lease's id: larger than that of any earlier lease of the message, also after a restart; the messages
+    /// of a [run](crate::Run) share it. Passed on to what
     /// the handler writes to, it lets that refuse a holder who was replaced.
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
@@ -238,6 +277,13 @@ impl Delivery {
     /// Says that somebody else settles it.
     pub(crate) fn hand_over(&mut self) {
         self.settled = true;
+    }
+
+    /// Settles it without waiting for anything, and without an answer: as a drop does.
+    #[cfg(feature = "typed")]
+    pub(crate) fn let_go(mut self, how: &Outcome) {
+        self.hand_over();
+        let_go(&self.link, self.group, &[self.held()], how);
     }
 
     fn settle(mut self, how: &Outcome) -> Ticket<()> {
@@ -271,7 +317,7 @@ pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &
 }
 
 /// What an error says. Unlike `to_string`, it doesn't panic if the error can't say it.
-fn text(error: &impl Display) -> String {
+pub(crate) fn text(error: &impl Display) -> String {
     let mut text = String::new();
     if write!(text, "{error}").is_err() {
         text.push_str("(the error's own text ends in an error)");

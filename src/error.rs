@@ -45,6 +45,7 @@ pub enum ErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Code {
     BufferFull,
+    BacklogFull,
     DiskFull,
     IdsFull,
     LeaseLost,
@@ -66,6 +67,8 @@ pub(crate) enum Code {
     TooLarge,
     IdReused,
     ForeignDelivery,
+    Unencodable,
+    Undecodable,
     Closed,
     Stopped,
     Io,
@@ -74,8 +77,9 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::BufferFull,
+        Self::BacklogFull,
         Self::DiskFull,
         Self::IdsFull,
         Self::LeaseLost,
@@ -97,6 +101,8 @@ impl Code {
         Self::TooLarge,
         Self::IdReused,
         Self::ForeignDelivery,
+        Self::Unencodable,
+        Self::Undecodable,
         Self::Closed,
         Self::Stopped,
         Self::Io,
@@ -107,6 +113,7 @@ impl Code {
     const fn entry(self) -> (ErrorKind, &'static str) {
         match self {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
+            Self::BacklogFull => (ErrorKind::Full, "backlog-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
             Self::IdsFull => (ErrorKind::Full, "ids-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
@@ -128,6 +135,8 @@ impl Code {
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
             Self::IdReused => (ErrorKind::Misuse, "id-reused"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
+            Self::Unencodable => (ErrorKind::Misuse, "unencodable"),
+            Self::Undecodable => (ErrorKind::Unsupported, "undecodable"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),

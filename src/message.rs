@@ -92,7 +92,7 @@ impl Message {
         self
     }
 
-    /// The key by which an ordered group keeps messages in order.
+    /// The key by which an [ordered](crate::Group::ordered) group keeps messages in order.
     #[must_use]
     pub fn key(mut self, key: impl Into<Bytes>) -> Self {
         self.attributes_mut().key = Some(key.into());
@@ -107,9 +107,10 @@ impl Message {
     }
 
     /// Delivers the message no earlier than `delay` after it was accepted, rounded up to whole milliseconds. It keeps
-    /// its place in the topic and holds nobody up. The time that passes is counted by a clock that nobody sets while
-    /// the store is open, and by the wall clock from a close, or a crash, to the next opening. Takes the place of
-    /// [`deliver_at`](Self::deliver_at). This is what SQS calls `DelaySeconds`; there is no upper limit.
+    /// its place in the topic and holds nobody up, but for those of its key in an ordered group. The time
+    /// that passes is counted by a clock that nobody sets while the store is open, and by the wall clock from a close,
+    /// or a crash, to the next opening. Takes the place of [`deliver_at`](Self::deliver_at). This is what SQS calls
+    /// `DelaySeconds`; there is no upper limit.
     ///
     /// ```
     /// # fn main() -> millpond::Result<()> {
@@ -162,6 +163,15 @@ impl Message {
     #[must_use]
     pub fn expires_after(mut self, lifetime: Duration) -> Self {
         self.attributes_mut().lifetime = Some(lifetime);
+        self
+    }
+
+    /// How urgent the message is: 0, the ordinary level, to 7. It has an effect in topics with
+    /// [`priorities`](crate::TopicSettings::priorities): what is above the topic's highest level is taken as that.
+    /// Elsewhere it is kept and shown.
+    #[must_use]
+    pub fn priority(mut self, level: u8) -> Self {
+        self.attributes_mut().priority = level;
         self
     }
 
@@ -322,6 +332,12 @@ impl Record {
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.attributes.as_ref()?.key.as_deref()
+    }
+
+    /// How urgent it is; 0 is the ordinary level. As published, whatever levels its topic has.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.attributes.as_ref().map_or(0, |attributes| attributes.priority)
     }
 
     /// From when on it is delivered, if it was delayed: by the wall clock for a deliver-at, by the engine's for a

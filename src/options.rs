@@ -180,4 +180,37 @@ impl Options {
         self.retention_step = step.max(Duration::from_millis(1));
         self
     }
+
+    /// How many files of segments that are done with are kept at most to be used again, each as large as the next segment
+    /// is to be, besides the reserve; at least 1. More saves making new ones where the load comes in waves. Default: 2.
+    #[must_use]
+    pub fn spare_segments(mut self, segments: u32) -> Self {
+        self.spare_segments = segments.max(1);
+        self
+    }
+
+    /// A segment of which less than this percentage is still needed is cleaned: what is needed of it is written again
+    /// elsewhere, and its file goes. More keeps the store smaller and writes more; 0 never cleans by itself or by
+    /// [`Store::clean_now`](crate::Store::clean_now). Default: 50.
+    #[must_use]
+    pub fn clean_below(mut self, percent: u8) -> Self {
+        self.clean_below = percent.min(100);
+        self
+    }
+
+    /// How many bytes cleaning reads in one step. Between two steps it pauses for 2 ms, so that those who publish and
+    /// settle hardly notice. Default: 128 KiB.
+    #[must_use]
+    pub fn clean_step_bytes(mut self, bytes: usize) -> Self {
+        self.clean_step_bytes = bytes.max(4096);
+        self
+    }
+
+    /// With less space than this free on the disk, in bytes, a warning is logged whenever the journal goes on to another
+    /// segment. Default: 1 GiB; 0 never warns.
+    #[must_use]
+    pub fn warn_free_bytes(mut self, bytes: u64) -> Self {
+        self.warn_free_bytes = bytes;
+        self
+    }
 }

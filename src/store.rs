@@ -5,7 +5,7 @@ use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
-use crate::engine::{Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
+use crate::engine::{Cleaned, Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
 use crate::link::or_default;
 #[cfg(feature = "testing")]
@@ -125,6 +125,49 @@ impl Store {
     #[must_use]
     pub fn topics(&self) -> Vec<String> {
         self.guard.engine.topic_names()
+    }
+
+    /// Drops a topic with its messages, its groups and all they know; it is durable when this returns. Handles of it are
+    /// told that it is gone (`unknown-topic`), and what was leased can't be settled any more. A topic of the same name
+    /// that is made later has nothing to do with it. Its disk space is given back as that of any messages that nobody
+    /// needs. Whether there was one.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`, or whatever kept it from being made durable.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = millpond::Store::open(dir.path())?;
+    /// let orders = store.topic("orders")?;
+    /// assert!(store.remove_topic("orders")?);
+    /// assert!(!store.remove_topic("orders")?);
+    /// assert_eq!(orders.publish("4711").wait().unwrap_err().code(), "unknown-topic");
+    /// # store.close()
+    /// # }
+    /// ```
+    pub fn remove_topic(&self, name: &str) -> Result<bool> {
+        self.guard.engine.drop_topic(name)
+    }
+
+    /// Gives back the disk space of all that is done with, now: cleans every segment that is mostly dead (see
+    /// [`Options::clean_below`](crate::Options::clean_below)), removes every dead one, and says what that was. The store
+    /// does the like by itself, a little at a time; see the guide's chapter on [space](crate::guide::space).
+    ///
+    /// # Errors
+    /// `Full` if there is no room to write what is needed again; `Closed`, `Poisoned`, or what kept it from the disk. A
+    /// message that is damaged is no error: it is in the report, and its segment stays.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = millpond::Store::open(dir.path())?;
+    /// assert_eq!(store.clean_now()?.segments, 0, "there is nothing to clean yet");
+    /// # store.close()
+    /// # }
+    /// ```
+    pub fn clean_now(&self) -> Result<Cleaned> {
+        self.guard.engine.clean_now()
     }
 
     /// Asks that everything published and settled so far be synced to the disk, whatever durability it asked for
@@ -266,6 +309,13 @@ impl Store {
     /// The write or sync that failed.
     pub fn step_commit(&self) -> Result<bool> {
         self.guard.engine.poll_commit()
+    }
+
+    /// Does what the leasing thread would do next: serves those who poll for the messages of one group. Whether there
+    /// was anything to do.
+    #[must_use]
+    pub fn step_leases(&self) -> bool {
+        self.guard.engine.poll_leases()
     }
 
     /// Does what the upkeep thread would do now; whether there was anything to do.

@@ -200,6 +200,29 @@ impl<T> Ticket<T> {
         };
     }
 
+    /// The outcome, if it is known without waiting and without help.
+    pub(crate) fn known(mut self) -> core::result::Result<Result<T>, Self> {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Done(outcome) => Ok(outcome),
+            other => {
+                self.state = other;
+                Err(self)
+            }
+        }
+    }
+
+    /// Sees to it that it comes true by itself, as if the ticket were dropped, and keeps it.
+    pub(crate) fn go_on(&self) {
+        if let (Some(resolver), State::Committing { level, .. }) = (&self.resolver, &self.state) {
+            resolver.abandoned(*level);
+        }
+    }
+
+    /// Drops it without a word: a later ticket stands for it.
+    pub(crate) fn superseded(mut self) {
+        self.state = State::Taken;
+    }
+
     /// Says that the outcome is not waited for. Nothing is cancelled.
     pub fn detach(self) {
         drop(self);

@@ -38,14 +38,19 @@ const HANDLES: &[&str] = &[
     "consumer",
     "dead_letter",
     "delivery",
+    "leasing",
     "link",
     "options",
+    "pause",
     "redrive",
     "replay",
+    "run",
     "schedule",
     "stats",
     "testing",
     "transaction",
+    "typed",
+    "workers",
 ];
 /// What the handles have no business with: all of it is behind the engine.
 const BEHIND_THE_ENGINE: &[&str] = &["storage", "journal", "state", "tables"];

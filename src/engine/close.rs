@@ -56,6 +56,7 @@ impl Engine {
         self.wake_followers();
         self.commit_work.notify_all();
         self.upkeep_work.notify_all();
+        self.lease_work.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         let here = std::thread::current().id();
         for thread in threads {
@@ -87,14 +88,19 @@ impl Engine {
                 }
                 let wakers = self.room_made(&mut core);
                 let (end, done) = (core.tail.end(), core.line.is_empty() && core.let_go.is_empty());
+                let placeless = !core.backlogs.lines.is_empty();
                 drop(core);
                 wakers.into_iter().for_each(Waker::wake);
-                if done {
+                if done && !placeless {
                     return;
+                }
+                if done {
+                    // Some wait for a place in a backlog, and nobody makes any now.
+                    break;
                 }
                 end
             };
-            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room());
+            let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room(0));
             let made = made.and_then(|()| self.make_room_for_ids());
             if made.and_then(|()| self.read_wanted()).is_err() {
                 break;

@@ -46,7 +46,8 @@ impl Drop for Lead<'_, '_> {
         // Whoever stands in line is sent away: there will be no room any more.
         if let Err(error) = self.core.check() {
             self.core.let_go.clear();
-            let wakers = self.engine.dismiss_line(self.core, &error);
+            let mut wakers = self.engine.dismiss_line(self.core, &error);
+            wakers.extend(self.core.arrivals.dismiss(false, &error));
             wake(self.core, wakers);
         }
         wake_reached(self.core);
@@ -109,6 +110,18 @@ impl Engine {
     /// Writes, and syncs if the commit is to; publishes how far the journal has come after each. The lock is let go of
     /// meanwhile. There is one who writes at a time, and one who syncs.
     fn lead(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
+        self.lead_commit(core, commit);
+        // Whatever was settled since the last time is in the journal by now.
+        if core.flows.freed {
+            self.tell_waiting(core);
+        }
+        if core.backlogs.freed && core.poison.is_none() {
+            let wakers = self.admit_backlogs(core);
+            wake(core, wakers);
+        }
+    }
+
+    fn lead_commit(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
         let syncs = commit.syncs();
         core.committing = true;
         core.syncing |= syncs;
@@ -143,8 +156,8 @@ impl Engine {
     /// The journal has come further: what is visible follows, and those who wait for messages are told.
     fn progress(&self, core: &mut Core) {
         let (written, durable) = (core.tail.written(), core.tail.durable());
-        if core.visible.advance(written, durable) && core.leasing > 0 {
-            self.arrived.notify_all();
+        if core.visible.advance(written, durable) {
+            self.tell_arrival(core);
         }
     }
 

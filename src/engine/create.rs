@@ -91,6 +91,9 @@ impl Engine {
                 format!("{} waits are too many: a retry policy lists up to {}", retry.waits.len(), Retry::WAITS_MAX);
             return Err(Error::new(Code::BadSetting, what));
         }
+        if let Some(filter) = &settings.filter {
+            filter.check()?;
+        }
         let time = self.now();
         let mut patch = group_patch(settings);
         if let Some(forward) = &settings.forward {
@@ -126,7 +129,10 @@ impl Engine {
         })?;
         // A limit may have been lowered below what some messages have reached.
         self.park_over_limits(group)?;
-        self.touched(&mut *self.open_core()?, topic);
+        let mut core = self.open_core()?;
+        self.touched(&mut core, topic);
+        // There may be more to hand out by the new settings.
+        self.tell_waiting(&mut core);
         Ok(group)
     }
 
@@ -152,11 +158,14 @@ impl Engine {
 
     /// Drops a group with all it knows. What every group had settled until then stays gone. Whether there was one.
     pub(crate) fn drop_group(&self, topic: TopicId, name: &str) -> Result<bool> {
-        self.establish(|core| {
+        let dropped = self.establish(|core| {
             let Some(group) = core.state.group_named(topic, name) else { return Ok((false, Vec::new())) };
             let events = core.pinned(topic).into_iter().chain([Event::DropGroup(DropGroup { group })]);
             Ok((true, events.collect()))
-        })
+        })?;
+        // Who waits for its messages waits for nothing.
+        self.tell_leasing(&mut self.core.lock());
+        Ok(dropped)
     }
 
     pub(crate) fn topic_names(&self) -> Vec<String> {

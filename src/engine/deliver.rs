@@ -5,17 +5,18 @@
 //! falls back to one message when it is slow: what is named and was never handed out costs a crashed store at most one
 //! turn alone.
 
+use super::filter::Unseen;
 use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
 use crate::state::Lease;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The longest run of messages that is named ahead of the hand-out.
@@ -43,6 +44,17 @@ pub(crate) struct Leased {
     pub(crate) counters: Counters,
     pub(crate) life: u32,
     pub(crate) suspect: bool,
+    /// The last message of its key before it that is a dead letter.
+    pub(crate) skipped: Option<Offset>,
+}
+
+/// What is leased at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Messages, each for itself; of an ordered group at most one of a key.
+    Single,
+    /// Messages of an ordered group in runs: those of a key have one holder and one epoch, and stand together.
+    Runs,
 }
 
 /// A group's window of named messages.
@@ -59,40 +71,72 @@ struct Granted {
     counters: Counters,
     life: u32,
     suspect: bool,
+    skipped: Option<Offset>,
 }
 
 /// What a look at the group gave.
 enum Look {
-    Granted { topic: TopicId, granted: Vec<Granted>, named: Lsn },
-    Nothing { due: Option<Timestamp> },
+    Granted {
+        topic: TopicId,
+        ordered: bool,
+        granted: Vec<Granted>,
+        named: Lsn,
+    },
+    Nothing {
+        due: Option<Timestamp>,
+    },
+    /// The keys of an ordered group are to be read from here on.
+    Unread {
+        from: Offset,
+    },
+    /// Messages of an ordered group are to be parked first.
+    Condemned,
     NotNow(Obstacle),
+    /// What the group's filter says of some is not known yet.
+    Unseen(Unseen),
 }
 
 impl Engine {
     /// Leases up to `max` messages: due retries first, then the next ones. None if there are none in time.
     pub(crate) fn lease(&self, group: GroupId, max: usize, wait: Wait, stopped: &AtomicBool) -> Result<Vec<Leased>> {
+        self.lease_some(group, (max, Shape::Single), wait, stopped)
+    }
+
+    /// Likewise, in runs of a key, as an ordered group has them.
+    pub(crate) fn lease_runs(
+        &self,
+        group: GroupId,
+        max: usize,
+        wait: Wait,
+        stopped: &AtomicBool,
+    ) -> Result<Vec<Leased>> {
+        self.lease_some(group, (max, Shape::Runs), wait, stopped)
+    }
+
+    fn lease_some(
+        &self,
+        group: GroupId,
+        (max, shape): (usize, Shape),
+        wait: Wait,
+        stopped: &AtomicBool,
+    ) -> Result<Vec<Leased>> {
+        let mut read = false;
         let deadline = match wait {
             Wait::For(time) => Some(self.environment.clock.monotonic().saturating_add(time)),
             Wait::No | Wait::Forever => None,
         };
         loop {
             let mut core = self.open_core()?;
-            if core.closing {
-                return Err(super::closed());
-            }
-            if stopped.load(Ordering::Acquire) {
-                let what = "this consumer was stopped; the store is open: open the consumer anew to lease again";
-                return Err(Error::new(Code::Stopped, what));
-            }
+            core.check_leasing(stopped)?;
             if self.inbox_is_full(&core, group) {
                 drop(core);
                 self.checkpoint(true)?;
                 continue;
             }
-            match self.look(&mut core, group, max.clamp(1, BATCH_MAX))? {
-                Look::Granted { topic, granted, named } => {
+            match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
+                Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
-                    let leased = self.hand_out(group, topic, &granted, named).inspect_err(|_| {
+                    let leased = self.hand_out(group, (topic, ordered), &granted, named).inspect_err(|_| {
                         self.take_back(group, &granted);
                     })?;
                     if leased.is_empty() {
@@ -100,11 +144,25 @@ impl Engine {
                     }
                     return Ok(leased);
                 }
+                Look::Unseen(unseen) => {
+                    drop(core);
+                    self.see(group, &unseen)?;
+                }
                 Look::NotNow(obstacle) => {
                     drop(core);
                     self.relieve(obstacle)?;
                 }
+                Look::Unread { from } => {
+                    drop(core);
+                    self.read_ahead(group, from, max)?;
+                    read = true;
+                }
+                Look::Condemned => {
+                    drop(core);
+                    self.park_keys(group)?;
+                }
                 Look::Nothing { due } => {
+                    core.arrivals.nothing(group, due);
                     let now = self.now();
                     let mut left = due.map(|due| due.since(now).max(Duration::from_millis(1)));
                     match (wait, deadline) {
@@ -129,22 +187,51 @@ impl Engine {
         }
     }
 
-    /// Picks, names and grants under the lock.
-    fn look(&self, core: &mut Core, group: GroupId, max: usize) -> Result<Look> {
+    /// Picks, names and grants under the lock. An ordered group that `read` on once takes what there is then.
+    fn look(&self, core: &mut Core, group: GroupId, max: usize, shape: Shape, read: bool) -> Result<Look> {
         let now = self.now();
         if let Err(obstacle) = self.end_expired(core, group, now) {
             return Ok(Look::NotNow(obstacle));
         }
         let Some(held) = core.state.group(group) else { return Err(super::settle::no_group()) };
+        if core.is_tight() {
+            // Those who hold something need what is left; whoever makes room tells those who wait here.
+            return Ok(Look::Nothing { due: None });
+        }
         let topic = held.topic();
         let visible = core.visible.end(topic);
         let lease = held.policy().lease;
+        let ordered = held.is_ordered();
         let more = self.turn_schedule(core, topic);
-        let picks = core.state.pick(group, now, visible, max);
+        if ordered && core.state.condemned(group).is_some() {
+            return Ok(Look::Condemned);
+        }
+        let (most, shut_until) = self.let_out(core, group, now);
+        let max = max.min(most);
+        let picks = match shape {
+            Shape::Single => core.state.pick(group, now, visible, max),
+            Shape::Runs => core.state.pick_runs(group, now, visible, max),
+        };
+        if ordered
+            && picks.len() < max
+            && (picks.is_empty() || !read)
+            && let Some(from) = core.read_to(group)
+        {
+            return Ok(Look::Unread { from });
+        }
         if picks.is_empty() {
             let due = core.state.group(group).and_then(|held| held.next_due(now));
-            let due = due.into_iter().chain(self.next_scheduled(core, topic)).chain(more.then_some(now)).min();
+            let more = more && most > 0;
+            let due = due
+                .into_iter()
+                .chain(shut_until)
+                .chain(self.next_scheduled(core, topic))
+                .chain(more.then_some(now))
+                .min();
             return Ok(Look::Nothing { due });
+        }
+        if let Some(unseen) = core.unseen(group, picks.iter().map(|pick| pick.offset), now) {
+            return Ok(Look::Unseen(unseen));
         }
         let offsets: Vec<Offset> = picks.iter().map(|pick| pick.offset).collect();
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
@@ -154,17 +241,20 @@ impl Engine {
         let deadline = self.after(lease);
         let mut granted = Vec::with_capacity(picks.len());
         for pick in picks {
-            core.epoch += 1;
+            core.epoch += u64::from(!pick.follows);
             let epoch = core.epoch;
             core.state.grant(group, pick.offset, Lease { epoch, deadline, granted: now });
             let Some(held) = core.state.group(group) else { continue };
             let counters = held.counters(pick.offset);
             let life = held.life(pick.offset);
-            granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect });
+            let skipped = held.skipped(pick.offset);
+            granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect, skipped });
         }
+        let out: Vec<(Offset, u64)> = granted.iter().map(|grant| (grant.offset, grant.epoch)).collect();
+        self.went_out(core, group, &out);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
-        Ok(Look::Granted { topic, granted, named })
+        Ok(Look::Granted { topic, ordered, granted, named })
     }
 
     /// Puts into the journal that these messages are about to be handed out, if it isn't there yet.
@@ -183,7 +273,9 @@ impl Engine {
         }
         unnamed.sort_unstable();
         let suspects = held.suspects() > 0;
-        let fresh = unnamed.last().copied().filter(|last| !suspects && held.past(*last).is_none());
+        // Where priorities count, the one behind is not the next one.
+        let leveled = core.state.topic(held.topic()).is_some_and(|topic| !topic.levels().is_empty());
+        let fresh = unnamed.last().copied().filter(|last| !suspects && !leveled && held.past(*last).is_none());
         let mut runs: Vec<Run> = Vec::new();
         for offset in unnamed {
             match runs.last_mut() {
@@ -221,7 +313,13 @@ impl Engine {
     }
 
     /// Reads what was granted, once the journal's record of it is with the kernel.
-    fn hand_out(&self, group: GroupId, topic: TopicId, granted: &[Granted], named: Lsn) -> Result<Vec<Leased>> {
+    fn hand_out(
+        &self,
+        group: GroupId,
+        (topic, ordered): (TopicId, bool),
+        granted: &[Granted],
+        named: Lsn,
+    ) -> Result<Vec<Leased>> {
         let (reached, inbox) = {
             let core = self.core.lock();
             (core.reached_names(named), self.inbox_of(&core, group))
@@ -233,15 +331,28 @@ impl Engine {
         let mut cursor = cursor.lock();
         let mut leased = Vec::with_capacity(granted.len());
         let (mut over, now) = (Vec::new(), self.now());
+        let mut cut = None;
+        // An ordered group has read them for their keys already.
+        let ahead = ordered.then(|| self.ahead_of(group));
         for grant in granted {
-            match self.fetch(topic, grant.offset, &mut cursor) {
+            if cut == Some(grant.epoch) {
+                // The message before it in its run comes again first.
+                self.take_back(group, std::slice::from_ref(grant));
+                continue;
+            }
+            let read = ahead.as_ref().and_then(|ahead| ahead.take(grant.offset));
+            match read.map_or_else(|| self.fetch(topic, grant.offset, &mut cursor), |record| Ok(Some(record))) {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
-                    let Granted { epoch, counters, life, suspect, .. } = *grant;
-                    leased.push(Leased { record, epoch, counters, life, suspect });
+                    let Granted { epoch, counters, life, suspect, skipped, .. } = *grant;
+                    leased.push(Leased { record, epoch, counters, life, suspect, skipped });
                 }
-                Ok(None) => self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?,
+                Ok(None) => {
+                    cut = Some(grant.epoch);
+                    self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?;
+                }
                 Err(error) => {
+                    cut = Some(grant.epoch);
                     tracing::error!(%topic, offset = %grant.offset, %error, "a message can't be read");
                     self.unreadable(group, grant.offset, grant.epoch, &error.to_string())?;
                 }
@@ -260,9 +371,12 @@ impl Engine {
     /// Leases that nobody has seen end as if they had never been granted.
     fn take_back(&self, group: GroupId, granted: &[Granted]) {
         let mut core = self.core.lock();
+        let mut back = Vec::new();
         if let Some(held) = core.state.group_mut(group) {
-            granted.iter().for_each(|grant| _ = held.forget_lease(grant.offset, grant.epoch));
+            let forgotten = granted.iter().filter(|grant| held.forget_lease(grant.offset, grant.epoch));
+            back.extend(forgotten.map(|grant| grant.offset));
         }
+        self.came_back(&mut core, group, &back);
         self.tell_leasing(&mut core);
     }
 }

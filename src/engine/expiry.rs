@@ -18,11 +18,23 @@ impl Engine {
     pub(super) fn end_expired(&self, core: &mut Core, group: GroupId, now: Timestamp) -> Result<(), Obstacle> {
         loop {
             let Some(held) = core.state.group(group) else { return Ok(()) };
-            let expired = held.expired(now, PIECE);
+            let mut expired = held.expired(now, PIECE);
             if expired.is_empty() {
                 return Ok(());
             }
-            for (offset, _) in expired {
+            if held.is_ordered() {
+                // The last of a run first: only the one whose turn it was is charged.
+                expired.reverse();
+            }
+            for (offset, epoch) in expired {
+                let Some(held) = core.state.group(group) else { return Ok(()) };
+                if held.follows_in_run(offset, epoch) {
+                    self.give_back(core, group, offset, Timestamp::ZERO)?;
+                    continue;
+                }
+                if self.spare(core, (group, offset), WHY, None)?.is_some() {
+                    continue;
+                }
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);

@@ -1,10 +1,11 @@
 //! Publishes that could not be taken in at once: they wait in call order, in a bounded line per topic.
 
-use super::ids::Probe;
+use super::ids::{Held, Probe};
 use super::publish::{Terms, disk_full, too_large};
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
+use crate::event::Draft;
 use crate::journal::Refusal;
 use crate::message::Message;
 use crate::ticket::Slot;
@@ -21,6 +22,13 @@ pub(super) enum Work {
 }
 
 impl Work {
+    pub(super) fn draft(&self, topic: TopicId) -> Draft<'_> {
+        match self {
+            Self::One(message) => Draft::one(topic, message),
+            Self::Batch(messages) => Draft::batch(topic, messages),
+        }
+    }
+
     pub(super) fn messages(&self) -> &[Message] {
         match self {
             Self::One(message) => std::slice::from_ref(message),
@@ -48,35 +56,25 @@ pub(super) struct InLine {
     pub(super) probe: Probe,
 }
 
+/// What one that waits lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lacks {
+    /// Room in the journal.
+    Room,
+    /// A place in the backlog of its topic.
+    Place,
+}
+
 impl Engine {
     /// Takes in from the front of the line what there is room for.
     pub(super) fn admit_line(&self, core: &mut Core) -> Vec<Waker> {
         let mut wakers = Vec::new();
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
-            let terms = Terms { now: self.now(), level: front.level };
-            let outcome = self.admit_waiting(core, &front, terms);
-            match outcome {
-                Ok(Err(error)) => wakers.extend(core.dismiss(front, error)),
-                Ok(Ok(admission)) => {
-                    self.after_append(core, front.level);
-                    self.touched(core, front.topic);
-                    wakers.extend(front.slot.fill(Ok(admission)).ok().flatten());
-                    // Nobody may be waiting for the ticket any more.
-                    self.arm(core, false);
-                }
-                Err(Refusal::TooLarge { limit }) => wakers.extend(core.dismiss(front, too_large(limit))),
-                Err(Refusal::NoSegment { bytes }) => {
-                    core.wanted_bytes = core.wanted_bytes.max(bytes);
-                    match core.full.clone() {
-                        Some(source) => wakers.extend(core.dismiss(front, disk_full(source))),
-                        None => {
-                            core.line.push_front(front);
-                            break;
-                        }
-                    }
-                }
-                Err(Refusal::BufferFull) => {
+            match self.admit_one(core, front) {
+                Ok(woken) => wakers.extend(woken),
+                Err((front, Lacks::Place)) => core.set_aside(front),
+                Err((front, Lacks::Room)) => {
                     core.line.push_front(front);
                     break;
                 }
@@ -86,17 +84,57 @@ impl Engine {
         if moved {
             self.wake_followers();
         }
+        if !core.backlogs.lines.is_empty() {
+            wakers.extend(self.admit_backlogs(core));
+        }
         wakers
+    }
+
+    /// Takes one in, or sends it away. It comes back if it has to wait on.
+    pub(super) fn admit_one(&self, core: &mut Core, front: InLine) -> Result<Option<Waker>, (InLine, Lacks)> {
+        if core.state.topic(front.topic).is_none() {
+            return Ok(core.dismiss(front, Error::new(Code::UnknownTopic, "the topic was dropped")));
+        }
+        let terms = Terms { now: self.now(), level: front.level };
+        let refusal = match self.admit_waiting(core, &front, terms) {
+            Ok(admission) => {
+                self.after_append(core, front.level);
+                self.touched(core, front.topic);
+                // Nobody may be waiting for the ticket any more.
+                self.arm(core, false);
+                return Ok(front.slot.fill(Ok(admission)).ok().flatten());
+            }
+            Err(Held::Lacks(lacks)) => return Err((front, lacks)),
+            Err(Held::Refused(error)) => return Ok(core.dismiss(front, error)),
+            Err(Held::Refusal(refusal)) => refusal,
+        };
+        match refusal {
+            Refusal::TooLarge { limit } => Ok(core.dismiss(front, too_large(limit))),
+            Refusal::BufferFull => Err((front, Lacks::Room)),
+            Refusal::NoSegment { .. } | Refusal::Reserve => {
+                match refusal {
+                    Refusal::NoSegment { bytes } => core.wanted_bytes = core.wanted_bytes.max(bytes),
+                    _ => core.space.ask_beyond(),
+                }
+                match core.full.clone() {
+                    Some(source) => Ok(core.dismiss(front, disk_full(source))),
+                    None => Err((front, Lacks::Room)),
+                }
+            }
+        }
     }
 
     /// Sends everybody in the line away: the store is closing, or poisoned.
     #[must_use]
     pub(super) fn dismiss_line(&self, core: &mut Core, why: &Error) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        while let Some(waiting) = core.line.pop_front() {
+        let behind = std::mem::take(&mut core.backlogs.lines).into_values().flatten();
+        let all: Vec<InLine> = core.line.drain(..).chain(behind).collect();
+        for waiting in all {
             wakers.extend(core.dismiss(waiting, why.again()));
         }
         self.wake_followers();
+        self.admitted.notify_all();
         wakers
     }
 
@@ -124,10 +162,19 @@ impl Engine {
             if slot.is_filled() {
                 return Ok(true);
             }
+            match self.await_place(slot, deadline) {
+                Some(true) => return Ok(true),
+                Some(false) => return Ok(false),
+                None => {}
+            }
             // What is in the buffer has to leave it, and a segment has to be there.
             self.drive(end, Durability::Os, None)?;
-            self.make_room()?;
-            self.make_room_for_ids()?;
+            let made = self.make_room(0).and_then(|()| self.make_room_for_ids());
+            // It may have been sent away, and says why itself.
+            if slot.is_filled() {
+                return Ok(true);
+            }
+            made?;
             self.read_wanted()?;
         }
     }

@@ -4,9 +4,17 @@
 //! to
 //! the journal's tail and applies it to the state under that lock, in the order of the journal. Commits are led by
 //! whoever needs one (`commit`); what happens by itself, by time, is `upkeep`. Neither needs a thread: `driver` has
-//! the two that an ordinary store runs, and a simulator calls [`Engine::poll_commit`] and [`Engine::poll_upkeep`]
-//! instead.
+//! the three that an ordinary store runs, and a simulator calls [`Engine::poll_commit`], [`Engine::poll_upkeep`] and
+//! [`Engine::poll_leases`] instead.
 
+mod arrivals;
+#[cfg(test)]
+mod arrivals_tests;
+mod backlog;
+#[cfg(test)]
+mod backlog_tests;
+mod breaker;
+mod clean;
 mod close;
 mod commit;
 mod count;
@@ -14,12 +22,18 @@ mod create;
 mod create_store;
 mod deliver;
 mod driver;
+mod drop_topic;
 mod expiry;
+mod filter;
+mod flow;
 mod ids;
 mod inbox;
+mod kept;
 mod lifetime;
 mod line;
 mod open;
+mod order;
+mod overflow;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
@@ -33,6 +47,7 @@ mod schedule;
 mod seek;
 mod settle;
 mod snapshot;
+mod space;
 mod stats;
 mod sweep;
 #[cfg(test)]
@@ -43,6 +58,9 @@ mod visible;
 mod watch;
 mod why;
 
+pub(crate) use arrivals::Ask;
+pub use breaker::BreakerState;
+pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};
 pub use ids::IdStats;
 pub use open::RecoveryReport;
@@ -156,6 +174,9 @@ struct Core {
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
+    backlogs: backlog::Backlogs,
+    flows: flow::Flows,
+    filters: filter::Filters,
     watchers: watch::Watchers,
     copies: park::Copies,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
@@ -163,6 +184,8 @@ struct Core {
     waiting: Vec<Waiting>,
     /// Calls that wait for messages, of any group; all are told and look again.
     leasing: usize,
+    /// Those who poll for messages.
+    arrivals: arrivals::Arrivals,
     windows: HashMap<GroupId, deliver::HandOut>,
     poison: Option<Arc<Poison>>,
     closing: bool,
@@ -187,6 +210,7 @@ struct Core {
     full: Option<Arc<std::io::Error>>,
     wanted_bytes: u32,
     snapshot: snapshot::Progress,
+    space: space::Space,
     retaining: retention::Agenda,
     jitter: fastrand::Rng,
     ids: ids::Ids,
@@ -214,9 +238,12 @@ pub(crate) struct Engine {
     /// A write is over, and a commit is, with its sync if it has one.
     written: Condvar,
     committed: Condvar,
+    /// A place in a backlog may be free.
+    admitted: Condvar,
     arrived: Condvar,
     commit_work: Condvar,
     upkeep_work: Condvar,
+    lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
@@ -229,10 +256,16 @@ pub(crate) struct Engine {
     tables: Mutex<Option<Arc<dyn Tables>>>,
     checkpointing: Mutex<()>,
     swept: Mutex<Option<Vec<u8>>>,
+    /// Where the keys of ordered groups are read.
+    ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
     preparing: Mutex<room::Preparer>,
+    /// Only one is cleaning at a time.
+    cleaning: Mutex<clean::Cleaner>,
+    /// Only one works on a snapshot at a time.
+    snapshotting: Mutex<()>,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 
@@ -279,8 +312,11 @@ impl Engine {
     /// Wakes every waiting lease, to look at its stop flag.
     pub(crate) fn wake(&self) {
         // Under the lock, so that nobody is between looking and waiting.
-        let _core = self.core.lock();
+        let mut core = self.core.lock();
         self.arrived.notify_all();
+        let wakers = core.dismiss_asks();
+        drop(core);
+        arrivals::wake_all(wakers);
     }
 }
 
@@ -291,6 +327,9 @@ impl Core {
             inbox: inbox::Inbox::default(),
             next_expiry_of_ids: Timestamp::ZERO,
             tail,
+            backlogs: backlog::Backlogs::of(&state),
+            flows: flow::Flows::default(),
+            filters: filter::Filters::default(),
             state,
             visible: visible::Visible::default(),
             line: VecDeque::new(),
@@ -300,6 +339,7 @@ impl Core {
             unheard: None,
             waiting: Vec::new(),
             leasing: 0,
+            arrivals: arrivals::Arrivals::default(),
             windows: HashMap::new(),
             poison: None,
             closing: false,
@@ -318,6 +358,7 @@ impl Core {
             full: None,
             wanted_bytes: 0,
             snapshot: snapshot::Progress::default(),
+            space: space::Space::default(),
             retaining: retention::Agenda::default(),
             jitter: fastrand::Rng::with_seed(seed),
         }

@@ -151,12 +151,11 @@ impl Engine {
         let snapshots = recovery.snapshots();
         let (found, listing) = recovery.finish()?;
         let files = Files::new(storage.clone(), options.open_segments);
-        let rebuilt = super::rebuild::indexes(&*storage, identity.store, &files, &found, &listing)?;
+        let rebuilt = super::rebuild::indexes(&*storage, identity.store, &files, (&found, &listing, &replay.gone))?;
         let mut numbers = Numbers::new(listing.highest(), listing.unfinished.clone());
-        for stray in &found.strays {
-            let aside = numbers.set_aside(&*storage, *stray);
-            aside.map_err(|source| Error::io(format!("setting {} aside", segment_name(*stray)), source))?;
-        }
+        numbers
+            .set_aside(&*storage, &found.strays)
+            .map_err(|source| Error::io("setting aside segments that hold nothing", source))?;
         if let Some(trimmed) = &found.trimmed {
             tracing::warn!(from = %trimmed.from, to = %trimmed.to, "a torn tail that nobody was promised was trimmed");
         }
@@ -200,6 +199,9 @@ impl Engine {
         let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
         core.inbox = inbox.inbox;
+        core.snapshot.size = replay.snapshot_bytes;
+        core.space = super::space::Space::found(&found.walked, &listing, &replay.gone, found.active.id);
+        core.tail.stock_mut().set_banked(numbers.banked());
         core.last_sync = environment.clock.monotonic();
         let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
         files.add(Known { segment: found.active, seal: None, index: None });
@@ -234,13 +236,18 @@ impl Engine {
             core: Mutex::new(core),
             written: Condvar::new(),
             committed: Condvar::new(),
+            admitted: Condvar::new(),
             arrived: Condvar::new(),
             commit_work: Condvar::new(),
             upkeep_work: Condvar::new(),
+            lease_work: Condvar::new(),
             threads: Mutex::default(),
             cursors: Mutex::default(),
+            ahead: Mutex::default(),
             closing: Mutex::default(),
             preparing: Mutex::new(Preparer::new(numbers)),
+            cleaning: Mutex::default(),
+            snapshotting: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         };
         let (suspects, parked) = engine.announce(clean, wall)?;

@@ -5,7 +5,7 @@
 
 use super::publish::Terms;
 use super::{Core, Engine, ReadCursor};
-use crate::config::Durability;
+use crate::config::{Durability, WhenParked};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Bury, BuryReason, Counters, Draft, Event, encode};
 use crate::journal::{Class, Flags, Note, Refusal, Span};
@@ -62,13 +62,17 @@ impl Engine {
         counters: Counters,
     ) -> Result<Span, Obstacle> {
         let life = core.state.group(group).map_or(0, |held| held.life(offset));
-        let (time, error) = (self.now(), Cow::Owned(self.bounded(error)));
+        let (time, error) = (self.now(), Cow::Owned(self.bounded(core, error)));
         let bury = Bury { group, offset, reason, counters, life, time, error };
         let span = match self.copy_of(core, &bury)? {
             Some((topic, copy)) => self.bury_and_publish(core, bury, topic, &copy)?,
             None => core.record(&Event::Bury(bury))?,
         };
         core.copies.read.remove(&(group, offset));
+        if core.state.group(group).is_some_and(|held| held.policy().ordered == Some(WhenParked::ParkKey)) {
+            // It takes along what is behind it.
+            self.upkeep_by(core, time);
+        }
         tracing::warn!(%group, %offset, ?reason, "a message is parked as a dead letter");
         Ok(span)
     }
@@ -164,7 +168,7 @@ impl Core {
         let topic = draft.topic();
         let mut bytes = Vec::with_capacity(draft.len_max().saturating_add(64));
         encode(event, &mut bytes);
-        let place = self.tail.place(bytes.len().saturating_add(draft.len_max()), Class::Settle)?;
+        let place = self.tail.place(bytes.len().saturating_add(draft.len_max()), Class::Copy)?;
         let first = self.state.topic(topic).map(|topic| topic.end()).unwrap_or_default();
         draft.write_into(&draft.stamp(first, terms.now, place.base), &mut bytes);
         let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };
@@ -194,6 +198,7 @@ fn copy(record: &Record, topic: &str, group: &str, bury: &Bury<'_>) -> Message {
         BuryReason::Timeouts => "timeouts",
         BuryReason::Crashes => "crashes",
         BuryReason::Unreadable => "unreadable",
+        BuryReason::KeyParked => "key-parked",
     };
     let mut say = |name: &str, value: &dyn std::fmt::Display| {
         headers.push((format!("{ORIGIN}{name}"), value.to_string().into()));

@@ -1,7 +1,9 @@
 //! Taking in messages.
 
+use super::backlog::NoPlace;
 use super::ids::{self, Known, Probe, Unfit};
 use super::line::{InLine, Work};
+use super::overflow::line_full;
 use super::{Core, Engine};
 use crate::config::{Durability, Window};
 use crate::error::{Code, Error, Result};
@@ -115,7 +117,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The keyed hash of an id or payload.
+    /// The keyed hash of an id, payload or key.
     pub(super) fn hash(&self, bytes: &[u8]) -> [u8; 16] {
         let mut hasher = SipHasher13::new_with_key(&self.identity.hash_key);
         hasher.write(bytes);
@@ -190,7 +192,7 @@ impl Engine {
         let Some(draft) = draft else {
             return Tried::Over(Submitted::Admitted(core.repeat(topic, known, terms)));
         };
-        if core.line.iter().any(|waiting| waiting.topic == topic) {
+        if core.stands_in_line(topic) {
             return wait(level);
         }
         match self.room_for_ids(&core, probe, messages.len().saturating_sub(known.len())) {
@@ -198,7 +200,12 @@ impl Engine {
             Ok(false) => return wait(level),
             Err(error) => return refused(error),
         }
-        match core.admit(draft, terms) {
+        let dropped = match core.make_way(draft) {
+            Ok(dropped) => dropped,
+            Err(NoPlace::Wait) => return wait(level),
+            Err(NoPlace::Refused(error)) => return refused(error),
+        };
+        match core.admit_for(draft, terms, dropped) {
             Ok(admission) => {
                 self.after_append(&mut core, level);
                 self.touched(&mut core, topic);
@@ -208,21 +215,27 @@ impl Engine {
             Err(Refusal::BufferFull) => wait(level),
             Err(Refusal::NoSegment { bytes }) => {
                 core.wanted_bytes = core.wanted_bytes.max(bytes);
-                match core.full.clone() {
-                    // Known to be full: said at once, and looked at again by the upkeep.
-                    Some(source) => refused(disk_full(source)),
-                    None => wait(level),
-                }
+                Tried::Over(Self::no_room(&core, level))
             }
+            Err(Refusal::Reserve) => {
+                core.space.ask_beyond();
+                Tried::Over(Self::no_room(&core, level))
+            }
+        }
+    }
+
+    fn no_room(core: &Core, level: Durability) -> Submitted {
+        match core.full.clone() {
+            // Known to be full: said at once, and looked at again by the upkeep.
+            Some(source) => Submitted::Refused(disk_full(source)),
+            None => Submitted::Wait(level, Probe::default()),
         }
     }
 
     /// Sees to it that what was appended is written in time, and that those who wait for it hear of it.
     pub(super) fn after_append(&self, core: &mut Core, level: Durability) {
         if level == Durability::Memory {
-            if core.leasing > 0 {
-                self.arrived.notify_all();
-            }
+            self.tell_arrival(core);
             self.arm(core, false);
         }
         if core.tail.unwritten() >= self.options.write_threshold_bytes {
@@ -236,14 +249,13 @@ impl Engine {
 
     fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability, probe: Probe) -> Result<Arc<Slot>> {
         let mut core = self.core.lock();
-        let waiting = core.line.iter().filter(|waiting| waiting.topic == topic).count();
+        let waiting = core.waiting_publishes(topic);
         if waiting >= self.options.max_waiting_publishes {
-            let what = format!("{waiting} publishes wait for room already (`max_waiting_publishes`); try again later");
-            return Err(work.hand_back(Error::new(Code::BufferFull, what)));
+            return Err(line_full(work, waiting, core.backlogs.lines.contains_key(&topic)));
         }
         let slot = Arc::new(Slot::default());
         let probe = self.fresh_probe(&core, probe);
-        core.line.push_back(InLine { topic, work, level, slot: slot.clone(), probe });
+        core.put_in_line(InLine { topic, work, level, slot: slot.clone(), probe });
         self.arm(&mut core, true);
         self.call_upkeep(&mut core);
         Ok(slot)

@@ -22,7 +22,8 @@ pub(super) const DOUBT: Duration = Duration::from_secs(3600);
 #[derive(Debug, Default)]
 pub(super) struct Agenda {
     next: BTreeMap<TopicId, Timestamp>,
-    aged: BTreeMap<TopicId, [Aged; 2]>,
+    /// By the rule: what is kept, what is dropped, what no priority passes any more.
+    aged: BTreeMap<TopicId, [Aged; 3]>,
 }
 
 /// Everything before `upto` is older than a rule's age; that is so until `until`, by the clock of ages.
@@ -52,9 +53,15 @@ impl Engine {
     /// Something has changed in a topic: its rules are looked at again within a step.
     pub(super) fn touched(&self, core: &mut Core, topic: TopicId) {
         let Some(held) = core.state.topic(topic) else { return };
-        let dead_age =
-            |group: &GroupId| core.state.group(*group).is_some_and(|group| group.policy().dead_age.is_some());
-        if !held.policy().retention.has_rules() && !held.expires() && !held.groups().iter().any(dead_age) {
+        let by_group = |group: &GroupId| {
+            let policy = core.state.group(*group).map(crate::state::Group::policy);
+            policy.is_some_and(|policy| policy.dead_age.is_some() || !policy.filter.is_everything())
+        };
+        if !held.policy().retention.has_rules()
+            && !held.expires()
+            && held.levels().is_empty()
+            && !held.groups().iter().any(by_group)
+        {
             return;
         }
         let at = self.after(self.options.retention_step);
@@ -86,11 +93,13 @@ impl Engine {
                 continue;
             };
             self.retain(topic)?;
+            self.age_priorities(topic)?;
             let mut next = self.next_aged(topic)?;
             for group in groups {
                 let dead = self.drop_old_letters(group)?;
                 let expiry = self.sweep_expired(group)?;
-                next = next.into_iter().chain(dead).chain(expiry).min();
+                let unseen = self.sweep_filtered(group)?.then(|| self.now());
+                next = next.into_iter().chain(dead).chain(expiry).chain(unseen).min();
             }
             if let Some(next) = next {
                 let at = next.max(self.after(self.options.retention_step));
@@ -104,6 +113,20 @@ impl Engine {
     fn on_engine_clock(&self, aged: Timestamp) -> Timestamp {
         let at = self.after(aged.since(self.age_now()));
         if self.age_now() == self.now() { at } else { at.min(self.start.0.plus(DOUBT)) }
+    }
+
+    /// Finds what has waited too long to be passed by what is more urgent.
+    fn age_priorities(&self, topic: TopicId) -> Result<()> {
+        let aging = {
+            let core = self.open_core()?;
+            let held = core.state.topic(topic).filter(|held| !held.levels().is_empty());
+            held.map(|held| held.policy().aging)
+        };
+        if aging.is_some() {
+            let upto = self.older_than(topic, aging, 2, self.age_now())?;
+            self.open_core()?.state.set_aged(topic, upto);
+        }
+        Ok(())
     }
 
     /// When the next message of a topic becomes too old for a rule.
@@ -134,6 +157,7 @@ impl Engine {
             match outcome {
                 Ok(true) => {
                     self.arm(&mut core, false);
+                    self.keys_freed(&mut core, topic);
                     return Ok(());
                 }
                 Ok(false) => return Ok(()),
@@ -187,9 +211,12 @@ impl Engine {
             if old.is_empty() {
                 return Ok(next.map(|next| self.on_engine_clock(next)));
             }
-            if let Err(refusal) = core.remove(Whom::Group(group), Cause::Age, super::settle::runs(&old)) {
-                drop(core);
-                self.relieve(refusal)?;
+            match core.remove(Whom::Group(group), Cause::Age, super::settle::runs(&old)) {
+                Ok(_) => self.key_freed(&mut core, group),
+                Err(refusal) => {
+                    drop(core);
+                    self.relieve(refusal)?;
+                }
             }
         }
     }

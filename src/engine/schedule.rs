@@ -39,7 +39,13 @@ impl Engine {
     /// Follows the clocks in one topic. Whether more is due than was taken at once.
     pub(super) fn turn_schedule(&self, core: &mut Core, topic: TopicId) -> bool {
         let (now, wall) = (self.now(), self.environment.clock.wall());
-        core.state.turn_schedule(topic, now, wall)
+        let waiting = |core: &Core| core.state.topic(topic).map_or(0, |held| held.schedule().waiting().len());
+        let before = waiting(core);
+        let more = core.state.turn_schedule(topic, now, wall);
+        if waiting(core) < before {
+            core.backlogs.fell_due(topic);
+        }
+        more
     }
 
     /// Follows the clocks in every topic: whether something fell due, and when the next does.
@@ -101,6 +107,7 @@ impl Engine {
             match core.remove(Whom::Everybody(topic), Cause::Cancelled, vec![Run::one(offset)]) {
                 Ok(span) => {
                     core.disk_end = core.disk_end.max(span.end);
+                    self.keys_freed(&mut core, topic);
                     drop(core);
                     self.drive(span.end, crate::config::Durability::Disk, None)?;
                     return Ok(true);

@@ -95,6 +95,24 @@ impl Engine {
         }
     }
 
+    /// Settles parts of a run, one after the other: what ends well, what ends badly, and what goes back, in this order,
+    /// so that nothing of the key is handed out in between. Each is done, whatever became of the one before.
+    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[(Vec<(Offset, u64)>, Outcome)]) -> Ticket<()> {
+        let level = self.options.ack_durability;
+        let (mut last, mut failed) = (None, None);
+        for (held, how) in parts.iter().filter(|(held, _)| !held.is_empty()) {
+            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), level) {
+                Ok(span) => last = span.or(last),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        match (failed, last) {
+            (Some(error), _) => Ticket::done(Err(error)),
+            (None, Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
+            (None, _) => Ticket::done(Ok(())),
+        }
+    }
+
     fn settle_now(&self, mut settling: Settling<'_>, level: Durability) -> Result<Option<Span>> {
         loop {
             let mut core = self.open_core()?;
@@ -147,10 +165,14 @@ impl Engine {
         let returns = !matches!(how, Outcome::Ack) || core.state.group(group).is_some_and(|held| held.suspects() > 0);
         if returns {
             self.tell_leasing(core);
+        } else {
+            self.key_freed(core, group);
         }
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.touched(core, topic);
         }
+        self.look_later(core);
+        self.tell_freed(core);
         if level == Durability::Memory {
             self.arm(core, false);
         }
@@ -161,9 +183,7 @@ impl Engine {
     }
 
     pub(super) fn tell_leasing(&self, core: &mut Core) {
-        if core.leasing > 0 {
-            self.arrived.notify_all();
-        }
+        self.tell_arrival(core);
         self.call_upkeep(core);
     }
 
@@ -257,7 +277,13 @@ impl Engine {
     }
 
     /// Nothing is charged; but a limit that was lowered while it was out applies now.
-    fn give_back(&self, core: &mut Core, group: GroupId, offset: Offset, due: Timestamp) -> Result<Span, Obstacle> {
+    pub(super) fn give_back(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        offset: Offset,
+        due: Timestamp,
+    ) -> Result<Span, Obstacle> {
         let held = core.state.group(group).map(|held| (held, held.counters(offset)));
         if let Some((held, counters)) = held
             && let Some(reason) = held.limit_reached(offset, counters)
@@ -282,6 +308,11 @@ impl Engine {
         error: &str,
         after: Option<Duration>,
     ) -> Result<Span, Obstacle> {
+        if last == BuryReason::Failures
+            && let Some(span) = self.spare(core, (group, offset), error, after)?
+        {
+            return Ok(span);
+        }
         let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull.into()) };
         let mut counters = held.counters(offset);
         counters.failures = counters.failures.saturating_add(1);
@@ -293,14 +324,18 @@ impl Engine {
         let failures = held.in_this_life(offset, counters).failures;
         let wait = after.unwrap_or_else(|| core.backoff(group, failures));
         let (time, due) = (self.now(), self.after(wait));
-        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(error)) };
+        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(core, error)) };
         let span = core.record(&Event::Nack(nack))?;
         self.upkeep_by(core, due);
         Ok(span)
     }
 
     /// An error text, cut to what is kept of it.
-    pub(super) fn bounded(&self, text: &str) -> String {
+    pub(super) fn bounded(&self, core: &Core, text: &str) -> String {
+        // On a full disk every byte is kept for settling.
+        if core.full.is_some() {
+            return String::new();
+        }
         let mut end = text.len().min(self.options.error_text_bytes);
         while !text.is_char_boundary(end) {
             end -= 1;
@@ -334,9 +369,13 @@ impl Engine {
             let mut core = self.open_core()?;
             let Some(held) = core.state.group(group) else { return Err(no_group()) };
             let hold = held.check(offset, epoch);
-            if hold == Hold::Lost || !held.is_open(offset) {
+            if hold == Hold::Lost || !held.is_open(offset) || (hold == Hold::Late && !held.may_resume(offset, epoch)) {
                 let what =
                     format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
+                return Err(Error::new(Code::LeaseLost, what));
+            }
+            if hold == Hold::Late && held.leased() as u64 >= held.policy().max_in_flight {
+                let what = format!("the lease of offset {offset} ran out, and others use all of `max_in_flight` now");
                 return Err(Error::new(Code::LeaseLost, what));
             }
             let age = held.policy().max_lease_age;
@@ -388,7 +427,15 @@ impl Engine {
                 let mut core = self.core.lock();
                 core.wanted_bytes = core.wanted_bytes.max(bytes);
                 drop(core);
-                self.make_room()
+                self.make_room(bytes)
+            }
+            Refusal::Reserve => {
+                self.core.lock().space.ask_beyond();
+                self.make_room(0)?;
+                match self.core.lock().full.clone() {
+                    Some(source) => Err(super::publish::disk_full(source)),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -412,6 +459,7 @@ impl Core {
     fn ask_for(&mut self, obstacle: &Obstacle) {
         match obstacle {
             Obstacle::Room(Refusal::NoSegment { bytes }) => self.wanted_bytes = self.wanted_bytes.max(*bytes),
+            Obstacle::Room(Refusal::Reserve) => self.space.ask_beyond(),
             Obstacle::Room(_) => {}
             Obstacle::Unread(group, offset) => self.copies.want(*group, *offset),
         }

@@ -3,8 +3,9 @@
 //! All counts are of messages, all sizes are in bytes. Store, topics and groups are read one after the other; while
 //! others publish and settle, their numbers need not add up to the last message.
 
+use super::breaker::BreakerState;
 use super::removal::Removed;
-use crate::types::{Incarnation, Lsn, Offset, SegmentId};
+use crate::types::{Incarnation, Lsn, Offset, SegmentId, Timestamp};
 use std::time::Duration;
 
 /// Numbers of a whole store; see [`Store::stats`](crate::Store::stats).
@@ -28,6 +29,14 @@ pub struct StoreStats {
     pub topics: Vec<TopicStats>,
     /// The segments of its journal, oldest first.
     pub segments: Vec<SegmentStats>,
+    /// Bytes of the files of those segments, and of those that are prepared or set aside.
+    pub disk_bytes: u64,
+    /// How much of that is to be kept for settling while the disk is full. A store that is hardly used has less.
+    pub reserve_bytes: u64,
+    /// Bytes of the last snapshot of the state.
+    pub snapshot_bytes: u64,
+    /// Whether the disk is full, as far as the store could find out: publishes that need another segment are refused.
+    pub full: bool,
     /// Everything in the journal before this is synced to the disk.
     pub durable: Lsn,
     /// Everything in the journal before this was written to the kernel. Never before `durable`.
@@ -50,6 +59,13 @@ pub struct TopicStats {
     pub messages: u64,
     /// Bytes of those messages: payloads and attributes, without the journal's framing.
     pub bytes: u64,
+    /// Messages that some group is not done with, all of them if there is no group; see
+    /// [`Backlog`](crate::Backlog), which may limit them.
+    pub backlog: u64,
+    /// Bytes of those, where each message of a segment is taken to be as long as the average.
+    pub backlog_bytes: u64,
+    /// Publishes that wait for room, in their tickets.
+    pub waiting_publishes: u64,
     /// Messages that are not due yet, whether or not a group would hand them out.
     pub delayed: u64,
     /// Messages that were dropped for every group, by cause.
@@ -60,7 +76,8 @@ pub struct TopicStats {
 
 /// Numbers of a consumer group; see [`Consumer::stats`](crate::Consumer::stats).
 ///
-/// `ready`, `leased`, `retrying`, `delayed` and `dead` count each message once; what is in none of them is settled.
+/// `ready`, `leased`, `retrying`, `delayed`, `key_blocked` and `dead` count each message once; what is
+/// in none of them is settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {
@@ -74,6 +91,10 @@ pub struct GroupStats {
     pub retrying: u64,
     /// Messages that were published with a delay or a deliver-at, and are not due yet.
     pub delayed: u64,
+    /// Of an [ordered](crate::Group::ordered) group: messages that wait for another one of their key, or for a dead
+    /// letter of it to go; as far as the group has looked. If it looks no further
+    /// ([`Group::look_ahead`](crate::Group::look_ahead)), those beyond count too.
+    pub key_blocked: u64,
     /// Messages that were in flight when the process died, handed out one at a time until each is settled. They are
     /// counted among the others too.
     pub suspects: u64,
@@ -81,6 +102,13 @@ pub struct GroupStats {
     pub dead: u64,
     /// Messages that were settled for the group without having been acked, by cause.
     pub removed: Removed,
+    /// Until when the group is [paused](crate::Consumer::pause): the end of time, if until it is resumed.
+    pub paused_until: Option<Timestamp>,
+    /// Until when nothing is handed out because a handler was told to come later, see
+    /// [`Delivery::rate_limited`](crate::Delivery::rate_limited).
+    pub held_off_until: Option<Timestamp>,
+    /// The state of the group's [`Breaker`](crate::Breaker).
+    pub breaker: BreakerState,
     /// How long the oldest message that can be handed out now has been waiting, in whole milliseconds; `None` if there
     /// is none.
     pub oldest_claimable: Option<Duration>,

@@ -44,9 +44,24 @@ pub enum What {
     Passed,
     /// A policy of the topic dropped them for every group.
     Dropped,
+    /// The group was paused. This and what follows concern the group as a whole: first offset and count are zero. That
+    /// a pause ends because its time is over is not told.
+    Paused {
+        /// Until then; the end of time if until it is resumed.
+        until: Timestamp,
+    },
+    /// The pause of the group was ended.
+    Resumed,
+    /// Messages of the group failed in a row, or a probe did: nothing is handed out.
+    BreakerOpened {
+        /// Until then; after that one message is, as a probe.
+        until: Timestamp,
+    },
+    /// A probe was acked: messages are handed out again.
+    BreakerClosed,
 }
 
-/// Messages with consecutive offsets, and what became of them.
+/// Messages with consecutive offsets, and what became of them; or a group, and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Happening {
@@ -177,9 +192,15 @@ impl Core {
         if !self.watchers.0.is_empty() {
             self.tell(event);
         }
+        let then = self.backlogs.before(&self.state, event);
         self.state.apply(lsn, event);
         self.note_ids(lsn, event);
         self.note_processed(event);
+        self.backlogs.after(&self.state, lsn, event, then);
+        self.filters.saw(event);
+        if let Some(group) = self.flows.saw(event) {
+            self.tell_state(group, What::BreakerClosed);
+        }
     }
 
     fn tell(&mut self, event: &Event<'_>) {
@@ -207,6 +228,8 @@ impl Core {
             }
             Event::Bury(event) => self.tell_group(event.group, &[Run::one(event.offset)], What::Buried),
             Event::Redrive(event) => self.tell_group(event.group, &event.runs, What::Redriven),
+            Event::Pause(event) if event.until == Timestamp::ZERO => self.tell_state(event.group, What::Resumed),
+            Event::Pause(event) => self.tell_state(event.group, What::Paused { until: event.until }),
             _ => {}
         }
     }
@@ -216,6 +239,13 @@ impl Core {
         if !self.watchers.0.is_empty() {
             let runs: Vec<Run> = offsets.map(Run::one).collect();
             self.tell_group(group, &runs, What::Leased);
+        }
+    }
+
+    /// Tells something of a group as a whole.
+    pub(super) fn tell_state(&mut self, group: GroupId, what: What) {
+        if !self.watchers.0.is_empty() {
+            self.tell_group(group, &[Run { first: Offset::ZERO, count: 0 }], what);
         }
     }
 

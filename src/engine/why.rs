@@ -1,9 +1,10 @@
 //! What a message is waiting for, in one sentence.
 
+use super::flow::Gate;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::Run;
-use crate::state::OffsetSet;
+use crate::state::{OffsetSet, Turn};
 use crate::types::{GroupId, Offset, Timestamp};
 use std::fmt;
 
@@ -49,10 +50,55 @@ pub enum Why {
         /// When it goes on by itself; the end of time if it doesn't.
         until: Timestamp,
     },
+    /// A handler was told to come later, see [`Delivery::rate_limited`](crate::Delivery::rate_limited): until then the
+    /// group hands out nothing.
+    HeldOff {
+        /// Until when, on the engine's clock.
+        until: Timestamp,
+    },
+    /// The group hands out as quickly as its [`Rate`](crate::Rate) allows.
+    RateLimited {
+        /// When there is a token again, on the engine's clock; also if others take it then.
+        until: Timestamp,
+    },
+    /// As many deliveries are out as [`Group::max_in_flight`](crate::Group::max_in_flight) allows.
+    InFlight {
+        /// How many that is.
+        limit: u64,
+    },
+    /// The group's [`Breaker`](crate::Breaker) is open: too many failed in a row.
+    BreakerOpen {
+        /// When one message is tried, on the engine's clock.
+        until: Timestamp,
+    },
+    /// The breaker has let out one message to see whether things work again.
+    BehindProbe,
     /// Messages that were in flight when the process died go first, one at a time.
     BehindSuspects {
         /// How many of them there are, this one not counted.
         suspects: u64,
+    },
+    /// The group is ordered, and this message of its key goes first, or is in somebody's hands.
+    BehindKey {
+        /// Where that is: ask [`Consumer::why`](crate::Consumer::why) what it waits for in its turn.
+        offset: Offset,
+    },
+    /// The group is ordered, and this dead letter holds the key until it is redriven or purged; or takes it along.
+    KeyParked {
+        /// Where that is.
+        offset: Offset,
+    },
+    /// The group is ordered and looks no further than this: as many messages as
+    /// [`Group::look_ahead`](crate::Group::look_ahead) says wait for others of their keys.
+    BeyondLookAhead {
+        /// The first message it has not looked at.
+        from: Offset,
+    },
+    /// As many messages as [`Group::max_retrying`](crate::Group::max_retrying) says wait for a retry: no new one is
+    /// leased before some of them are through.
+    TooManyRetrying {
+        /// How many there are.
+        retrying: u64,
     },
     /// It is handed out to whoever asks next, once those before it are.
     Ready {
@@ -76,8 +122,27 @@ impl fmt::Display for Why {
             Self::Delayed { due } => write!(f, "it was published for later, and is due at {due}"),
             Self::Paused { until } if *until == Timestamp(u64::MAX) => f.write_str("the group is paused"),
             Self::Paused { until } => write!(f, "the group is paused until {until}"),
+            Self::HeldOff { until } => {
+                write!(f, "a handler was told to come later: nothing is handed out until {until}")
+            }
+            Self::RateLimited { until } => write!(f, "the group's rate allows the next delivery at {until}"),
+            Self::InFlight { limit } => {
+                write!(f, "{limit} deliveries are out, and the group's `max_in_flight` allows no more")
+            }
+            Self::BreakerOpen { until } => {
+                write!(f, "too many messages failed in a row: the group's breaker is open until {until}")
+            }
+            Self::BehindProbe => f.write_str("the group's breaker waits to see how one message fares"),
             Self::BehindSuspects { suspects } => {
                 write!(f, "{suspects} that were in flight when the process died go first, one at a time")
+            }
+            Self::BehindKey { offset } => write!(f, "offset {offset} has the same key and goes first"),
+            Self::KeyParked { offset } => write!(f, "the dead letter at offset {offset} holds its key"),
+            Self::BeyondLookAhead { from } => {
+                write!(f, "the group looks no further than offset {from}: too many before it wait for their keys")
+            }
+            Self::TooManyRetrying { retrying } => {
+                write!(f, "{retrying} wait for a retry; no new one is handed out before some of them are through")
             }
             Self::Ready { before: 0 } => f.write_str("it is the next to be handed out"),
             Self::Ready { before } => write!(f, "it can be handed out; {before} go before it"),
@@ -88,11 +153,20 @@ impl fmt::Display for Why {
 impl Engine {
     /// What the message is waiting for in this group.
     pub(crate) fn why(&self, group: GroupId, offset: Offset) -> Result<Why> {
+        self.read_up_to(group, offset)?;
         let mut core = self.open_core()?;
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.turn_schedule(&mut core, topic);
         }
-        core.why(group, offset, self.now())
+        let now = self.now();
+        let why = core.why(group, offset, now)?;
+        let shut = || match core.state.group(group).map(|held| self.gate(&core, held, now)) {
+            Some(Gate::Shut { why, .. }) => Some(why),
+            _ => None,
+        };
+        // What could be handed out, but for what keeps the group as a whole.
+        let could = matches!(why, Why::BehindSuspects { .. } | Why::Ready { .. });
+        Ok(could.then(shut).flatten().unwrap_or(why))
     }
 }
 
@@ -128,10 +202,22 @@ impl Core {
         if held.is_paused(now) {
             return Ok(Why::Paused { until: held.paused_until() });
         }
+        match self.state.turn(held, offset) {
+            Turn::Behind(offset) => return Ok(Why::BehindKey { offset }),
+            Turn::Dead(offset) => return Ok(Why::KeyParked { offset }),
+            Turn::Unread => return Ok(Why::BeyondLookAhead { from: held.read_to().unwrap_or_default() }),
+            Turn::Go | Turn::Over | Turn::Leased | Turn::Asleep => {}
+        }
         let suspect = past.is_some_and(|past| past.suspicion.is_suspect());
         let suspects = held.suspects() as u64;
         if suspects > u64::from(suspect) {
             return Ok(Why::BehindSuspects { suspects: suspects - u64::from(suspect) });
+        }
+        if past.is_none() && held.retries_are_many(now) {
+            return Ok(Why::TooManyRetrying { retrying: held.retrying(now) });
+        }
+        if held.is_ordered() {
+            return Ok(Why::Ready { before: held.before_in_order(offset, now) });
         }
         // Due retries go first, in the order in which they fell due; then what was never handed out, in its own.
         let earlier = |(other, past): &(&Offset, &crate::state::History)| match held.past(offset) {

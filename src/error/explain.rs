@@ -37,6 +37,10 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "More is published than the disk takes: the store's buffer and the line before it are full.",
             "Publish again later; the message is in the error. `buffer_bytes`, `max_waiting_publishes` are the limits.",
         ),
+        Code::BacklogFull => (
+            "As much waits in the topic as its `max_backlog` allows: consumers are slower than publishers.",
+            "Publish again later; the message is in the error. Add consumers, or have publishes wait or drop the oldest.",
+        ),
         Code::DiskFull => (
             "No segment can be prepared for more messages: the disk, or the quota, is full. Nothing was lost.",
             "Free some space, or let consumers settle; publishing goes on by itself then. The message is in the error.",
@@ -103,6 +107,15 @@ const fn words(code: Code) -> (&'static str, &'static str) {
         Code::ForeignDelivery => (
             "A delivery of another group or store was given to be settled here. Nothing was settled.",
             "Settle each delivery with its own group; they are in the error.",
+        ),
+        Code::Unencodable => (
+            "A value can't be written in the format of its typed topic. Nothing was published.",
+            "Change the value or its type; the error has the format's own reason.",
+        ),
+        Code::Undecodable => (
+            "The payload is no value of the typed topic's type: it was written by something else, or as a version that \
+             this program doesn't know. The payload is whole.",
+            "Teach the reader that version with `TypedTopic::upcast`, or read it untyped.",
         ),
         Code::Closed => ("The store is closed.", "Open it again."),
         Code::Stopped => {

@@ -144,6 +144,34 @@ pub(super) fn times(block: &[u8]) -> Decoded<(Option<Due>, Option<Timestamp>)> {
     if !has(DUE_DELAY | DUE_WALL | EXPIRY) {
         return Ok((None, None));
     }
+    skip_texts(&mut reader, bits)?;
+    let mut due = None;
+    if has(DUE_DELAY | DUE_WALL) {
+        due = Some(Due { at: Timestamp::new(reader.varint()?), wall: has(DUE_WALL) });
+    }
+    let expiry = if has(EXPIRY) { Some(Timestamp::new(reader.varint()?)) } else { None };
+    Ok((due, expiry))
+}
+
+/// The priority, likewise.
+pub(super) fn priority(block: &[u8]) -> Decoded<u8> {
+    let mut reader = Reader::new(block);
+    let bits = reader.varint()?;
+    if bits & PRIORITY == 0 {
+        return Ok(0);
+    }
+    skip_texts(&mut reader, bits)?;
+    for field in [DUE_DELAY | DUE_WALL, EXPIRY] {
+        if bits & field != 0 {
+            reader.varint()?;
+        }
+    }
+    reader.byte()
+}
+
+/// Goes on behind id, key and headers.
+fn skip_texts(reader: &mut Reader<'_>, bits: u64) -> Decoded<()> {
+    let has = |bit| bits & bit != 0;
     for field in [ID, KEY] {
         if has(field) {
             reader.counted()?;
@@ -155,12 +183,7 @@ pub(super) fn times(block: &[u8]) -> Decoded<(Option<Due>, Option<Timestamp>)> {
             reader.counted()?;
         }
     }
-    let mut due = None;
-    if has(DUE_DELAY | DUE_WALL) {
-        due = Some(Due { at: Timestamp::new(reader.varint()?), wall: has(DUE_WALL) });
-    }
-    let expiry = if has(EXPIRY) { Some(Timestamp::new(reader.varint()?)) } else { None };
-    Ok((due, expiry))
+    Ok(())
 }
 
 /// The hashes of id and payload, if the id is one to be recognized: what the tables have to know. Copies nothing.

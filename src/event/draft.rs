@@ -102,6 +102,11 @@ impl<'a> Draft<'a> {
         draft
     }
 
+    /// The same messages, in the form that may share its frame with other events.
+    pub(crate) fn for_company(&self) -> Self {
+        Self::batch(self.topic, self.messages)
+    }
+
     fn empty(topic: TopicId, messages: &'a [Message], batch: bool) -> Self {
         Self {
             topic,

@@ -3,7 +3,7 @@
 //! never a change of these lines.
 
 use super::*;
-use crate::config::{Durability, Retention, Retry, TopicSettings};
+use crate::config::{Durability, Retention, Retry, TopicSettings, WhenParked};
 use crate::message::{Attributes, Due, Message};
 use bytes::Bytes;
 use std::time::Duration;
@@ -160,6 +160,14 @@ golden! {
     configure_group: encoded(&Event::ConfigureGroup(ConfigureGroup {
         group: GROUP, settings: group_patch(&crate::config::Group::default().max_crashes(2)),
     })) => "410a0301040102";
+    configure_group_order: encoded(&Event::ConfigureGroup(ConfigureGroup {
+        group: GROUP,
+        settings: group_patch(&crate::config::Group::default().ordered(WhenParked::Block).look_ahead(1000)),
+    })) => "411203021e01021f01e807";
+    bury_by_key: encoded(&Event::Bury(Bury {
+        group: GROUP, offset: Offset::new(5), reason: BuryReason::KeyParked, counters: COUNTERS, life: 1, time: TIME,
+        error: "".into(),
+    })) => "461e0305050403020101f4d395ffbc3100";
     configure_group_dead_letters: encoded(&Event::ConfigureGroup(ConfigureGroup {
         group: GROUP,
         settings: group_patch(&crate::config::Group::default().keep_dead_letters(Some(Duration::from_secs(1)))),
@@ -217,7 +225,7 @@ fn reasons_and_causes_keep_their_numbers() {
     let reasons: Vec<_> = (0..=255).filter_map(|number| BuryReason::try_from(number).ok()).collect();
     let named = [BuryReason::Asked, BuryReason::Failures, BuryReason::Timeouts, BuryReason::Crashes];
     assert_eq!(reasons[..4], named);
-    assert_eq!(reasons[4..], [BuryReason::Unreadable]);
+    assert_eq!(reasons[4..], [BuryReason::Unreadable, BuryReason::KeyParked]);
     assert!(reasons.iter().enumerate().all(|(number, &reason)| usize::from(u8::from(reason)) == number));
     let causes: Vec<_> = (0..=255).filter_map(|number| Cause::try_from(number).ok()).collect();
     let named = [Cause::Expired, Cause::Filtered, Cause::Age, Cause::Bytes, Cause::Count, Cause::Overflow];

@@ -11,6 +11,8 @@ mod attributes;
 mod codec;
 mod draft;
 mod extend;
+mod filter_setting;
+mod flow_settings;
 #[cfg(test)]
 mod golden;
 mod identities;
@@ -88,6 +90,8 @@ pub(crate) enum BuryReason {
     Crashes = 3,
     /// Its bytes could not be read back whole.
     Unreadable = 4,
+    /// An earlier message of its key was parked.
+    KeyParked = 5,
 }
 
 impl From<BuryReason> for u8 {
@@ -106,6 +110,7 @@ impl TryFrom<u8> for BuryReason {
             2 => Self::Timeouts,
             3 => Self::Crashes,
             4 => Self::Unreadable,
+            5 => Self::KeyParked,
             _ => return Err(DecodeError::BadValue { what: "the reason of a burial", value: number.into() }),
         })
     }

@@ -7,6 +7,9 @@
 //!        21 expiry          milliseconds plus one, 0: never
 //!        50 ids             0 not remembered, 1 for milliseconds, 2 the last so many, 3 for ever; then that number
 //!        51 reused ids      0 refused, 1 taken for duplicates
+//!        40 backlog         messages plus one, bytes plus one, 0: no such limit; 0 reject, 1 wait, 2 drop the oldest
+//!        60 priorities      levels, 1: none
+//!        61 aging           milliseconds after which no priority counts
 //! group  1  lease           milliseconds
 //!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
 //!                           1 for none; then the waits in milliseconds, if they are listed
@@ -17,13 +20,20 @@
 //!       22  lease age       milliseconds, 0 for no limit
 //!       50  processed       as 50 of a topic
 //!       51  shared table    the number of the table of processed ids, made from its name; 0: the group's own
+//!       30  order           0: none; by key, and when one of a key is parked 1: go on, 2: hold it, 3: park it
+//!       31  look-ahead      how many messages that wait for their key are kept in mind
+//!       32  retrying        how many messages may wait for a retry before no new ones are leased
+//!       40  in flight       the most deliveries, `u64::MAX` for no limit
+//!       41  rate            messages, 0 for no limit; milliseconds; burst
+//!       42  breaker         messages that fail in a row, 0 for none; first and longest pause in milliseconds
+//!       60  filter          see `filter_setting`
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
-use super::{Patch, Setting};
-use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, Window};
+use super::{Patch, Setting, filter_setting, flow_settings};
+use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, WhenParked, Window};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
 
@@ -42,6 +52,9 @@ const GROUP_FORWARD: u16 = 21;
 const GROUP_MAX_LEASE_AGE: u16 = 22;
 const GROUP_PROCESSED: u16 = 50;
 const GROUP_PROCESSED_TABLE: u16 = 51;
+const GROUP_ORDER: u16 = 30;
+const GROUP_LOOK_AHEAD: u16 = 31;
+const GROUP_MAX_RETRYING: u16 = 32;
 
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
@@ -72,7 +85,8 @@ pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
         (TOPIC_IDS, ids),
         (TOPIC_REUSED_IDS, reused),
     ];
-    tagged.into_iter().filter_map(|(tag, values)| Some(Setting { tag, values: values? })).collect()
+    let tagged = tagged.into_iter().filter_map(|(tag, values)| Some(Setting { tag, values: values? }));
+    tagged.chain(flow_settings::of_topic(settings)).collect()
 }
 
 fn window_values(window: Window) -> Vec<u64> {
@@ -96,12 +110,12 @@ fn window(values: &[u64]) -> Option<Window> {
 }
 
 /// A number that may be missing: plus one, zero if it is.
-fn given(number: Option<u64>) -> u64 {
+pub(super) fn given(number: Option<u64>) -> u64 {
     number.map_or(0, |number| number.saturating_add(1))
 }
 
 /// The number that was given so.
-fn taken(value: u64) -> Option<u64> {
+pub(super) fn taken(value: u64) -> Option<u64> {
     value.checked_sub(1)
 }
 
@@ -117,9 +131,14 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
         number(GROUP_MAX_LEASE_AGE, settings.max_lease_age.map(millis)),
         number(GROUP_DEAD_AGE, settings.dead_age.map(|age| given(age.map(millis)))),
         settings.processed.map(|window| Setting { tag: GROUP_PROCESSED, values: window_values(window) }),
+        number(GROUP_ORDER, settings.ordered.map(order_number)),
+        number(GROUP_LOOK_AHEAD, settings.look_ahead.map(u64::from)),
+        number(GROUP_MAX_RETRYING, settings.max_retrying.map(u64::from)),
     ]
     .into_iter()
     .flatten()
+    .chain(flow_settings::of_group(settings))
+    .chain(filter_setting::of_group(settings))
     .collect()
 }
 
@@ -131,6 +150,15 @@ fn retry_setting(retry: &Retry) -> Setting {
     }
     values.extend(retry.waits.iter().map(|wait| millis(*wait)));
     Setting { tag: GROUP_RETRY, values }
+}
+
+const fn order_number(ordered: Option<WhenParked>) -> u64 {
+    match ordered {
+        None => 0,
+        Some(WhenParked::Skip) => 1,
+        Some(WhenParked::Block) => 2,
+        Some(WhenParked::ParkKey) => 3,
+    }
 }
 
 /// The topic that gets copies of dead letters, or none.
@@ -165,7 +193,21 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
             (GROUP_PROCESSED, values) => policy.processed = window(values).unwrap_or(policy.processed),
             (GROUP_PROCESSED_TABLE, &[table, ..]) => policy.processed_table = table,
             (GROUP_DEAD_AGE, &[value, ..]) => policy.dead_age = taken(value).map(Duration::from_millis),
-            _ => {}
+            (GROUP_ORDER, &[number, ..]) => {
+                policy.ordered = match number {
+                    0 => None,
+                    1 => Some(WhenParked::Skip),
+                    2 => Some(WhenParked::Block),
+                    3 => Some(WhenParked::ParkKey),
+                    _ => policy.ordered,
+                };
+            }
+            (GROUP_LOOK_AHEAD, &[value, ..]) => policy.look_ahead = limit(value),
+            (GROUP_MAX_RETRYING, &[value, ..]) => policy.max_retrying = limit(value),
+            _ => {
+                flow_settings::patch_group(&mut policy, setting);
+                filter_setting::patch_group(&mut policy, setting);
+            }
         }
     }
     policy
@@ -203,7 +245,7 @@ pub(crate) fn patch_topic_policy(mut policy: TopicPolicy, patch: &[Setting]) -> 
             (TOPIC_IDS, values) => policy.deduplicate = window(values).unwrap_or(policy.deduplicate),
             (TOPIC_REUSED_IDS, &[value, ..]) => policy.reused_ids = value != 0,
             (TOPIC_EXPIRY, &[value, ..]) => policy.expires_after = taken(value).map(Duration::from_millis),
-            _ => {}
+            _ => flow_settings::patch_topic(&mut policy, setting),
         }
     }
     policy
@@ -279,6 +321,22 @@ mod tests {
         }
         let policy = patch_group_policy(GroupPolicy::default(), &[processed_table_setting(7)]);
         assert_eq!(policy.processed_table, 7);
+    }
+
+    #[test]
+    fn order_can_be_set_changed_and_unset() {
+        let stored = |settings: &Group| group_patch(settings);
+        for (number, when) in (1..).zip([WhenParked::Skip, WhenParked::Block, WhenParked::ParkKey]) {
+            let settings = Group::default().ordered(when).look_ahead(7).max_retrying(0);
+            let patch = stored(&settings);
+            assert_eq!(patch, [setting(GROUP_ORDER, &[number]), setting(31, &[7]), setting(32, &[1])]);
+            let policy = patch_group_policy(GroupPolicy::default(), &patch);
+            assert_eq!(policy, GroupPolicy::default().patched(&settings));
+            // An order that is not known changes nothing.
+            let policy = patch_group_policy(policy, &[setting(GROUP_ORDER, &[4])]);
+            assert_eq!(policy.ordered, Some(when));
+            assert_eq!(patch_group_policy(policy, &stored(&Group::default().unordered())).ordered, None);
+        }
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn cause() -> impl Strategy<Value = Cause> {
 }
 
 fn reason() -> impl Strategy<Value = BuryReason> {
-    (0u8..=4).prop_map(|number| BuryReason::try_from(number).unwrap())
+    (0u8..=5).prop_map(|number| BuryReason::try_from(number).unwrap())
 }
 
 fn store_event() -> impl Strategy<Value = Event<'static>> {

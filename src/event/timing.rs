@@ -15,9 +15,25 @@ pub(crate) struct Timing {
 }
 
 impl<'a> Published<'a> {
+    /// The messages with a priority above the ordinary one, in offset order, likewise.
+    pub(crate) fn levels(&self) -> impl Iterator<Item = (Offset, u8)> + use<'a> {
+        self.carrying().filter_map(|(offset, block)| {
+            let level = attributes::priority(block).ok()?;
+            (level > 0).then_some((offset, level))
+        })
+    }
+
     /// The messages that carry a time, in offset order. Looks at heads and attributes only; where no message has
     /// attributes it looks at nothing. Ends at what can't be decoded: that is said when it is read.
     pub(crate) fn timings(&self) -> impl Iterator<Item = Timing> + use<'a> {
+        self.carrying().filter_map(|(offset, block)| {
+            let (due, expiry) = attributes::times(block).ok()?;
+            (due.is_some() || expiry.is_some()).then_some(Timing { offset, due, expiry })
+        })
+    }
+
+    /// The messages that have attributes, with the block of them.
+    fn carrying(&self) -> impl Iterator<Item = (Offset, &'a [u8])> + use<'a> {
         let plain = match self.layout {
             Layout::One { attributes, .. } => !attributes,
             Layout::Draft { prefixes, .. } => prefixes.is_empty(),
@@ -26,8 +42,7 @@ impl<'a> Published<'a> {
         let slots = (!plain).then(|| self.slots()).into_iter().flatten();
         slots.map_while(Result::ok).filter(|slot| slot.attributes).filter_map(|slot| {
             let (_, block, _) = split(slot.head).ok()?;
-            let (due, expiry) = attributes::times(block).ok()?;
-            (due.is_some() || expiry.is_some()).then_some(Timing { offset: slot.offset, due, expiry })
+            Some((slot.offset, block))
         })
     }
 }

@@ -12,7 +12,7 @@
 //! | `identity.new` | the same, of a store whose creation is not finished |
 //! | `lock` | locked while the store is open; empty |
 //! | `journal/NNNNNNNNNN.segment` | a segment, named by its number in ten decimal digits |
-//! | `journal/NNNNNNNNNN.new` | a segment that is being prepared; holds nothing |
+//! | `journal/NNNNNNNNNN.new` | space that is set aside, or a segment that is being prepared; holds nothing |
 //! | `journal/NNNNNNNNNN.index` | the sidecar of a sealed segment, or of the last one after a clean close; see `sidecar` |
 //!
 //! # Identity, 64 bytes
@@ -35,12 +35,13 @@
 //!
 //! ```text
 //!  0            8    10   12      16                32       36       40      48
-//!  | MILLSEG \n | ver | 0 | flags | store id (16)   | number | length | salt  |
+//!  | MILLSEG \n | ver | old | flags | store id (16)   | number | length | salt  |
 //! 48     56                  72             4092   4096
 //!  | base | encryption key id | zeros ...     | crc |
 //! ```
 //!
-//! `ver` (u16) is 1, `flags` (u32) 0. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each
+//! `ver` (u16) is 1, `old` (u16) 1 if the file had a life before this one, so that stale bytes stand where no frame is
+//! yet, otherwise 0; `flags` (u32) is 0. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each
 //! time the
 //! file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. The key id
 //! is
@@ -86,6 +87,9 @@
 //! * Bytes are written before they are synced, older segments first in both. Nothing in a new segment is promised
 //!   before
 //!   a sync of the old one has covered its seal.
+//! * A segment goes when an event that retires it is durable and two complete snapshots began behind it. Then its name
+//!   goes, or changes to one that holds nothing; the directory is synced; and only then may the file be written again, if
+//!   it has no other name and nobody else has a lock on it. Until then it may still be there, which is no damage.
 //! * A failed write or sync poisons the store; neither is tried again.
 //! * Recovery judges every place by the table of `judge`. What lies behind the end is overwritten with zeros, what lies
 //!   behind the highest durable position that a frame claims is written again, both are synced, and only then is
@@ -119,20 +123,21 @@ mod scan;
 mod secure;
 mod segment;
 pub(crate) mod sidecar;
+mod stock;
 mod tail;
 
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
-pub(crate) use files::{Files, Known};
+pub(crate) use files::{Files, Known, Leaving};
 pub(crate) use finish::Found;
 pub(crate) use frame::{Flags, Frame};
 pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFINISHED, Identity};
-pub(crate) use index::{Note, SegmentIndex};
+pub(crate) use index::{Carried, Note, SegmentIndex};
 pub(crate) use listing::{Listing, read_sidecar};
-pub(crate) use prepare::{Numbers, Preparation};
+pub(crate) use prepare::{Numbers, Preparation, Prepared, Purpose};
 pub(crate) use read::Window;
 pub use recover::Trimmed;
-pub(crate) use recover::{Recovery, Step, damaged, whole_file};
+pub(crate) use recover::{Gone, Recovery, Step, Walked, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,

@@ -97,7 +97,8 @@ pub(crate) struct Survey {
     pub(crate) first: Option<Position>,
     /// The highest durable position that one of them claims.
     pub(crate) durable: Position,
-    /// The end of the last byte that isn't zero.
+    /// The end of the last byte that isn't zero; in a recycled segment, where bytes say nothing, of the last frame whose
+    /// header verifies.
     pub(crate) end: Position,
 }
 
@@ -128,12 +129,15 @@ pub(crate) fn survey(file: &dyn StorageFile, segment: &Segment, from: Position) 
                 continue;
             }
             let position = start + u32::try_from(at).unwrap_or(u32::MAX);
-            if rest.first().is_some_and(|byte| *byte != 0) {
+            if !segment.recycled && rest.first().is_some_and(|byte| *byte != 0) {
                 found.end = found.end.max(Position(position + 1));
             }
             let lsn = Lsn::new(segment.id, Position(position));
             let whole = match FrameHeader::verify(rest, segment, lsn) {
-                Some(header) => whole(file, position, &header)?.then_some(header),
+                Some(header) => {
+                    found.end = found.end.max(Position(position + header.frame_length()));
+                    whole(file, position, &header)?.then_some(header)
+                }
                 None => None,
             };
             let Some(header) = whole else {

@@ -32,6 +32,8 @@ pub(crate) struct Pick {
     pub(crate) counters: Counters,
     /// It may have brought a process down: it runs alone.
     pub(crate) suspect: bool,
+    /// It is of one run with the pick before it: they have one holder.
+    pub(crate) follows: bool,
 }
 
 /// What a lease is worth.
@@ -58,6 +60,8 @@ pub(super) struct Hands {
     pub(super) ended: BTreeMap<Offset, Lease>,
     /// The history of what is neither leased nor dead, by when it is due.
     pub(super) due: BTreeSet<(Timestamp, Offset)>,
+    /// In a topic with priorities: up to where each level was gone through.
+    pub(super) passed: super::priority::Passed,
     /// The suspects, leased or not.
     pub(super) suspects: BTreeSet<Offset>,
 }
@@ -139,14 +143,33 @@ impl Group {
             return;
         }
         match self.history.get(&offset) {
-            Some(past) => _ = self.hands.due.remove(&(past.due, offset)),
+            Some(past) => {
+                self.hands.due.remove(&(past.due, offset));
+                self.order.iter_mut().for_each(|order| _ = order.due.remove(&(past.due, offset)));
+            }
             None if offset >= self.hands.cursor => {
                 self.put_back_fresh(offset, waiting);
                 self.hands.cursor = offset.next();
             }
             None => {}
         }
+        self.hold(offset, lease);
+    }
+
+    fn hold(&mut self, offset: Offset, lease: Lease) {
+        if let Some(order) = self.order.as_mut().filter(|_| !self.hands.leases.contains_key(&offset)) {
+            order.hold(offset, lease.epoch);
+        }
         self.hands.put(offset, lease);
+    }
+
+    /// A lease ends, and its holder may still come late. The caller says what becomes of the message.
+    pub(super) fn end_hold(&mut self, offset: Offset) {
+        if self.hands.end(offset)
+            && let Some(order) = &mut self.order
+        {
+            order.free(offset);
+        }
     }
 
     /// Keeps in mind what is fresh between the cursor and `until`, which the cursor is about to pass.
@@ -187,14 +210,15 @@ impl Group {
     pub(crate) fn extend(&mut self, offset: Offset, epoch: u64, deadline: Timestamp) -> bool {
         let held = match self.check(offset, epoch) {
             Hold::Held => self.hands.leases.get(&offset),
-            Hold::Late if self.is_open(offset) => self.hands.ended.get(&offset),
+            Hold::Late if self.is_open(offset) && self.may_resume(offset, epoch) => self.hands.ended.get(&offset),
             Hold::Late | Hold::Lost => None,
         };
         let Some(lease) = held.copied() else { return false };
         if let Some(past) = self.history.get(&offset) {
             self.hands.due.remove(&(past.due, offset));
+            self.order.iter_mut().for_each(|order| _ = order.due.remove(&(past.due, offset)));
         }
-        self.hands.put(offset, Lease { deadline, ..lease });
+        self.hold(offset, Lease { deadline, ..lease });
         true
     }
 
@@ -203,6 +227,7 @@ impl Group {
         if self.check(offset, epoch) != Hold::Held || self.hands.take(offset).is_none() {
             return false;
         }
+        self.order.iter_mut().for_each(|order| order.free(offset));
         self.return_to_line(offset);
         true
     }
@@ -211,8 +236,12 @@ impl Group {
     pub(super) fn return_to_line(&mut self, offset: Offset) {
         match self.history.get(&offset) {
             Some(past) => self.hands.index(offset, past),
-            None => _ = self.hands.back.insert(offset),
+            None => {
+                self.hands.back.insert(offset);
+                self.hands.passed.came_back(offset);
+            }
         }
+        self.offer_at(offset);
     }
 
     /// The counters of a message as they stand, the hand-out that is under way included.

@@ -22,19 +22,25 @@
 //!
 //! `topic`: where messages lie. `group`: what a group is done with (`settled`, over `offsets`, `chunk`, `packed`), what
 //! it remembers of the rest (`past`, `suspects`). `schedule`: what is delayed. `lease`, `pick`, `timely`: what is in
-//! flight and what comes next. `snapshot`: all that in pieces. `counts`, `liveness`: questions that are answered from
-//! the sets when they are asked.
+//! flight and what comes next; `order`, `turn`, `pick_ordered`: the same where keys are kept in order. `snapshot`: all
+//! that in pieces. `counts`, `liveness`: questions that are answered from the sets when they are asked.
 
+mod backlog;
 mod chunk;
 mod counts;
 mod group;
+mod keys;
 mod lease;
 mod liveness;
+mod moved;
 mod offsets;
+mod order;
 mod packed;
 mod past;
 mod pick;
+mod pick_ordered;
 mod presence;
+mod priority;
 mod schedule;
 mod settled;
 mod snapshot;
@@ -43,14 +49,18 @@ mod suspects;
 mod tests;
 mod timely;
 mod topic;
+mod turn;
 
 pub(crate) use counts::GroupCounts;
 pub(crate) use group::Group;
 pub(crate) use lease::{Hold, Lease, Pick};
+pub(crate) use liveness::Live;
 pub(crate) use offsets::OffsetSet;
+pub(crate) use order::{KeyHash, Unread};
 pub(crate) use past::{DeadLetter, History};
 pub(crate) use snapshot::{MOST_PIECE, PartError, PartId};
 pub(crate) use topic::{Extent, Topic};
+pub(crate) use turn::Turn;
 
 use crate::event::{CreateGroup, CreateTopic, Event, Opened, SetValue, TablesTrusted};
 use crate::types::{GroupId, Incarnation, Lsn, SegmentId, Timestamp, TopicId};
@@ -90,6 +100,8 @@ struct Store {
     ids_since: SegmentId,
     /// How many ids each table of processed ids ever had, by its number.
     processed: BTreeMap<u64, u64>,
+    /// How many processed ids each segment has, and when the latest of them was processed.
+    processed_in: BTreeMap<SegmentId, (u64, Timestamp)>,
 }
 
 impl Default for Store {
@@ -107,6 +119,7 @@ impl Default for Store {
             doubted: 0,
             ids_since: SegmentId::ZERO,
             processed: BTreeMap::new(),
+            processed_in: BTreeMap::new(),
         }
     }
 }
@@ -312,6 +325,11 @@ impl State {
         self.store.processed.get(&table).copied().unwrap_or(0)
     }
 
+    /// How many processed ids each segment has, and when the latest of them was processed.
+    pub(crate) const fn processed_in(&self) -> &BTreeMap<SegmentId, (u64, Timestamp)> {
+        &self.store.processed_in
+    }
+
     /// Whether any id was ever processed.
     pub(crate) fn has_processed(&self) -> bool {
         !self.store.processed.is_empty()
@@ -368,7 +386,12 @@ impl Store {
         event.processed(|processed| {
             let count = self.processed.entry(processed.table).or_default();
             *count = (*count).max(processed.sequence);
+            let (count, latest) = self.processed_in.entry(lsn.segment()).or_default();
+            (*count, *latest) = (count.saturating_add(1), (*latest).max(processed.time));
         });
+        if let Event::SegmentRetired(event) = event {
+            self.processed_in.remove(&event.segment);
+        }
     }
 
     fn set(&mut self, event: &SetValue<'_>) {

@@ -4,6 +4,7 @@
 use super::group::Group;
 use super::lease::Pick;
 use super::offsets::OffsetSet;
+use super::priority::Levels;
 use crate::event::{Counters, Run};
 use crate::types::{Offset, Timestamp};
 
@@ -12,9 +13,22 @@ impl Group {
     /// is granted afterwards should be granted in this order.
     ///
     /// While there is a suspect, it is the only answer there can be, and only while nothing at all is leased.
-    pub(super) fn pick(&mut self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet, max: usize) -> Vec<Pick> {
+    ///
+    /// An ordered group has rules of its own, see `pick_ordered`; only there `runs` has a meaning.
+    pub(super) fn pick(
+        &mut self,
+        now: Timestamp,
+        visible_end: Offset,
+        waiting: &OffsetSet,
+        levels: &Levels,
+        max: usize,
+        runs: bool,
+    ) -> Vec<Pick> {
         if self.is_paused(now) || max == 0 {
             return Vec::new();
+        }
+        if self.is_ordered() {
+            return self.pick_in_order(now, visible_end, waiting, max, runs);
         }
         // Only damage to the journal can leave a suspect that is not there any more: it holds up nobody. Nor does one
         // that waits again since the clock was set back.
@@ -27,15 +41,28 @@ impl Group {
         // A deliver-at that was handed out before the clock was set back waits like any other.
         let ready = |offset: &Offset| *offset < visible_end && !waiting.contains(*offset);
         picks.extend(due.filter(ready).take(max).map(|offset| self.picked(offset)));
-        if !self.hands.back.is_empty() {
-            let visible = Run { first: Offset::ZERO, count: visible_end.0 };
-            let back = self.hands.back.runs_in(visible).flat_map(|run| (run.first.0..run.end().0).map(Offset));
-            picks.extend(back.filter(ready).take(max - picks.len()).map(|offset| self.picked(offset)));
+        if picks.len() < max && self.retries_are_many(now) {
+            return picks;
         }
-        if picks.len() < max {
-            self.pick_fresh(visible_end, waiting, max, &mut picks);
+        if levels.is_empty() {
+            self.pick_in_offset_order(visible_end, waiting, max, &mut picks);
+        } else {
+            self.pick_by_level(levels, visible_end, waiting, max, &mut picks);
         }
         picks
+    }
+
+    /// Fresh messages before `end`, the oldest first.
+    pub(super) fn pick_in_offset_order(&mut self, end: Offset, waiting: &OffsetSet, max: usize, picks: &mut Vec<Pick>) {
+        if !self.hands.back.is_empty() {
+            let before = Run { first: Offset::ZERO, count: end.0 };
+            let back = self.hands.back.runs_in(before).flat_map(|run| (run.first.0..run.end().0).map(Offset));
+            let back = back.filter(|offset| !waiting.contains(*offset)).take(max.saturating_sub(picks.len()));
+            picks.extend(back.map(|offset| self.picked(offset)));
+        }
+        if picks.len() < max {
+            self.pick_fresh(end, waiting, max, picks);
+        }
     }
 
     fn pick_suspect(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Pick> {
@@ -60,16 +87,20 @@ impl Group {
                 offset: Offset(offset),
                 counters: Counters::default(),
                 suspect: false,
+                follows: false,
             });
             picks.extend(fresh.take(max - picks.len()));
             at = self.first_fresh(end, visible_end, waiting);
         }
     }
 
-    fn picked(&self, offset: Offset) -> Pick {
-        match self.history.get(&offset) {
-            Some(past) => Pick { offset, counters: past.counters, suspect: past.suspicion.is_suspect() },
-            None => Pick { offset, counters: Counters::default(), suspect: false },
+    pub(super) fn picked(&self, offset: Offset) -> Pick {
+        let past = self.history.get(&offset);
+        Pick {
+            offset,
+            counters: past.map(|past| past.counters).unwrap_or_default(),
+            suspect: past.is_some_and(|past| past.suspicion.is_suspect()),
+            follows: false,
         }
     }
 
@@ -103,22 +134,26 @@ impl Group {
     }
 
     /// Whether an unsettled offset is not fresh.
-    fn is_taken(&self, offset: Offset) -> bool {
+    pub(super) fn is_taken(&self, offset: Offset) -> bool {
         self.dead.contains_key(&offset) || self.history.contains_key(&offset) || self.hands.leases.contains_key(&offset)
     }
 
     /// Messages of the schedule that fell due: those that the cursor has passed are fresh ones before it.
     pub(super) fn fell_due(&mut self, offsets: &[Offset]) {
+        // A level may have been gone through beyond the cursor.
+        offsets.iter().for_each(|offset| self.hands.passed.came_back(*offset));
         for offset in offsets.iter().filter(|offset| **offset < self.hands.cursor) {
             if !self.settled.contains(*offset) && !self.is_taken(*offset) {
                 self.hands.back.insert(*offset);
             }
         }
+        self.wake_in_line(offsets);
     }
 
     /// Messages wait again, since the clock was set back.
     pub(super) fn wait_again(&mut self, offsets: &[Offset]) {
         offsets.iter().for_each(|offset| _ = self.hands.back.remove(*offset));
+        self.sleep_in_line(offsets);
     }
 
     /// The lowest offset that could be handed out now. What waits for a suspect to be done counts; what is delayed or
@@ -126,6 +161,9 @@ impl Group {
     pub(super) fn oldest_claimable(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Offset> {
         if self.is_paused(now) {
             return None;
+        }
+        if self.is_ordered() {
+            return self.oldest_in_order(now, visible_end, waiting);
         }
         let due = self.hands.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| *offset);
         let due = due.filter(|offset| !waiting.contains(*offset)).min();

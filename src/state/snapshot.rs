@@ -17,6 +17,8 @@
 
 use super::group::{ByCause, DeadLetter, Group, History};
 use super::lease::Hands;
+use super::moved::{Moved, PlacePart};
+use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
@@ -80,6 +82,7 @@ struct StorePart<'a> {
     doubted: u64,
     ids_since: SegmentId,
     processed: Cow<'a, BTreeMap<u64, u64>>,
+    processed_in: Cow<'a, BTreeMap<SegmentId, (u64, Timestamp)>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -91,7 +94,8 @@ struct TopicPart<'a> {
     name: Cow<'a, str>,
     settings: Cow<'a, [Setting]>,
     extents: Cow<'a, [Extent]>,
-    moved: Cow<'a, [Extent]>,
+    #[serde(borrow)]
+    moved: Vec<PlacePart<'a>>,
     #[serde(borrow)]
     gone: SettledPart<'a>,
     dropped: Cow<'a, ByCause>,
@@ -100,6 +104,8 @@ struct TopicPart<'a> {
     #[serde(borrow)]
     deliver_ats: Cow<'a, [u8]>,
     expires: bool,
+    /// A set for each priority above the ordinary one, from 1 up.
+    levels: Vec<Vec<u8>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -283,6 +289,7 @@ impl State {
             doubted: stored.doubted,
             ids_since: stored.ids_since,
             processed: stored.processed.into_owned(),
+            processed_in: stored.processed_in.into_owned(),
         };
     }
 }
@@ -301,6 +308,7 @@ impl Store {
             doubted: self.doubted,
             ids_since: self.ids_since,
             processed: Cow::Borrowed(&self.processed),
+            processed_in: Cow::Borrowed(&self.processed_in),
         })
     }
 }
@@ -315,12 +323,13 @@ impl Topic {
             name: Cow::Borrowed(&self.name),
             settings: Cow::Borrowed(&self.settings),
             extents: Cow::Borrowed(&self.extents),
-            moved: Cow::Borrowed(&self.moved),
+            moved: self.moved.parts(),
             gone: SettledPart::of(&self.gone),
             dropped: Cow::Borrowed(&self.dropped),
             delays: packed::encode_keys(delays).into(),
             deliver_ats: packed::encode_keys(deliver_ats).into(),
             expires: self.expires,
+            levels: self.levels.sets().iter().map(packed).collect(),
         })
     }
 }
@@ -330,9 +339,14 @@ impl TopicPart<'_> {
         let settings = self.settings.into_owned();
         let gone = self.gone.restore()?;
         let (delays, deliver_ats) = (packed::decode_keys(&self.delays)?, packed::decode_keys(&self.deliver_ats)?);
+        let levels: Option<Vec<_>> = self.levels.iter().map(|set| packed::decode(set)).collect();
+        let mut levels = Levels::from_sets(levels?);
         let mut schedule = Schedule::from_parts(delays, deliver_ats);
         let below = Run { first: Offset::ZERO, count: gone.floor().0 };
-        std::iter::once(below).chain(gone.above().runs()).for_each(|run| schedule.forget(run));
+        std::iter::once(below).chain(gone.above().runs()).for_each(|run| {
+            schedule.forget(run);
+            levels.forget(run);
+        });
         Some(Topic {
             applied,
             since: self.since,
@@ -343,12 +357,13 @@ impl TopicPart<'_> {
             settings,
             end: self.end,
             extents: self.extents.into_owned(),
-            moved: self.moved.into_owned(),
+            moved: Moved::from_parts(&self.moved)?,
             groups: Vec::new(),
             gone,
             dropped: self.dropped.into_owned(),
             schedule,
             expires: self.expires,
+            levels,
         })
     }
 }
@@ -376,7 +391,7 @@ impl GroupPart<'_> {
     fn restore(self, id: GroupId, applied: Lsn) -> Option<Group> {
         let (settled, settings) = (self.settled.restore()?, self.settings.into_owned());
         let history = self.history.into_owned();
-        Some(Group {
+        let mut group = Group {
             applied,
             id,
             topic: self.topic,
@@ -393,6 +408,10 @@ impl GroupPart<'_> {
             paused_until: self.paused_until,
             passed: self.passed.into_owned(),
             lone: self.lone,
-        })
+            order: None,
+            orders: 0,
+        };
+        group.reorder();
+        Some(group)
     }
 }

@@ -5,6 +5,9 @@
 use super::counts::GroupCounts;
 use super::lease::{Lease, Pick};
 use super::offsets::OffsetSet;
+use super::order::{KeyHash, Unread};
+use super::priority::Levels;
+use super::turn::Turn;
 use super::{Group, State, Topic};
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::collections::BTreeMap;
@@ -14,6 +17,7 @@ const TURN_MAX: usize = 4096;
 
 /// Nothing waits in a topic that isn't there.
 static NONE: OffsetSet = OffsetSet::new();
+static NO_LEVELS: Levels = Levels::new();
 
 fn waiting<'a>(topics: &'a BTreeMap<TopicId, Topic>, group: &Group) -> &'a OffsetSet {
     topics.get(&group.topic).map_or(&NONE, |topic| topic.schedule.waiting())
@@ -32,8 +36,12 @@ impl State {
                 group.wait_again(&turned.waits_again);
             }
         }
+        let sweeps_levels = held.levels.wants_sweep();
         if held.schedule.wants_sweep() {
             self.sweep_schedule(topic, now);
+        }
+        if sweeps_levels {
+            self.sweep_levels(topic);
         }
         !turned.due.is_empty()
     }
@@ -50,11 +58,55 @@ impl State {
         });
     }
 
+    /// Forgets the levels of what is gone for everybody.
+    fn sweep_levels(&mut self, topic: TopicId) {
+        let earliest = self.topics.get(&topic).map(|held| self.earliest(held));
+        if let (Some(earliest), Some(held)) = (earliest, self.topics.get_mut(&topic)) {
+            held.levels.sweep(earliest);
+        }
+    }
+
+    /// Everything of a topic before `upto` has waited too long to be passed by what has a higher priority.
+    pub(crate) fn set_aged(&mut self, topic: TopicId, upto: Offset) {
+        if let Some(held) = self.topics.get_mut(&topic) {
+            held.levels.set_aged(upto);
+        }
+    }
+
     /// See [`Group::pick`].
     pub(crate) fn pick(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
+        self.pick_some(group, now, visible_end, max, false)
+    }
+
+    /// Up to `max` messages in runs of a key. See [`Group::pick`].
+    pub(crate) fn pick_runs(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
+        self.pick_some(group, now, visible_end, max, true)
+    }
+
+    fn pick_some(&mut self, group: GroupId, now: Timestamp, end: Offset, max: usize, runs: bool) -> Vec<Pick> {
         let Some(held) = self.groups.get_mut(&group) else { return Vec::new() };
         let waiting = waiting(&self.topics, held);
-        held.pick(now, visible_end, waiting, max)
+        let levels = self.topics.get(&held.topic).map_or(&NO_LEVELS, |topic| &topic.levels);
+        held.pick(now, end, waiting, levels, max, runs)
+    }
+
+    /// The keys that were to be read, see [`Group::unread`].
+    pub(crate) fn learn(&mut self, group: GroupId, unread: &Unread, keys: &[Option<KeyHash>]) {
+        if let Some(held) = self.groups.get_mut(&group) {
+            let waiting = waiting(&self.topics, held);
+            held.learn(unread, keys, waiting);
+        }
+    }
+
+    /// A message that an ordered group is to park because an earlier one of its key is a dead letter; and that one.
+    pub(crate) fn condemned(&mut self, group: GroupId) -> Option<(Offset, Offset)> {
+        let held = self.groups.get_mut(&group)?;
+        held.condemned(waiting(&self.topics, held))
+    }
+
+    /// Whether it is a message's turn in its group.
+    pub(crate) fn turn(&self, group: &Group, offset: Offset) -> Turn {
+        group.turn(offset, waiting(&self.topics, group))
     }
 
     /// See [`Group::grant`].

@@ -12,9 +12,14 @@
     reason = "a test"
 )]
 
+mod awaited;
+mod filter;
+mod flow;
 mod ids;
 mod letters;
 mod model;
+mod order;
+mod space;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

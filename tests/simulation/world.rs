@@ -1,12 +1,17 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::awaited::Awaited;
+use crate::filter::Sorted;
+use crate::flow::Narrow;
 use crate::ids::{self, Ids, OpenIds};
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
+use crate::order::{self, Order};
+use crate::space;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
-    Retry, Store, TopicSettings,
+    Retry, Run, Store, TopicSettings,
 };
 use millpond::{Ticket, Timestamp, Topic};
 use std::collections::BTreeSet;
@@ -39,8 +44,10 @@ struct Open {
     consumers: Vec<Consumer>,
     ids: OpenIds,
     held: Vec<(usize, Delivery)>,
+    runs: Vec<(usize, Run)>,
     pending: Vec<Pending>,
     acks: Vec<PendingAck>,
+    awaited: Awaited,
 }
 
 pub(crate) struct World {
@@ -49,6 +56,9 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     model: Model,
     ids: Ids,
+    order: Order,
+    narrow: Narrow,
+    sorted: Sorted,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -65,11 +75,15 @@ type Check = Result<(), String>;
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
+        let clock = ManualClock::starting_at(Timestamp::new(1_700_000_000_000));
         Self {
             disk: SimDisk::new(rng.u64(..)),
-            clock: ManualClock::starting_at(Timestamp::new(1_700_000_000_000)),
+            narrow: Narrow::new(rng.u8(0..3), clock.clone()),
+            sorted: Sorted::new(clock.clone()),
+            clock,
             model: Model::new(TOPICS, GROUPS),
             ids: Ids::default(),
+            order: Order::new(&mut rng),
             open: None,
             openings: 0,
             published: 0,
@@ -127,6 +141,7 @@ impl World {
                     let found = self.read_all(&open)?;
                     letters::check(&open.store, &open.consumers, GROUPS)?;
                     self.ids.reopened(&mut self.rng, &open.ids, least)?;
+                    self.narrow.check()?;
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -136,6 +151,8 @@ impl World {
                     return Ok(());
                 }
                 Err(error) if cut => {
+                    self.narrow.dead();
+                    self.sorted.dead();
                     let _ = writeln!(self.trace, "open cut short: {}", error.code());
                     if self.rng.bool() {
                         self.disk.crash();
@@ -149,9 +166,11 @@ impl World {
         }
     }
 
-    fn prepare(&self, store: Store) -> Result<Open, Error> {
+    fn prepare(&mut self, store: Store) -> Result<Open, Error> {
+        self.narrow.reopened(&store)?;
+        self.sorted.reopened(&store)?;
         let settings = Group::default()
-            .lease(Duration::from_secs(20))
+            .lease(order::LEASE)
             .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
         let (mut topics, mut consumers) = (Vec::new(), Vec::new());
         for (topic, keeps) in KEEPS.into_iter().enumerate() {
@@ -159,13 +178,15 @@ impl World {
             let rules = TopicSettings::default().retention(rules);
             let topic = store.topic_with(&format!("topic {topic}"), rules)?;
             for group in 0..GROUPS {
-                let settings = letters::settings(group, settings.clone());
+                let settings = self.order.settings(group, letters::settings(group, settings.clone()));
                 consumers.push(topic.consumer(&format!("group {group}"), settings)?);
             }
             topics.push(topic);
         }
         let ids = ids::prepare(&store)?;
-        Ok(Open { store, topics, consumers, ids, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
+        let (held, runs) = (Vec::new(), Vec::new());
+        let (pending, acks, awaited) = (Vec::new(), Vec::new(), Awaited::default());
+        Ok(Open { store, topics, consumers, ids, held, runs, pending, acks, awaited })
     }
 
     fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
@@ -193,8 +214,12 @@ impl World {
             Firm::Os
         };
         let _ = writeln!(self.trace, "die power={power}");
+        self.order.all_over();
+        self.narrow.dead();
+        self.sorted.dead();
         // Whoever held a delivery may be what brought it down.
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            std::mem::take(&mut open.awaited).die(&mut self.model);
             for group in &mut self.model.groups {
                 let delivered: Vec<Offset> = group.delivered.iter().copied().collect();
                 group.touched.extend(delivered);
@@ -215,6 +240,10 @@ impl World {
         for (group, delivery) in open.held.drain(..) {
             self.model.groups[group].touched.insert(delivery.offset());
         }
+        open.runs.clear();
+        self.order.all_over();
+        self.narrow.dead();
+        self.sorted.dead();
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
         drop(open);
@@ -313,8 +342,9 @@ impl World {
         let image = [8, 0, 0, 0, 0, self.rng.u8(16..64), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         payload.extend(image.iter().cycle().take(extra));
         let mut message = Message::new(payload.clone()).durability(level);
-        if self.rng.u8(0..4) == 0 {
-            message = message.key(format!("key {}", self.published % 5)).id(payload.clone());
+        let key = (self.rng.u8(0..4) == 0).then_some(self.published % 5);
+        if let Some(key) = key {
+            message = message.key(format!("key {key}")).id(payload.clone());
         }
         let (mut deliver_at, mut expires) = (0, false);
         match self.rng.u8(0..16) {
@@ -333,7 +363,7 @@ impl World {
         let index = self.model.topics[topic].len();
         let fact = Fact::Message { topic, index };
         let mut ticket = open.topics[topic].publish(message);
-        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires };
+        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires, key };
         let _ = writeln!(self.trace, "publish {topic} {index} {level:?}");
         match poll(&mut ticket) {
             Poll::Ready(Ok(receipt)) => {
@@ -348,10 +378,13 @@ impl World {
                 if wait {
                     match ticket.wait() {
                         Ok(receipt) => {
+                            // Some that stood in line before it may have been refused meanwhile: it moved up.
+                            let good = self.settle_pending(open);
+                            let index = self.model.topics[topic].len() - 1;
                             assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
                             self.model.reached(mark, level.into());
-                            self.model.resolve(fact, level.into());
-                            true
+                            self.model.resolve(Fact::Message { topic, index }, level.into());
+                            good
                         }
                         Err(error) => {
                             let _ = writeln!(self.trace, "publish fails: {error}");
@@ -369,8 +402,22 @@ impl World {
     fn lease(&mut self, open: &mut Open) -> Result<bool, String> {
         let group = self.rng.usize(0..TOPICS * GROUPS);
         let max = self.rng.choice([1, 1, 3, 10]).unwrap();
-        let batch = match open.consumers[group].lease_many(max, Duration::ZERO) {
-            Ok(batch) => batch,
+        let wall = self.clock.wall().get();
+        let (group, wall, leased) = if order::is_ordered(group) {
+            let consumer = &open.consumers[group];
+            let leased = match self.rng.bool() {
+                true => consumer.lease_runs(max, Duration::ZERO).map(|runs| (runs, Vec::new())),
+                false => consumer.lease_many(max, Duration::ZERO).map(|batch| (Vec::new(), batch.collect())),
+            };
+            (group, wall, leased)
+        } else {
+            let from = (&open.store, &*open.consumers);
+            let (group, wall, leased) = open.awaited.lease(&mut self.rng, from, (group, max), wall);
+            (group, wall, leased.map(|batch| (Vec::new(), batch.collect())))
+        };
+        let consumer = &open.consumers[group];
+        let (runs, single): (Vec<Run>, Vec<Delivery>) = match leased {
+            Ok(leased) => leased,
             Err(error) => {
                 let _ = writeln!(self.trace, "lease fails: {}", error.code());
                 // It may have been named as handed out before it failed, and may then be charged with this death.
@@ -379,26 +426,31 @@ impl World {
                 return Ok(false);
             }
         };
-        for delivery in batch {
-            let wall = self.clock.wall().get();
+        for delivery in single.iter().chain(runs.iter().flat_map(|run: &Run| run.deliveries())) {
             self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload(), wall)?;
+            self.order.delivered(&self.model, group, consumer, delivery, &self.clock)?;
             if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
                 return Err(format!("I4: group {group} offset {}: charged, but it never failed", delivery.offset()));
             }
             if delivery.counters().crashes > 0 || delivery.counters().timeouts > 0 {
                 self.model.groups[group].touched.insert(delivery.offset());
             }
-            open.held.push((group, delivery));
         }
+        open.held.extend(single.into_iter().map(|delivery| (group, delivery)));
+        open.runs.extend(runs.into_iter().map(|run| (group, run)));
         Ok(true)
     }
 
     fn settle(&mut self, open: &mut Open) -> bool {
+        if !open.runs.is_empty() && self.rng.bool() {
+            return self.settle_run(open);
+        }
         if open.held.is_empty() {
             return true;
         }
         let (group, delivery) = open.held.swap_remove(self.rng.usize(0..open.held.len()));
         let offset = delivery.offset();
+        self.order.over(group, &delivery);
         let mark = self.model.mark();
         let mut ticket = match self.rng.u8(0..12) {
             0 => {
@@ -446,12 +498,34 @@ impl World {
         }
     }
 
+    fn settle_run(&mut self, open: &mut Open) -> bool {
+        let (group, run) = open.runs.swap_remove(self.rng.usize(0..open.runs.len()));
+        run.deliveries().iter().for_each(|delivery| self.order.over(group, delivery));
+        let mark = self.model.mark();
+        let Some(order::Settled { mut ticket, facts }) = order::settle_run(&mut self.rng, &mut self.model, group, run)
+        else {
+            return true;
+        };
+        match poll(&mut ticket) {
+            Poll::Ready(Ok(())) => facts.into_iter().for_each(|fact| self.model.resolve(fact, Firm::Os)),
+            Poll::Ready(Err(error)) => return error.code() == "lease-lost",
+            Poll::Pending => open.acks.push(PendingAck { ticket, facts, mark }),
+        }
+        true
+    }
+
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..110);
+        let dice = self.rng.u8(0..139);
         let good = match dice {
-            102.. => self.ids.step(&mut self.rng, &open.ids)?,
+            131.. => self.ids.step(&mut self.rng, &open.ids)?,
+            128.. => space::clean(&open.store),
+            118.. => self.sorted.step(&mut self.rng)?,
+            102.. => {
+                self.narrow.check()?;
+                self.narrow.step(&mut self.rng)?
+            }
             100.. => {
                 let group = self.rng.usize(0..TOPICS * GROUPS);
                 letters::sweep(&mut self.rng, &mut self.model, group, &open.consumers[group])
@@ -555,10 +629,15 @@ impl World {
                     let offset = delivery.offset();
                     let wall = self.clock.wall().get();
                     self.model.delivered(group / GROUPS, group, offset, delivery.payload(), wall)?;
+                    self.order.delivered(&self.model, group, &open.consumers[group], &delivery, &self.clock)?;
+                    self.order.over(group, &delivery);
                     delivery.ack().wait().map_err(|error| format!("the ack of {offset} fails: {error}"))?;
                     self.model.resolve(Fact::Ack { group, offset }, Firm::Os);
                 }
                 if open.consumers[group].idle() {
+                    if order::release(&self.order, group, &open.consumers[group]).map_err(|e| e.to_string())? {
+                        continue;
+                    }
                     break;
                 }
                 if !any {
@@ -568,6 +647,7 @@ impl World {
             if !open.consumers[group].idle() {
                 return Err(format!("I4: group {group} is never idle: {:?}", open.consumers[group].stats()));
             }
+            order::note_parked(&mut self.model, &open.consumers)?;
             let dead = open.consumers[group].dead_letters().collect::<Result<Vec<_>, _>>();
             let dead = dead.map_err(|error| error.to_string())?;
             let dead: BTreeSet<Offset> = dead.iter().map(|letter| letter.offset()).collect();
@@ -575,6 +655,11 @@ impl World {
             self.settle_pending(&mut open);
             self.open = Some(open);
         }
-        Ok(())
+        self.narrow.drain()?;
+        self.sorted.drain()?;
+        let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
+        space::check(&self.disk, &open.store, &self.model)?;
+        let found = self.read_all(&open)?;
+        space::still_there(&mut self.model, &found)
     }
 }

@@ -144,7 +144,8 @@ impl Engine {
             let Some(oldest) = filled.min_by_key(|run| (run.owner.segment, run.range)).filter(|_| !within) else {
                 return Ok(());
             };
-            let empty = rewrite(&*self.environment.storage, oldest, |_, _| false)
+            let (owner, life) = (oldest.owner, (oldest.range, oldest.edition.wrapping_add(1)));
+            let empty = write(&*self.environment.storage, owner, life, 0, std::iter::empty())
                 .map_err(|source| Error::io("forgetting the oldest ids", source))?;
             tracing::warn!(ids = oldest.rows, "the oldest ids are forgotten before their window ends: `id_budget`");
             self.core.lock().ids.counts.forgotten += oldest.rows;
@@ -159,10 +160,10 @@ impl Taken {
     }
 }
 
-type Windows = BTreeMap<TopicId, (Window, Offset)>;
+pub(super) type Windows = BTreeMap<TopicId, (Window, Offset)>;
 
 /// Whether an id is worth keeping: one of a topic that was dropped is not.
-fn holds(windows: &Windows, topic: TopicId, offset: Offset, time: Timestamp, now: Timestamp) -> bool {
+pub(super) fn holds(windows: &Windows, topic: TopicId, offset: Offset, time: Timestamp, now: Timestamp) -> bool {
     let row = crate::tables::Published { offset, time, ..crate::tables::Published::default() };
     windows.get(&topic).is_some_and(|(window, end)| in_window(*window, &row, *end, now))
 }

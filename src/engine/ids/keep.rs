@@ -1,12 +1,22 @@
 //! What a segment holds of ids, for those who want to remove it: what has to be appended again before.
 
+use super::flush::holds;
 use super::{Taken, in_window};
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::event::{Event, ForgetId, KeepId};
+use crate::engine::{Core, Engine};
+use crate::error::{Code, Error, Result};
+use crate::event::{Event, ForgetId, KeepId, encode};
+use crate::journal::{Class, Flags, Refusal};
 use crate::tables::{Rows, Run, run_name};
-use crate::types::SegmentId;
+use crate::types::{Offset, SegmentId, TopicId};
+use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
+
+/// Bytes of the event that carries an id over, about.
+const ID_BYTES: u64 = 56;
+
+/// Ids that are carried over in one frame.
+const FRAME_IDS: usize = 256;
 
 /// The ids of a segment that are still in their window.
 #[derive(Debug)]
@@ -15,6 +25,76 @@ pub(in crate::engine) struct IdsOf {
 }
 
 impl Engine {
+    /// What each segment has of ids that are needed and lie nowhere else, in bytes, about. One whose ids are not all in
+    /// runs yet has more than it could hold: nothing is done with it before they are.
+    pub(in crate::engine) fn kept_ids(&self, core: &Core) -> BTreeMap<SegmentId, u64> {
+        let (windows, now) = (core.windows_of_ids(), self.age_now());
+        let mut kept: BTreeMap<SegmentId, u64> = core.processed_to_keep(now);
+        for run in self.runs.lock().all() {
+            let needed = run.shares.iter().filter(|share| holds(&windows, share.topic, share.last, share.latest, now));
+            let rows = needed.map(|share| share.rows).fold(0, u64::saturating_add);
+            let bytes = kept.entry(run.owner.segment).or_default();
+            *bytes = bytes.saturating_add(rows.saturating_mul(ID_BYTES));
+        }
+        kept.retain(|segment, bytes| *bytes > 0 && !core.ids.carried.contains(segment));
+        if core.state.ids_since().is_none() {
+            return kept;
+        }
+        let waiting = core.ids.frozen.iter().map(|frozen| frozen.owner.segment);
+        kept.extend(waiting.chain([core.ids.owner.segment]).map(|segment| (segment, u64::MAX / 4)));
+        kept
+    }
+
+    /// Appends what a segment has of ids that are needed again, where their messages were not moved on with them. Whether
+    /// that could be done now.
+    pub(in crate::engine) fn carry_ids(&self, segment: SegmentId) -> Result<bool> {
+        let Some(of) = self.ids_of(segment)? else { return Ok(false) };
+        let mut frame: Vec<Event<'static>> = Vec::new();
+        let mut put = |event: Event<'static>| {
+            let elsewhere = match &event {
+                Event::KeepId(kept) => self.lies_elsewhere(kept.topic, kept.offset, segment)?,
+                _ => false,
+            };
+            if !elsewhere {
+                frame.push(event);
+            }
+            if frame.len() < FRAME_IDS { Ok(()) } else { self.append_ids(&mut frame) }
+        };
+        self.each_id(&of, &mut put)?;
+        self.each_processed(segment, &mut put)?;
+        self.append_ids(&mut frame)?;
+        self.core.lock().ids.carried.insert(segment);
+        Ok(true)
+    }
+
+    /// Whether a message was moved out of a segment, and its id with it.
+    fn lies_elsewhere(&self, topic: TopicId, offset: Offset, segment: SegmentId) -> Result<bool> {
+        let core = self.open_core()?;
+        let place = core.state.topic(topic).and_then(|topic| topic.extent_of(offset));
+        Ok(place.is_some_and(|place| place != segment))
+    }
+
+    fn append_ids(&self, frame: &mut Vec<Event<'static>>) -> Result<()> {
+        let mut bytes = Vec::new();
+        frame.iter().for_each(|event| encode(event, &mut bytes));
+        while !frame.is_empty() {
+            let refusal = {
+                let mut core = self.open_core()?;
+                match core.carry_events(frame, &bytes) {
+                    Ok(()) => {
+                        frame.clear();
+                        self.arm(&mut core, false);
+                        self.want_successor(&mut core);
+                        return Ok(());
+                    }
+                    Err(refusal) => refusal,
+                }
+            };
+            self.relieve(refusal)?;
+        }
+        Ok(())
+    }
+
     /// The ids of a segment that is sealed. Nothing if not all of them are in runs yet: then it can't go yet either.
     ///
     /// The tables never allow a removal: each of these ids has to be appended again, as the event that
@@ -37,9 +117,20 @@ impl Engine {
     ) -> Result<()> {
         let (windows, now) = (self.open_core()?.windows_of_ids(), self.age_now());
         for run in &of.runs {
-            let failed = |source| Error::io(format!("reading {}", run.name()), source);
-            for row in Rows::new(&*self.environment.storage, run).map_err(failed)? {
-                let (key, row) = row.map_err(failed)?;
+            let mut run = run.clone();
+            let rows = loop {
+                // All of them at once: what can't be read to its end is made anew, and read again.
+                let rows =
+                    Rows::new(&*self.environment.storage, &run).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+                match rows {
+                    Ok(rows) => break rows,
+                    Err(error) => self.mend_run(&run, &error)?,
+                }
+                let same = |known: &&Arc<Run>| (known.owner, known.range) == (run.owner, run.range);
+                let again = self.runs.lock().all().iter().find(same).cloned();
+                run = again.ok_or_else(|| Error::new(Code::Io, "the ids of a segment went while they were read"))?;
+            };
+            for (key, row) in rows {
                 let Some((window, end)) = windows.get(&key.topic) else { continue };
                 if !in_window(*window, &row, *end, now) {
                     continue;
@@ -63,6 +154,7 @@ impl Engine {
         for run in &going {
             *runs = Arc::new(runs.without(run));
         }
+        core.ids.carried.remove(&segment);
         core.runs_changed(None, runs.generation);
         core.ids.runs = Taken::of(&runs);
         drop(runs);
@@ -74,6 +166,17 @@ impl Engine {
     }
 }
 
+impl Core {
+    /// Appends ids that are carried over as one frame.
+    fn carry_events(&mut self, events: &[Event<'static>], bytes: &[u8]) -> Result<(), Refusal> {
+        self.tail.place(bytes.len(), Class::Clean)?;
+        let crc = crc32fast::hash(bytes);
+        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(bytes), None);
+        events.iter().for_each(|event| self.apply(span.start, event));
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,7 +185,7 @@ mod tests {
     use crate::engine::{Environment, Outcome, SimDisk, Wait};
     use crate::message::Message;
     use crate::tables::MemoryTables;
-    use crate::types::{Timestamp, TopicId};
+    use crate::types::Timestamp;
     use std::sync::atomic::AtomicBool;
 
     struct Bench {

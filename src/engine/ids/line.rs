@@ -31,7 +31,7 @@ impl Core {
     /// made anew or taken away, so that what a probe found is still known, or was to be forgotten.
     pub(super) fn runs_changed(&mut self, frozen: Option<&Frozen>, generation: u64) {
         let before = std::mem::replace(&mut self.ids.generation, generation);
-        for waiting in &mut self.line {
+        for waiting in self.line.iter_mut().chain(self.backlogs.lines.values_mut().flatten()) {
             match frozen {
                 Some(frozen) => waiting.probe.take_in(frozen, before, generation),
                 None if waiting.probe.generation() == before => waiting.probe.found.generation = generation,

@@ -11,7 +11,6 @@
 //! remembered: it is called for each event that is applied, so that nothing that is in the journal can be missing here.
 
 mod flush;
-#[cfg_attr(not(test), expect(dead_code, reason = "the removal of segments will call it"))]
 mod keep;
 mod line;
 mod mend;
@@ -24,7 +23,7 @@ pub(super) use mend::events_of;
 pub(super) use probe::Probe;
 pub(super) use recover::{Journal, Recovered};
 pub use stats::IdStats;
-pub(super) use take::without;
+pub(super) use take::{Held, without};
 
 use super::Core;
 use crate::config::Window;
@@ -32,7 +31,7 @@ use crate::event::Event;
 use crate::message::Message;
 use crate::tables::{Delta, Owner, Published, PublishedKey, Range};
 use crate::types::{Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Where a segment's first frame is: a stretch from there on leaves nothing out.
@@ -64,6 +63,8 @@ pub(super) struct Ids {
     limit: usize,
     /// Why the last run could not be written, until one is.
     failed: Option<Arc<std::io::Error>>,
+    /// Segments whose ids were appended again: they need not stay for them.
+    carried: BTreeSet<SegmentId>,
     counts: Counts,
 }
 
@@ -121,6 +122,7 @@ impl Ids {
             runs: Taken::default(),
             limit,
             failed: None,
+            carried: BTreeSet::new(),
             counts: Counts::default(),
         }
     }

@@ -2,7 +2,8 @@
 
 use super::{Known, Of, Probe, Unfit};
 use crate::config::Durability;
-use crate::engine::line::{InLine, Work};
+use crate::engine::backlog::NoPlace;
+use crate::engine::line::{InLine, Lacks, Work};
 use crate::engine::publish::{Terms, disk_full};
 use crate::engine::{Core, Engine};
 use crate::error::{Code, Error, Result};
@@ -100,37 +101,51 @@ impl Engine {
         probe
     }
 
-    /// Takes in one that stands in line. The outer error is that it has to go on waiting, or can't be taken in; the
-    /// inner one refuses it.
+    /// Takes in one that stands in line, without what is known of it by now.
     pub(in crate::engine) fn admit_waiting(
         &self,
         core: &mut Core,
         waiting: &InLine,
         terms: Terms,
-    ) -> Result<Result<Admission>, Refusal> {
+    ) -> Result<Admission, Held> {
         let messages = waiting.work.messages();
         let known = match core.judge(waiting.topic, messages, &waiting.probe, || self.age_now()) {
             Ok(known) => known,
-            Err(Unfit::Reused { index, offset }) => return Ok(Err(core.reused(messages, index, offset))),
+            Err(Unfit::Reused { index, offset }) => return Err(Held::Refused(core.reused(messages, index, offset))),
             Err(Unfit::Stale) => {
                 let what = "ids that were to be asked for could not be read; publish it again";
-                return Ok(Err(Error::new(Code::Io, what)));
+                return Err(Held::Refused(Error::new(Code::Io, what)));
             }
         };
         let fresh = without(messages, &known);
         if fresh.is_empty() {
-            return Ok(Ok(core.repeat(waiting.topic, &known, terms)));
+            return Ok(core.repeat(waiting.topic, &known, terms));
         }
         match self.room_for_ids(core, &waiting.probe, fresh.len()) {
             Ok(true) => {}
-            Ok(false) => return Err(Refusal::BufferFull),
-            Err(error) => return Ok(Err(error)),
+            Ok(false) => return Err(Held::Lacks(Lacks::Room)),
+            Err(error) => return Err(Held::Refused(error)),
         }
         let draft = match (&waiting.work, &*fresh) {
             (Work::One(_), [message]) => Draft::one(waiting.topic, message),
             _ => Draft::batch(waiting.topic, &fresh),
         };
-        let admission = core.admit(&draft, terms)?;
-        Ok(Ok(core.with_known(admission, &known)))
+        let dropped = match core.make_way(&draft) {
+            Ok(dropped) => dropped,
+            Err(NoPlace::Wait) => return Err(Held::Lacks(Lacks::Place)),
+            Err(NoPlace::Refused(error)) => return Err(Held::Refused(error)),
+        };
+        let admission = core.admit_for(&draft, terms, dropped).map_err(Held::Refusal)?;
+        Ok(core.with_known(admission, &known))
     }
+}
+
+/// Why one that stands in line is not taken in.
+#[derive(Debug)]
+pub(in crate::engine) enum Held {
+    /// It goes on waiting.
+    Lacks(Lacks),
+    Refused(Error),
+    /// The journal has no room for it.
+    Refusal(Refusal),
 }

@@ -1,11 +1,32 @@
 //! What a segment holds of processed ids, for those who want to remove it: what has to be appended again before.
 
-use crate::engine::Engine;
+use crate::config::Window;
 use crate::engine::ids::events_of;
+use crate::engine::{Core, Engine};
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, KeepProcessed};
 use crate::tables::{ProcessedKey, Range};
-use crate::types::{GroupId, Position, SegmentId};
+use crate::types::{GroupId, Position, SegmentId, Timestamp};
+use std::collections::BTreeMap;
+
+/// Bytes of the event that carries an id over, about.
+const ID_BYTES: u64 = 32;
+
+impl Core {
+    /// What each segment has of processed ids that may be in their window, in bytes, about.
+    pub(in crate::engine) fn processed_to_keep(&self, now: Timestamp) -> BTreeMap<SegmentId, u64> {
+        let windows: Vec<Window> = self.state.groups().map(|group| group.policy().processed).collect();
+        let needed = |latest: Timestamp| {
+            windows.iter().any(|window| match window {
+                Window::Off => false,
+                Window::For(span) => now.since(latest) < *span,
+                Window::Last(_) | Window::Forever => true,
+            })
+        };
+        let segments = self.state.processed_in().iter().filter(|(_, (_, latest))| needed(*latest));
+        segments.map(|(segment, (count, _))| (*segment, count.saturating_mul(ID_BYTES))).collect()
+    }
+}
 
 impl Engine {
     /// Gives the event for each processed id of a sealed segment that may still be in its window, in the order of the

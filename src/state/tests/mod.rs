@@ -2,6 +2,7 @@
 
 mod counters;
 mod delivery;
+mod ordered;
 mod replay;
 mod sets;
 mod suspects;
