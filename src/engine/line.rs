@@ -53,7 +53,7 @@ pub(super) struct InLine {
     pub(super) level: Durability,
     pub(super) slot: Arc<Slot>,
     /// What the runs have of its ids; kept true while it waits.
-    pub(super) probe: Probe,
+    pub(super) probe: Box<Probe>,
 }
 
 /// What one that waits lacks.

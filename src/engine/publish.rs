@@ -254,7 +254,7 @@ impl Engine {
             return Err(line_full(work, waiting, core.backlogs.lines.contains_key(&topic)));
         }
         let slot = Arc::new(Slot::default());
-        let probe = self.fresh_probe(&core, probe);
+        let probe = Box::new(self.fresh_probe(&core, probe));
         core.put_in_line(InLine { topic, work, level, slot: slot.clone(), probe });
         self.arm(&mut core, true);
         self.call_upkeep(&mut core);
