@@ -11,7 +11,7 @@ mod asked;
 mod support;
 
 use criterion::Criterion;
-use millpond::{Consumer, Durability, Group, Message, Store};
+use millpond::{Consumer, Durability, Group, Message, Store, WhenParked};
 use std::time::Duration;
 use support::{Effort, Memory, PAYLOAD, RawFile, Row, print, rate, rate_of, scratch};
 
@@ -78,6 +78,34 @@ fn drained(effort: Effort) -> Row {
     Row::measure([name, "memcpy + CRC", ""], effort.rounds.div_ceil(3), floor, figure)
 }
 
+/// Drains so many messages of so many keys, dealt out in turn, in batches of 100: the rate in messages a second.
+fn drain_keyed(messages: u64, keys: u64, settings: Group) -> f64 {
+    let directory = scratch();
+    let options = Store::options().durability(Durability::Memory).ack_durability(Durability::Os);
+    let store = options.open(directory.path().join("store")).unwrap();
+    let topic = store.topic("bench").unwrap();
+    // Scattered, so that neighbours seldom have one key and each key is all over the place.
+    let key = |number: u64| (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 20) % keys;
+    for first in (0..messages).step_by(1000) {
+        let numbers = first..(first + 1000).min(messages);
+        topic.publish_all(numbers.map(|n| Message::new(&PAYLOAD[..]).key(key(n).to_string()))).wait().unwrap();
+    }
+    store.sync().wait().unwrap();
+    let consumer = topic.consumer("bench", settings).unwrap();
+    let rate = rate_of(messages, || drain(&store, &consumer));
+    store.close().unwrap();
+    rate
+}
+
+/// An ordered group beside one that is not: there the floor is what the order is to cost nothing of.
+fn ordered(effort: Effort, keys: u64, look_ahead: u32, name: &'static str) -> Row {
+    let messages = effort.messages;
+    let floor = || drain_keyed(messages, keys, Group::default());
+    let settings = || Group::default().ordered(WhenParked::Skip).look_ahead(look_ahead);
+    let figure = || drain_keyed(messages, keys, settings());
+    Row::measure([name, "the same, not ordered", ""], effort.rounds.div_ceil(3), floor, figure)
+}
+
 fn one_by_one_unsynced(effort: Effort) -> Row {
     let floor = || {
         let directory = scratch();
@@ -111,5 +139,10 @@ fn main() {
     let effort = asked::effort();
     let effort = Effort { messages: effort.messages / 2, ..effort };
     calls(&mut asked::criterion(), Effort { messages: effort.messages * 2, ..effort });
+    let in_order = [
+        ordered(effort, 10_000, 100_000, "ordered, 10,000 keys, batches of 100"),
+        ordered(effort, 100, 100_000, "ordered, 100 keys, batches of 100"),
+    ];
+    print(&in_order);
     print(&[drained(effort), one_by_one_unsynced(effort), one_by_one_durable(effort)]);
 }

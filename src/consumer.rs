@@ -3,10 +3,11 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Engine, Fate, GroupStats, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
+use crate::engine::{Engine, Fate, GroupStats, Leased, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
+use crate::run::Run;
 use crate::ticket::Ticket;
 use crate::types::{GroupId, Offset, TopicId};
 use std::iter::FusedIterator;
@@ -37,23 +38,23 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Consumer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What the clones of a consumer share.
 #[derive(Debug)]
-struct Shared {
-    link: Link,
+pub(crate) struct Shared {
+    pub(crate) link: Link,
     topic: TopicId,
     topic_name: Arc<str>,
-    group: GroupId,
+    pub(crate) group: GroupId,
     name: Box<str>,
-    stopped: AtomicBool,
+    pub(crate) stopped: Arc<AtomicBool>,
 }
 
 impl Consumer {
     pub(crate) fn new(link: Link, topic: TopicId, topic_name: &Arc<str>, group: GroupId, name: &str) -> Self {
-        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), AtomicBool::new(false));
+        let (topic_name, name, stopped) = (topic_name.clone(), name.into(), Arc::new(AtomicBool::new(false)));
         Self { shared: Arc::new(Shared { link, topic, topic_name, group, name, stopped }) }
     }
 
@@ -100,8 +101,9 @@ impl Consumer {
         self.lease_one(Wait::For(patience))
     }
 
-    /// Up to `max` messages at once. Waits up to `linger` for the first, and for no further one; empty if none came in
-    /// that time, or if `max` is 0. It may be fewer than `max` though there are more.
+    /// Up to `max` messages at once; of an [ordered](crate::Group::ordered) group at most one of each key. Waits up to
+    /// `linger` for the first, and for no further one; empty if none came in that time, or if `max` is 0. It may be
+    /// fewer than `max` though there are more.
     ///
     /// # Errors
     /// As for [`lease`](Self::lease).
@@ -122,6 +124,22 @@ impl Consumer {
     /// ```
     pub fn lease_many(&self, max: usize, linger: Duration) -> Result<Batch> {
         self.lease_batch(max, Wait::For(linger))
+    }
+
+    /// Up to `max` messages of an [ordered](crate::Group::ordered) group, in runs: a [`Run`] has one or more messages
+    /// of one key, in their order, and is the key's only holder. They are the next messages in the order of offsets, as
+    /// far as their keys are free. Where nothing is ordered (the group, or a message without a key), each message is a
+    /// run of its own. Waits as [`lease_many`](Self::lease_many) does.
+    ///
+    /// # Errors
+    /// As for [`lease`](Self::lease).
+    pub fn lease_runs(&self, max: usize, linger: Duration) -> Result<Vec<Run>> {
+        let Shared { link, group, stopped, .. } = &*self.shared;
+        let engine = link.engine()?;
+        let wait = Wait::For(linger);
+        let leased = if max == 0 { Vec::new() } else { engine.lease_runs(*group, max, wait, stopped)? };
+        let deliveries = leased.into_iter().map(|leased| self.shared.delivery(&engine, leased));
+        Ok(Run::all_of(link, *group, deliveries))
     }
 
     /// Settles several deliveries of this group as done, in one step.
@@ -283,6 +301,31 @@ impl Consumer {
         Stopper { shared: self.shared.clone() }
     }
 
+    /// Whether a message with this id was acked by this group, or by one that shares its
+    /// [table](crate::Group::processed_table), within the [window](crate::Group::remember_processed): for work that
+    /// arrives by other ways. No if the group remembers none.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`; `Misuse` if the group was removed; `System` or `Corrupt` if it can't be told.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{Group, Message, Window};
+    /// let payments = store.topic("payments")?;
+    /// let book = payments.consumer("book", Group::default().remember_processed(Window::Forever))?;
+    /// payments.publish(Message::new("12.50").id("payment-7")).wait()?;
+    /// assert!(!book.is_processed("payment-7")?);
+    /// book.lease()?.ack().wait()?;
+    /// assert!(book.is_processed("payment-7")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_processed(&self, id: impl AsRef<[u8]>) -> Result<bool> {
+        self.shared.link.engine()?.is_processed(self.shared.group, id.as_ref())
+    }
+
     pub(crate) fn engine(&self) -> Result<(Arc<Engine>, GroupId)> {
         Ok((self.shared.link.engine()?, self.shared.group))
     }
@@ -291,19 +334,24 @@ impl Consumer {
         Ok(self.lease_batch(1, wait)?.next())
     }
 
-    fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
+    pub(crate) fn lease_batch(&self, max: usize, wait: Wait) -> Result<Batch> {
         let Shared { link, group, stopped, .. } = &*self.shared;
         let engine = link.engine()?;
         // The engine takes 0 for 1.
         let leased = if max == 0 { Vec::new() } else { engine.lease(*group, max, wait, stopped)? };
-        let deliveries: Vec<Delivery> = leased
-            .into_iter()
-            .map(|leased| {
-                let id = engine.lease_id(leased.epoch);
-                Delivery::new(link.clone(), *group, leased, id)
-            })
-            .collect();
-        Ok(Batch { link: link.clone(), group: *group, rest: deliveries.into_iter() })
+        Ok(self.shared.batch(&engine, leased))
+    }
+}
+
+impl Shared {
+    pub(crate) fn batch(&self, engine: &Engine, leased: Vec<Leased>) -> Batch {
+        let deliveries: Vec<Delivery> = leased.into_iter().map(|leased| self.delivery(engine, leased)).collect();
+        Batch { link: self.link.clone(), group: self.group, rest: deliveries.into_iter() }
+    }
+
+    fn delivery(&self, engine: &Engine, leased: Leased) -> Delivery {
+        let id = engine.lease_id(leased.epoch);
+        Delivery::new(self.link.clone(), self.group, leased, id)
     }
 }
 
@@ -354,7 +402,7 @@ fn settle_all(link: &Link, group: GroupId, deliveries: &mut [Delivery], how: &Ou
 }
 
 /// Takes over what deliveries hold.
-fn hand_over(deliveries: &mut [Delivery]) -> Vec<(Offset, u64)> {
+pub(crate) fn hand_over(deliveries: &mut [Delivery]) -> Vec<(Offset, u64)> {
     deliveries.iter_mut().for_each(Delivery::hand_over);
     deliveries.iter().map(Delivery::held).collect()
 }

@@ -27,6 +27,9 @@ pub enum BuryReason {
     Crashes,
     /// Its bytes could not be read back whole.
     Unreadable,
+    /// An earlier message of its key was parked, and the group parks the whole key then:
+    /// [`WhenParked::ParkKey`](crate::WhenParked::ParkKey). It was not handed out since.
+    KeyParked,
 }
 
 impl From<event::BuryReason> for BuryReason {
@@ -37,6 +40,7 @@ impl From<event::BuryReason> for BuryReason {
             event::BuryReason::Timeouts => Self::Timeouts,
             event::BuryReason::Crashes => Self::Crashes,
             event::BuryReason::Unreadable => Self::Unreadable,
+            event::BuryReason::KeyParked => Self::KeyParked,
         }
     }
 }
@@ -49,6 +53,7 @@ impl fmt::Display for BuryReason {
             Self::Timeouts => "its lease ran out too often",
             Self::Crashes => "it brought the process down too often",
             Self::Unreadable => "its bytes could not be read back whole",
+            Self::KeyParked => "an earlier message of its key was parked",
         })
     }
 }

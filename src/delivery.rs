@@ -248,7 +248,17 @@ impl Delivery {
         self.leased.suspect
     }
 
-    /// This lease's id: larger than that of any earlier lease of the message, also after a restart. Passed on to what
+    /// In an [ordered](crate::Group::ordered) group, the last message of this one's key before it that the group has
+    /// given up on, if there is one: what this message builds on may be missing. So it is for every message behind such
+    /// a dead letter, until that is redriven, purged or dropped.
+    /// [`Consumer::dead_letter`](crate::Consumer::dead_letter) shows it.
+    #[must_use]
+    pub fn skipped(&self) -> Option<Offset> {
+        self.leased.skipped
+    }
+
+    /// This lease's id: larger than that of any earlier lease of the message, also after a restart; the messages
+    /// of a [run](crate::Run) share it. Passed on to what
     /// the handler writes to, it lets that refuse a holder who was replaced.
     #[must_use]
     pub fn lease_id(&self) -> LeaseId {
@@ -264,9 +274,24 @@ impl Delivery {
         (self.offset(), self.id.epoch)
     }
 
+    pub(crate) fn group(&self) -> GroupId {
+        self.group
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Says that somebody else settles it.
     pub(crate) fn hand_over(&mut self) {
         self.settled = true;
+    }
+
+    /// Settles it without waiting for anything, and without an answer: as a drop does.
+    #[cfg(feature = "typed")]
+    pub(crate) fn let_go(mut self, how: &Outcome) {
+        self.hand_over();
+        let_go(&self.link, self.group, &[self.held()], how);
     }
 
     fn settle(mut self, how: &Outcome) -> Ticket<()> {
@@ -299,8 +324,20 @@ pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &
     }
 }
 
+/// Ends deliveries of any groups alike, as if each was dropped.
+pub(crate) fn let_go_all(mut deliveries: Vec<Delivery>, how: &Outcome) {
+    let same = |a: &Delivery, b: &Delivery| a.belongs_to(&b.link, b.group);
+    for alike in deliveries.chunk_by_mut(same) {
+        alike.iter_mut().for_each(Delivery::hand_over);
+        let held: Vec<(Offset, u64)> = alike.iter().map(Delivery::held).collect();
+        if let Some(first) = alike.first() {
+            let_go(&first.link, first.group, &held, how);
+        }
+    }
+}
+
 /// What an error says. Unlike `to_string`, it doesn't panic if the error can't say it.
-fn text(error: &impl Display) -> String {
+pub(crate) fn text(error: &impl Display) -> String {
     let mut text = String::new();
     if write!(text, "{error}").is_err() {
         text.push_str("(the error's own text ends in an error)");
@@ -309,10 +346,12 @@ fn text(error: &impl Display) -> String {
 }
 
 impl Error {
-    /// The deliveries that were to be settled, if this error is about ones that can't be settled together: none of them
-    /// was. Dropped with the error, each counts as a failure.
+    /// The deliveries that were to be settled, if this error is about ones that can't be settled together, or about a
+    /// transaction: none of them was. Dropped with the error, each counts as a failure, but for those of a transaction,
+    /// which are given back.
     #[must_use]
     pub fn into_deliveries(mut self) -> Option<Vec<Delivery>> {
-        self.take_returned()
+        let together = self.take_returned();
+        together.or_else(|| Some(self.into_transaction()?.into_deliveries()))
     }
 }

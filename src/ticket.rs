@@ -29,13 +29,16 @@ pub(crate) trait Resolver: Send + Sync {
 }
 
 /// That a publish was taken in, and where it went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Admission {
     pub(crate) end: Lsn,
     pub(crate) level: Durability,
     pub(crate) first: Offset,
+    /// How many were appended.
     pub(crate) count: u64,
     pub(crate) time: Timestamp,
+    /// Those that were not: their place, and offset and time of the message that has their id.
+    pub(crate) known: Vec<(usize, Offset, Timestamp)>,
 }
 
 /// Where a publish that waits in line will find its answer.
@@ -129,6 +132,14 @@ impl<T> Ticket<T> {
         Self { state: State::Committing { end, level, value }, resolver: Some(resolver) }
     }
 
+    /// Of what was appended and ends at `end`.
+    pub(crate) fn appended(resolver: Arc<dyn Resolver>, end: Lsn, level: Durability, value: T) -> Self {
+        if level == Durability::Memory {
+            return Self::done(Ok(value));
+        }
+        Self::committing(resolver, end, level, value)
+    }
+
     pub(crate) fn in_line(resolver: Arc<dyn Resolver>, slot: Arc<Slot>, make: fn(Admission) -> T) -> Self {
         Self { state: State::InLine { slot, make }, resolver: Some(resolver) }
     }
@@ -195,6 +206,29 @@ impl<T> Ticket<T> {
             Ok(admission) => State::Committing { end: admission.end, level: admission.level, value: make(admission) },
             Err(error) => State::Done(Err(error)),
         };
+    }
+
+    /// The outcome, if it is known without waiting and without help.
+    pub(crate) fn known(mut self) -> core::result::Result<Result<T>, Self> {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Done(outcome) => Ok(outcome),
+            other => {
+                self.state = other;
+                Err(self)
+            }
+        }
+    }
+
+    /// Sees to it that it comes true by itself, as if the ticket were dropped, and keeps it.
+    pub(crate) fn go_on(&self) {
+        if let (Some(resolver), State::Committing { level, .. }) = (&self.resolver, &self.state) {
+            resolver.abandoned(*level);
+        }
+    }
+
+    /// Drops it without a word: a later ticket stands for it.
+    pub(crate) fn superseded(mut self) {
+        self.state = State::Taken;
     }
 
     /// Says that the outcome is not waited for. Nothing is cancelled.

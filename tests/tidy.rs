@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["types", "error", "clock", "config", "sync", "ticket", "storage"]),
     ("event", &["types", "error", "config", "message"]),
     ("state", &["types", "error", "config", "message", "event"]),
-    ("tables", &["types", "error", "storage"]),
+    ("tables", &["types", "error", "storage", "sync"]),
     (
         "engine",
         &[
@@ -38,15 +38,19 @@ const HANDLES: &[&str] = &[
     "consumer",
     "dead_letter",
     "delivery",
+    "leasing",
     "link",
     "options",
     "pause",
     "redrive",
     "replay",
+    "run",
     "schedule",
     "stats",
     "testing",
     "transaction",
+    "typed",
+    "workers",
 ];
 /// What the handles have no business with: all of it is behind the engine.
 const BEHIND_THE_ENGINE: &[&str] = &["storage", "journal", "state", "tables"];

@@ -60,22 +60,40 @@ impl Count {
     pub(super) fn of(state: &State, topic: &Topic) -> Self {
         let mut count = Self::default();
         for extent in topic.extents() {
-            // What was carried over counts where it was before, as long as that is known.
-            let (mut at, end) = (extent.first, extent.last.next());
-            while at < end {
-                if let Some((_, known)) = count.parts.range(..=at).next_back().filter(|(_, known)| known.end > at) {
-                    at = known.end;
-                    continue;
-                }
-                let free = count.parts.range(at..).next().map_or(end, |(first, _)| (*first).min(end));
-                let (segment, written, bytes) = (extent.segment, extent.count, extent.bytes);
-                count.parts.insert(at, Part { segment, end: free, written, bytes, open: 0 });
-                at = free;
+            let lain = Part {
+                segment: extent.segment,
+                end: extent.last.next(),
+                written: extent.count,
+                bytes: extent.bytes,
+                open: 0,
+            };
+            count.cover(extent.first, lain);
+        }
+        // What was carried over counts where it was before, as long as that is known.
+        for place in topic.places().places() {
+            let written = place.offsets.len();
+            for run in place.offsets.runs() {
+                let lain = Part { segment: place.segment, end: run.end(), written, bytes: place.bytes, open: 0 };
+                count.cover(run.first, lain);
             }
         }
         let all = Run { first: Offset::ZERO, count: topic.end().get() };
         count.shift(state, topic, all, u64::saturating_add);
         count
+    }
+
+    /// Counts what lies from here to the part's end, but for what is counted already.
+    fn cover(&mut self, from: Offset, part: Part) {
+        let (mut at, end) = (from, part.end);
+        while at < end {
+            if let Some((_, known)) = self.parts.range(..=at).next_back().filter(|(_, known)| known.end > at) {
+                at = known.end;
+                continue;
+            }
+            let free = self.parts.range(at..).next().map_or(end, |(first, _)| (*first).min(end));
+            self.parts.insert(at, Part { end: free, ..part });
+            at = free;
+        }
     }
 
     /// Takes messages on that are being published.

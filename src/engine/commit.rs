@@ -46,7 +46,8 @@ impl Drop for Lead<'_, '_> {
         // Whoever stands in line is sent away: there will be no room any more.
         if let Err(error) = self.core.check() {
             self.core.let_go.clear();
-            let wakers = self.engine.dismiss_line(self.core, &error);
+            let mut wakers = self.engine.dismiss_line(self.core, &error);
+            wakers.extend(self.core.arrivals.dismiss(false, &error));
             wake(self.core, wakers);
         }
         wake_reached(self.core);
@@ -155,8 +156,8 @@ impl Engine {
     /// The journal has come further: what is visible follows, and those who wait for messages are told.
     fn progress(&self, core: &mut Core) {
         let (written, durable) = (core.tail.written(), core.tail.durable());
-        if core.visible.advance(written, durable) && core.leasing > 0 {
-            self.arrived.notify_all();
+        if core.visible.advance(written, durable) {
+            self.tell_arrival(core);
         }
     }
 
@@ -247,8 +248,13 @@ impl Resolver for Engine {
         self.await_admission(slot, timeout)
     }
 
-    fn unheard(&self, error: crate::error::Error) {
-        self.core.lock().refused_unheard(error);
+    fn unheard(&self, mut error: crate::error::Error) {
+        // A message is kept for `close` to hand back. A transaction is not: it goes here, without the lock, which its
+        // deliveries take when they are given back.
+        let told = error.again();
+        let message: Option<crate::message::Message> = error.take_returned();
+        drop(error);
+        self.core.lock().refused_unheard(message.into_iter().fold(told, crate::error::Error::returning));
     }
 
     fn abandoned(&self, level: Durability) {

@@ -12,21 +12,26 @@ impl Engine {
     pub(crate) fn stats(&self) -> Result<StoreStats> {
         let (topics, mut stats) = {
             let core = self.open_core()?;
-            let live = core.state.live_bytes();
+            let live = core.state.live();
             let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
             let end = core.tail.end();
             let segments = self.chain(&core).into_iter().map(|id| {
                 let seal = self.files.known(id).and_then(|known| known.seal);
                 let used = seal.map_or(end.position().get(), |seal| seal.length);
-                SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).copied().unwrap_or_default() }
+                SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).map_or(0, |live| live.bytes) }
             });
             let stats = StoreStats {
                 incarnation: self.incarnation,
                 topics: Vec::new(),
                 segments: segments.collect(),
+                disk_bytes: self.files.capacity(core.tail.active().id).saturating_add(core.tail.stock().bytes()),
+                reserve_bytes: core.tail.stock().reserve(),
+                snapshot_bytes: core.snapshot.size,
+                full: core.full.is_some(),
                 durable: core.tail.durable(),
                 written: core.tail.written(),
                 end,
+                value_bytes: core.state.value_bytes(),
             };
             (topics, stats)
         };
@@ -52,7 +57,7 @@ impl Engine {
             self.turn_schedule(&mut core, topic);
             let (first, end) = core.bounds(topic)?;
             let held = core.state.topic(topic).ok_or_else(super::read::no_topic)?;
-            let bytes = held.extents().map(|extent| extent.bytes).sum();
+            let bytes = held.bytes();
             let name = held.name().to_owned();
             let gone = core.state.gone_runs(held, Run { first, count: end.since(first) });
             let gone: u64 = gone.iter().map(|run| run.count).sum();
@@ -100,10 +105,14 @@ impl Engine {
     }
 
     /// Whether the group has nothing to hand out, nothing out, and nothing that comes back. What is delayed and was
-    /// never handed out does not count: it may be due in a year.
+    /// never handed out does not count: it may be due in a year. Nor does what waits for such a one of its key, or for
+    /// a dead letter to go.
     pub(crate) fn is_idle(&self, group: GroupId) -> Result<bool> {
         let (stats, ..) = self.count_group(group)?;
-        Ok(stats.ready + stats.leased + stats.retrying + stats.suspects == 0)
+        // Suspects are counted among the others too; what matters are those that wait again since the clock was set
+        // back.
+        let suspects = stats.suspects.saturating_sub(stats.key_blocked);
+        Ok(stats.ready + stats.leased + stats.retrying + suspects == 0)
     }
 }
 
@@ -123,6 +132,7 @@ impl Core {
             leased: counts.leased,
             retrying: counts.retrying,
             delayed: counts.delayed,
+            key_blocked: counts.key_blocked,
             suspects: counts.suspects,
             dead: counts.dead,
             removed: Removed::of_group(held),

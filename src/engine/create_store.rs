@@ -6,7 +6,8 @@ use super::open::{known_identity, read_identity, take_lock};
 use crate::config::Options;
 use crate::error::{Code, Error, Result};
 use crate::journal::{
-    DIRECTORY, FileKind, IDENTITY, IDENTITY_UNFINISHED, Identity, Numbers, Preparation, SEGMENT_HEADER, parse_name,
+    DIRECTORY, FileKind, IDENTITY, IDENTITY_UNFINISHED, Identity, Numbers, Preparation, Purpose, SEGMENT_HEADER,
+    parse_name,
 };
 use crate::storage::{Access, EntryKind, Storage, StorageFile, read_up_to, write_all_at};
 use std::io;
@@ -128,9 +129,10 @@ fn make(environment: &Environment, options: &Options) -> io::Result<Identity> {
     file.sync()?;
     storage.sync_dir("")?;
     let mut numbers = Numbers::new(crate::types::SegmentId::ZERO, Vec::new());
-    let terms = (options.first_segment_bytes.min(options.segment_bytes), now, true);
+    let (purpose, capacity) = (Purpose::Segment { least: 0 }, options.first_segment_bytes.min(options.segment_bytes));
+    let terms = (purpose, capacity, now, true);
     let mut preparation = Preparation::begin(storage, &mut numbers, identity.store, &*environment.entropy, terms)?;
-    while preparation.step()?.is_none() {}
+    while preparation.step(&mut numbers)?.is_none() {}
     storage.rename(IDENTITY_UNFINISHED, IDENTITY)?;
     storage.sync_dir("")?;
     Ok(identity)

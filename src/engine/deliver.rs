@@ -6,17 +6,17 @@
 //! turn alone.
 
 use super::filter::Unseen;
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
 use crate::state::Lease;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The longest run of messages that is named ahead of the hand-out.
@@ -44,6 +44,17 @@ pub(crate) struct Leased {
     pub(crate) counters: Counters,
     pub(crate) life: u32,
     pub(crate) suspect: bool,
+    /// The last message of its key before it that is a dead letter.
+    pub(crate) skipped: Option<Offset>,
+}
+
+/// What is leased at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// Messages, each for itself; of an ordered group at most one of a key.
+    Single,
+    /// Messages of an ordered group in runs: those of a key have one holder and one epoch, and stand together.
+    Runs,
 }
 
 /// A group's window of named messages.
@@ -51,6 +62,8 @@ pub(crate) struct Leased {
 pub(super) struct HandOut {
     size: u64,
     since: Timestamp,
+    /// The end of the last record that names messages of the group: whoever was named before is named below it.
+    named: Lsn,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,18 +73,26 @@ struct Granted {
     counters: Counters,
     life: u32,
     suspect: bool,
+    skipped: Option<Offset>,
 }
 
 /// What a look at the group gave.
 enum Look {
     Granted {
         topic: TopicId,
+        ordered: bool,
         granted: Vec<Granted>,
         named: Lsn,
     },
     Nothing {
         due: Option<Timestamp>,
     },
+    /// The keys of an ordered group are to be read from here on.
+    Unread {
+        from: Offset,
+    },
+    /// Messages of an ordered group are to be parked first.
+    Condemned,
     NotNow(Obstacle),
     /// What the group's filter says of some is not known yet.
     Unseen(Unseen),
@@ -80,23 +101,44 @@ enum Look {
 impl Engine {
     /// Leases up to `max` messages: due retries first, then the next ones. None if there are none in time.
     pub(crate) fn lease(&self, group: GroupId, max: usize, wait: Wait, stopped: &AtomicBool) -> Result<Vec<Leased>> {
+        self.lease_some(group, (max, Shape::Single), wait, stopped)
+    }
+
+    /// Likewise, in runs of a key, as an ordered group has them.
+    pub(crate) fn lease_runs(
+        &self,
+        group: GroupId,
+        max: usize,
+        wait: Wait,
+        stopped: &AtomicBool,
+    ) -> Result<Vec<Leased>> {
+        self.lease_some(group, (max, Shape::Runs), wait, stopped)
+    }
+
+    fn lease_some(
+        &self,
+        group: GroupId,
+        (max, shape): (usize, Shape),
+        wait: Wait,
+        stopped: &AtomicBool,
+    ) -> Result<Vec<Leased>> {
+        let mut read = false;
         let deadline = match wait {
             Wait::For(time) => Some(self.environment.clock.monotonic().saturating_add(time)),
             Wait::No | Wait::Forever => None,
         };
         loop {
             let mut core = self.open_core()?;
-            if core.closing {
-                return Err(super::closed());
+            core.check_leasing(stopped)?;
+            if self.inbox_is_full(&core, group) {
+                drop(core);
+                self.checkpoint(true)?;
+                continue;
             }
-            if stopped.load(Ordering::Acquire) {
-                let what = "this consumer was stopped; the store is open: open the consumer anew to lease again";
-                return Err(Error::new(Code::Stopped, what));
-            }
-            match self.look(&mut core, group, max.clamp(1, BATCH_MAX))? {
-                Look::Granted { topic, granted, named } => {
+            match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
+                Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
-                    let leased = self.hand_out(group, topic, &granted, named).inspect_err(|_| {
+                    let leased = self.hand_out(group, (topic, ordered), &granted, named).inspect_err(|_| {
                         self.take_back(group, &granted);
                     })?;
                     if leased.is_empty() {
@@ -112,7 +154,17 @@ impl Engine {
                     drop(core);
                     self.relieve(obstacle)?;
                 }
+                Look::Unread { from } => {
+                    drop(core);
+                    self.read_ahead(group, from, max)?;
+                    read = true;
+                }
+                Look::Condemned => {
+                    drop(core);
+                    self.park_keys(group)?;
+                }
                 Look::Nothing { due } => {
+                    core.arrivals.nothing(group, due);
                     let now = self.now();
                     let mut left = due.map(|due| due.since(now).max(Duration::from_millis(1)));
                     match (wait, deadline) {
@@ -137,19 +189,38 @@ impl Engine {
         }
     }
 
-    /// Picks, names and grants under the lock.
-    fn look(&self, core: &mut Core, group: GroupId, max: usize) -> Result<Look> {
+    /// Picks, names and grants under the lock. An ordered group that `read` on once takes what there is then.
+    fn look(&self, core: &mut Core, group: GroupId, max: usize, shape: Shape, read: bool) -> Result<Look> {
         let now = self.now();
         if let Err(obstacle) = self.end_expired(core, group, now) {
             return Ok(Look::NotNow(obstacle));
         }
         let Some(held) = core.state.group(group) else { return Err(super::settle::no_group()) };
+        if core.is_tight() {
+            // Those who hold something need what is left; whoever makes room tells those who wait here.
+            return Ok(Look::Nothing { due: None });
+        }
         let topic = held.topic();
         let visible = core.visible.end(topic);
         let lease = held.policy().lease;
+        let ordered = held.is_ordered();
         let more = self.turn_schedule(core, topic);
+        if ordered && core.state.condemned(group).is_some() {
+            return Ok(Look::Condemned);
+        }
         let (most, shut_until) = self.let_out(core, group, now);
-        let picks = core.state.pick(group, now, visible, max.min(most));
+        let max = max.min(most);
+        let picks = match shape {
+            Shape::Single => core.state.pick(group, now, visible, max),
+            Shape::Runs => core.state.pick_runs(group, now, visible, max),
+        };
+        if ordered
+            && picks.len() < max
+            && (picks.is_empty() || !read)
+            && let Some(from) = core.read_to(group)
+        {
+            return Ok(Look::Unread { from });
+        }
         if picks.is_empty() {
             let due = core.state.group(group).and_then(|held| held.next_due(now));
             let more = more && most > 0;
@@ -168,23 +239,24 @@ impl Engine {
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
             return Ok(Look::NotNow(refusal.into()));
         }
-        let named = core.tail.end();
+        let named = core.windows.get(&group).map_or(Lsn::ZERO, |window| window.named);
         let deadline = self.after(lease);
         let mut granted = Vec::with_capacity(picks.len());
         for pick in picks {
-            core.epoch += 1;
+            core.epoch += u64::from(!pick.follows);
             let epoch = core.epoch;
             core.state.grant(group, pick.offset, Lease { epoch, deadline, granted: now });
             let Some(held) = core.state.group(group) else { continue };
             let counters = held.counters(pick.offset);
             let life = held.life(pick.offset);
-            granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect });
+            let skipped = held.skipped(pick.offset);
+            granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect, skipped });
         }
-        let out: Vec<(Offset, u64)> = granted.iter().map(|grant| (grant.offset, grant.epoch)).collect();
-        self.went_out(core, group, &out);
+        let first = granted.first().map(|grant| (grant.offset, grant.epoch));
+        self.went_out(core, group, granted.len(), first);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
-        Ok(Look::Granted { topic, granted, named })
+        Ok(Look::Granted { topic, ordered, granted, named })
     }
 
     /// Puts into the journal that these messages are about to be handed out, if it isn't there yet.
@@ -220,46 +292,59 @@ impl Engine {
             window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
             window.since = now;
             core.windows.insert(group, window);
-            let ahead = last.plus(window.size).min(visible).since(last.next());
-            if let Some(run) = runs.last_mut() {
-                let clear = (0..ahead)
-                    .take_while(|step| {
-                        let offset = last.next().plus(*step);
-                        let waits = core
-                            .state
-                            .topic(held.topic())
-                            .is_some_and(|topic| topic.schedule().waiting().contains(offset));
-                        !waits
-                            && held.past(offset).is_none()
-                            && !held.settled().contains(offset)
-                            && held.needs_record(offset)
-                    })
-                    .count();
-                run.count += clear as u64;
+            let ahead = last.plus(window.size).min(visible);
+            if let Some(run) = runs.last_mut()
+                && let Some(topic) = core.state.topic(held.topic())
+            {
+                run.count += held.untouched_end(last.next(), ahead, topic.schedule().waiting()).since(last.next());
             }
         }
-        core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        let span = core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        core.windows.entry(group).or_default().named = span.end;
         Ok(())
     }
 
     /// Reads what was granted, once the journal's record of it is with the kernel.
-    fn hand_out(&self, group: GroupId, topic: TopicId, granted: &[Granted], named: Lsn) -> Result<Vec<Leased>> {
-        if !self.core.lock().reached_names(named) {
+    fn hand_out(
+        &self,
+        group: GroupId,
+        (topic, ordered): (TopicId, bool),
+        granted: &[Granted],
+        named: Lsn,
+    ) -> Result<Vec<Leased>> {
+        let (reached, inbox) = {
+            let core = self.core.lock();
+            (core.reached_names(named), self.inbox_of(&core, group))
+        };
+        if !reached {
             self.drive(named, Durability::Os, None)?;
         }
         let cursor = self.cursors.lock().entry(group).or_default().clone();
         let mut cursor = cursor.lock();
         let mut leased = Vec::with_capacity(granted.len());
         let (mut over, now) = (Vec::new(), self.now());
+        let mut cut = None;
+        // An ordered group has read them for their keys already.
+        let ahead = ordered.then(|| self.ahead_of(group));
         for grant in granted {
-            match self.fetch(topic, grant.offset, &mut cursor) {
+            if cut == Some(grant.epoch) {
+                // The message before it in its run comes again first.
+                self.take_back(group, std::slice::from_ref(grant));
+                continue;
+            }
+            let read = ahead.as_ref().and_then(|ahead| ahead.take(grant.offset));
+            match read.map_or_else(|| self.fetch(topic, grant.offset, &mut cursor), |record| Ok(Some(record))) {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
-                    let Granted { epoch, counters, life, suspect, .. } = *grant;
-                    leased.push(Leased { record, epoch, counters, life, suspect });
+                    let Granted { epoch, counters, life, suspect, skipped, .. } = *grant;
+                    leased.push(Leased { record, epoch, counters, life, suspect, skipped });
                 }
-                Ok(None) => self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?,
+                Ok(None) => {
+                    cut = Some(grant.epoch);
+                    self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?;
+                }
                 Err(error) => {
+                    cut = Some(grant.epoch);
                     tracing::error!(%topic, offset = %grant.offset, %error, "a message can't be read");
                     self.unreadable(group, grant.offset, grant.epoch, &error.to_string())?;
                 }
@@ -269,7 +354,10 @@ impl Engine {
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }
-        Ok(leased)
+        match inbox {
+            Some(terms) => self.leave_out_processed(group, &terms, leased),
+            None => Ok(leased),
+        }
     }
 
     /// Leases that nobody has seen end as if they had never been granted.

@@ -1,4 +1,5 @@
-//! The two threads of an ordinary store. Everything they do is a call of `poll_commit` or `poll_upkeep`.
+//! The three threads of an ordinary store. Everything they do is a call of `poll_commit`, `poll_upkeep` or
+//! `poll_leases`.
 
 use super::Engine;
 use crate::error::{Error, Result};
@@ -9,7 +10,7 @@ use std::time::Duration;
 /// The pause between two pieces of a preparation that nobody waits for.
 const PACE: Duration = Duration::from_millis(2);
 
-/// Starts both threads. They end when the store is closed or poisoned.
+/// Starts all threads. They end when the store is closed or poisoned.
 #[expect(clippy::disallowed_methods, reason = "this is the one file that starts threads")]
 pub(super) fn start(engine: &Arc<Engine>) -> Result<()> {
     let spawn = |name: &str, run: fn(&Engine) -> bool| {
@@ -19,8 +20,9 @@ pub(super) fn start(engine: &Arc<Engine>) -> Result<()> {
             .spawn(move || turn(&weak, run))
             .map_err(|source| Error::io("starting a thread of the store", source))
     };
-    let started = vec![spawn("millpond-commit", commit_turn)?, spawn("millpond-upkeep", upkeep_turn)?];
-    *engine.threads.lock() = started;
+    let started = [spawn("millpond-commit", commit_turn)?, spawn("millpond-upkeep", upkeep_turn)?];
+    let lease = spawn("millpond-lease", lease_turn)?;
+    *engine.threads.lock() = started.into_iter().chain([lease]).collect();
     Ok(())
 }
 
@@ -70,6 +72,25 @@ fn commit_turn(engine: &Engine) -> bool {
     let wakers = engine.room_made(&mut engine.core.lock());
     wakers.into_iter().for_each(Waker::wake);
     outcome.is_ok()
+}
+
+/// Serves those who poll for messages. Sleeps without a timer when nothing is to fall due.
+fn lease_turn(engine: &Engine) -> bool {
+    if engine.poll_leases() {
+        return true;
+    }
+    let mut core = engine.core.lock();
+    if core.closed || core.poison.is_some() {
+        return false;
+    }
+    match engine.lease_pause(&core) {
+        // While the store closes there is nothing to serve.
+        Some(_) if core.closing => engine.lease_work.wait(&mut core),
+        Some(pause) if pause.is_zero() => {}
+        Some(pause) => drop(engine.lease_work.wait_for(&mut core, pause)),
+        None => engine.lease_work.wait(&mut core),
+    }
+    true
 }
 
 fn upkeep_turn(engine: &Engine) -> bool {

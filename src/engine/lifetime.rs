@@ -28,16 +28,15 @@ impl Engine {
         let mut cursor = ReadCursor::default();
         loop {
             let now = self.now();
-            let (topic, picks) = {
-                let mut core = self.open_core()?;
+            let topic = {
+                let core = self.open_core()?;
                 let Some(topic) = core.state.group(group).map(|held| held.topic()) else { return Ok(None) };
                 if !core.state.topic(topic).is_some_and(|held| held.expires()) {
                     return Ok(None);
                 }
-                self.turn_schedule(&mut core, topic);
-                let visible = core.visible.end(topic);
-                (topic, core.state.pick(group, now, visible, look))
+                topic
             };
+            let picks = self.peek(group, now, look)?;
             let mut over = Vec::new();
             let mut next: Option<Timestamp> = None;
             for pick in &picks {
@@ -71,6 +70,7 @@ impl Engine {
             match core.remove(Whom::Group(group), Cause::Expired, super::settle::runs(&free)) {
                 Ok(_) => {
                     self.arm(&mut core, false);
+                    self.key_freed(&mut core, group);
                     return Ok(());
                 }
                 Err(refusal) => {

@@ -92,7 +92,7 @@ impl StorageFile for Gated<dyn StorageFile> {
         self.0.pass();
         outcome
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.1.allocate(len)
     }
     fn links(&self) -> io::Result<u64> {
@@ -108,6 +108,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn open(disk: &SimDisk, gate: &Arc<Gate>) -> Arc<Engine> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let environment = Environment {
+        tables: Arc::new(crate::tables::MemoryTables::default()),
         storage: Arc::new(Gated(gate.clone(), storage)),
         clock: Arc::new(ManualClock::starting_at(Timestamp(1_000_000))),
         entropy: Arc::new(SeededEntropy::new(3)),
@@ -171,7 +172,7 @@ fn segments_that_are_begun_during_a_sync_are_synced_by_the_next_one() {
     for _ in 0..80 {
         publish(&engine, &"x".repeat(200), Durability::Os).unwrap();
     }
-    engine.poll_upkeep().unwrap();
+    while engine.poll_upkeep().unwrap() {}
     let before = engine.core.lock().tail.active().id;
     beside_a_sync(&engine, &gate, || {
         for _ in 0..80 {

@@ -27,6 +27,19 @@ pub(crate) struct ReadCursor {
     ahead: std::vec::IntoIter<Record>,
     /// The offset that a reader in order asks for next; only then is `next` a good place to look.
     expected: Option<(TopicId, Offset)>,
+    /// The current frame holds what was carried over: the next message is not behind it.
+    carried: bool,
+    /// The segment that was to be read on was retired.
+    retired: bool,
+}
+
+/// Where to look for a message.
+enum Located {
+    Nowhere,
+    /// From the cursor's next frame on.
+    Ahead,
+    /// In one of these frames.
+    Carried(Vec<Lsn>),
 }
 
 /// What a frame says of a message.
@@ -56,21 +69,37 @@ impl Engine {
             return Ok(Some(record));
         }
         // One that skips a little goes on from where it is, as one in order does.
-        let skips = cursor.expected.filter(|(of, next)| *of == topic && *next < offset).map(|_| cursor.next);
-        let mut located = !in_order;
+        let skips = cursor.expected.filter(|(of, next)| *of == topic && *next < offset && !cursor.carried);
+        let mut skips = skips.map(|_| cursor.next);
+        let (mut look, mut located) = (!in_order || cursor.carried, false);
         cursor.expected = None;
-        if located && !self.locate(topic, offset, cursor)? {
-            return Ok(None);
-        }
-        if let Some(next) = skips.filter(|next| next.segment() == cursor.next.segment() && *next > cursor.next) {
-            (cursor.next, located) = (next, false);
-        }
         loop {
+            if std::mem::take(&mut look) {
+                located = true;
+                match self.locate(topic, offset, cursor)? {
+                    Located::Nowhere => return Ok(None),
+                    Located::Ahead => {
+                        let here = |next: &Lsn| next.segment() == cursor.next.segment() && *next > cursor.next;
+                        if let Some(next) = skips.take().filter(here) {
+                            (cursor.next, located) = (next, false);
+                        }
+                    }
+                    Located::Carried(places) => {
+                        let found = self.fetch_carried(topic, offset, cursor, &places)?;
+                        if found.is_some() || !std::mem::take(&mut cursor.retired) {
+                            return Ok(found);
+                        }
+                        look = true;
+                        continue;
+                    }
+                }
+            }
             let Some(frame) = self.next_frame(cursor)? else {
-                // The segment's end: the message is in another one.
-                if std::mem::replace(&mut located, true) || !self.locate(topic, offset, cursor)? {
+                // The segment's end, or the segment went meanwhile: the message is in another one.
+                if !std::mem::take(&mut cursor.retired) && located {
                     return Ok(None);
                 }
+                look = true;
                 continue;
             };
             match look_in(&frame, cursor.base, topic, offset, in_order)? {
@@ -82,40 +111,64 @@ impl Engine {
                 }
                 Found::Before => {}
                 Found::Behind if located => return Ok(None),
-                Found::Behind => {
-                    located = true;
-                    if !self.locate(topic, offset, cursor)? {
-                        return Ok(None);
-                    }
-                }
+                Found::Behind => look = true,
             }
         }
     }
 
-    /// Points the cursor at or before the frame of a message. False if no segment has it. What is at hand stays: where
-    /// it has the frame, nothing is read again, and otherwise it goes.
-    fn locate(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<bool> {
+    /// A message that was carried over, from one of the frames that may have it.
+    fn fetch_carried(
+        &self,
+        topic: TopicId,
+        offset: Offset,
+        cursor: &mut ReadCursor,
+        places: &[Lsn],
+    ) -> Result<Option<Record>> {
+        for place in places {
+            cursor.windows.clear();
+            cursor.next = *place;
+            let Some(frame) = self.next_frame(cursor)? else { continue };
+            if let Found::Here(record, ahead) = look_in(&frame, cursor.base, topic, offset, true)? {
+                cursor.current = Some(frame);
+                cursor.ahead = ahead.into_iter();
+                cursor.expected = Some((topic, offset.next()));
+                cursor.carried = true;
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Points the cursor at or before the frame of a message, or says in which frames it may be. What is at hand stays:
+    /// where it has the frame, nothing is read again, and otherwise it goes.
+    fn locate(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Located> {
         cursor.current = None;
+        (cursor.carried, cursor.retired) = (false, false);
         let core = self.open_core()?;
         let Some(segment) = core.state.topic(topic).and_then(|topic| topic.extent_of(offset)) else {
-            return Ok(false);
+            return Ok(Located::Nowhere);
         };
         let (stream, ordinal) = (topic.get(), offset.get());
-        let position = if segment == core.tail.active().id {
-            core.tail.index().locate(stream, ordinal)
-        } else {
-            // Between its seal and the upkeep's next turn, the index is still with the tail.
-            core.tail
-                .sealed_index(segment)
-                .or_else(|| self.files.known(segment).and_then(|known| known.index))
-                .and_then(|index| index.locate(stream, ordinal))
-        };
-        let Some(position) = position else {
-            let what = format!("segment {segment} has no index entry for topic {topic} offset {offset}");
-            return Err(Error::new(Code::Damaged, what));
-        };
-        cursor.next = Lsn::new(segment, position);
-        Ok(true)
+        // Between its seal and the upkeep's next turn, the index is still with the tail.
+        let known = core.tail.sealed_index(segment).or_else(|| self.files.known(segment).and_then(|known| known.index));
+        let index = if segment == core.tail.active().id { Some(core.tail.index()) } else { known.as_deref() };
+        let carried = index.map(|index| index.locate_carried(stream, ordinal)).unwrap_or_default();
+        let position = index.and_then(|index| index.locate(stream, ordinal));
+        let is_carried =
+            core.state.topic(topic).is_some_and(|topic| topic.places().segment_of(offset) == Some(segment));
+        match position {
+            _ if is_carried && !carried.is_empty() => {
+                Ok(Located::Carried(carried.into_iter().map(|position| Lsn::new(segment, position)).collect()))
+            }
+            Some(position) if !is_carried => {
+                cursor.next = Lsn::new(segment, position);
+                Ok(Located::Ahead)
+            }
+            _ => {
+                let what = format!("segment {segment} has no index entry for topic {topic} offset {offset}");
+                Err(Error::new(Code::Damaged, what))
+            }
+        }
     }
 
     /// The cursor's next frame; nothing at the end of its segment.
@@ -148,7 +201,13 @@ impl Engine {
                 core.tail.written()
             };
             if cursor.windows.is_empty() {
-                cursor.windows.push_back(Window::read(&self.files, cursor.next, READ_AHEAD, written)?);
+                match Window::read(&self.files, cursor.next, READ_AHEAD, written)? {
+                    Some(window) => cursor.windows.push_back(window),
+                    None => {
+                        cursor.retired = true;
+                        return Ok(None);
+                    }
+                }
             } else if cursor.windows.front().is_some_and(|window| window.segment().id != cursor.next.segment()) {
                 return Ok(None);
             }
@@ -157,21 +216,26 @@ impl Engine {
 
     /// The first visible record at or after `from`.
     pub(crate) fn read(&self, topic: TopicId, from: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
-        let offset = {
-            let core = self.open_core()?;
-            let (first, end) = core.bounds(topic)?;
-            let held = core.state.topic(topic).ok_or_else(no_topic)?;
-            let offset = core.state.next_present(held, from.max(first));
-            if offset >= end {
-                return Ok(None);
-            }
-            offset
-        };
-        match self.fetch(topic, offset, cursor)? {
-            Some(record) => Ok(Some(record)),
-            None => {
-                let what = format!("topic {topic} offset {offset} is not where the index says");
-                Err(Error::new(Code::Damaged, what))
+        let mut missing = None;
+        loop {
+            let offset = {
+                let core = self.open_core()?;
+                let (first, end) = core.bounds(topic)?;
+                let held = core.state.topic(topic).ok_or_else(no_topic)?;
+                let offset = core.state.next_present(held, from.max(first));
+                if offset >= end {
+                    return Ok(None);
+                }
+                offset
+            };
+            match self.fetch(topic, offset, cursor)? {
+                Some(record) => return Ok(Some(record)),
+                // It may have left since it was looked up, and its segment with it.
+                None if missing.replace(offset) != Some(offset) => {}
+                None => {
+                    let what = format!("topic {topic} offset {offset} is not where the index says");
+                    return Err(Error::new(Code::Damaged, what));
+                }
             }
         }
     }
@@ -203,15 +267,17 @@ fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset, more:
         return Ok(found);
     }
     for event in events(&frame.body, base) {
-        let (Event::Publish(published) | Event::Move(published)) = event.map_err(|error| undecodable(frame, error))?
-        else {
-            continue;
+        let (published, carried) = match event.map_err(|error| undecodable(frame, error))? {
+            Event::Publish(published) => (published, false),
+            Event::Move(published) => (published, true),
+            _ => continue,
         };
         if published.topic != topic {
             continue;
         }
         if offset < published.first {
-            found = Found::Behind;
+            // What was carried over stands in no order with what was published.
+            found = if carried { found } else { Found::Behind };
         } else if offset < published.end {
             let mut views = published.messages_from(offset);
             let view = views.next().transpose().map_err(|error| undecodable(frame, error))?;

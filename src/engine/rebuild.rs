@@ -5,12 +5,14 @@ use super::snapshot::{Piece, read_snapshot};
 use crate::error::{Code, Error, Result};
 use crate::event::{DecodeError, Event, events};
 use crate::journal::{
-    Files, Flags, Found, Frame, Known, Listing, Note, Recovery, Scanner, Segment, SegmentIndex, Sighting, Step,
+    Carried, Files, Flags, Found, Frame, Gone, Known, Listing, Note, Recovery, Scanner, Segment, SegmentIndex,
+    Sighting, Step,
 };
 use crate::journal::{read_sidecar, segment_name};
 use crate::state::State;
 use crate::storage::{Access, Storage};
-use crate::types::{Lsn, Offset, StoreId};
+use crate::types::{Lsn, Offset, SegmentId, StoreId, TopicId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The state as it is folded together.
@@ -21,50 +23,74 @@ pub(super) struct Replay {
     pub(super) bytes: u64,
     /// Messages that were met.
     pub(super) messages: u64,
+    /// Which segments are not needed any more.
+    pub(super) gone: Gone,
+    /// The last offsets that were met, where that is not what the state says: in a walk that passes over segments.
+    pub(super) seen: Option<BTreeMap<TopicId, Offset>>,
+    /// Bytes of the snapshot it began with.
+    pub(super) snapshot_bytes: u64,
     /// Where the snapshot that is being met began.
-    begun: Option<Lsn>,
+    pub(super) begun: Option<Lsn>,
 }
 
 impl Replay {
     /// From the newest snapshot that can be used, or from the start.
     pub(super) fn run(&mut self, recovery: &mut Recovery) -> Result<()> {
-        let snapshots = recovery.snapshots();
-        for begin in [snapshots.newer, snapshots.older] {
-            if begin == Lsn::ZERO {
-                continue;
-            }
-            match read_snapshot(recovery, begin) {
-                Ok(Some(snapshot)) => {
-                    for id in &snapshot.segments {
-                        if !recovery.listing.segments.contains_key(id) {
-                            let what = recovery.listing.why_missing(*id);
-                            let name = segment_name(*id);
-                            let damage = crate::journal::whole_file(*id, what.clone());
-                            return Err(Error::new(Code::SegmentMissing, format!("{name} is needed: {what}"))
-                                .with_damage(vec![damage]));
-                        }
-                    }
-                    self.state = snapshot.state;
-                    return self.fold(recovery, begin, &mut |_| ());
+        let mut searched = false;
+        loop {
+            let snapshots = recovery.snapshots();
+            for begin in [snapshots.newer, snapshots.older] {
+                if begin == Lsn::ZERO {
+                    continue;
                 }
-                Ok(None) => tracing::warn!(%begin, "a snapshot can't be used; going back to the one before"),
-                Err(error) => return Err(error),
+                let Some(snapshot) = read_snapshot(recovery, begin)? else {
+                    tracing::warn!(%begin, "a snapshot can't be used; going back to the one before");
+                    continue;
+                };
+                *self = Self { state: snapshot.state, snapshot_bytes: snapshot.bytes, ..Self::default() };
+                self.gone.below = begin.segment();
+                self.gone.needed = snapshot.segments.into_iter().collect();
+                self.fold(recovery, begin, &mut |_| ())?;
+                if recovery.damage().is_empty() || searched {
+                    return self.check_segments(recovery);
+                }
+                break;
+            }
+            // Newer ones may be named by no segment's first frame, and what they made unneeded may be gone. The walk
+            // may have met them behind what is gone.
+            let met = recovery.snapshots() != snapshots;
+            if std::mem::replace(&mut searched, true) || !(met || find_newer(recovery)?) {
+                break;
             }
         }
-        self.state = State::default();
+        *self = Self::default();
         self.fold(recovery, Lsn::ZERO, &mut |_| ())
+    }
+
+    /// What the snapshot names has to be there, unless it was retired since.
+    fn check_segments(&self, recovery: &Recovery) -> Result<()> {
+        let lacks = |id: &&SegmentId| !self.gone.has(**id) && !recovery.listing.segments.contains_key(id);
+        let Some(id) = self.gone.needed.iter().find(lacks) else { return Ok(()) };
+        let what = recovery.listing.why_missing(*id);
+        let error = Error::new(Code::SegmentMissing, format!("{} is needed: {what}", segment_name(*id)));
+        Err(error.with_damage(vec![crate::journal::whole_file(*id, what)]))
     }
 
     /// Applies every frame from `from` on, and tells `met` of each.
     pub(super) fn fold(&mut self, recovery: &mut Recovery, from: Lsn, met: &mut dyn FnMut(Lsn)) -> Result<()> {
         recovery.start(from)?;
-        let mut damaged = false;
+        let (mut damaged, mut gaps) = (false, 0);
         loop {
             match recovery.next()? {
                 (Step::End, _) => return Ok(()),
                 (Step::Damage, _) => damaged = true,
                 (Step::Frame(frame, segment), skip) => {
                     met(frame.lsn);
+                    if std::mem::replace(&mut gaps, recovery.gaps) != recovery.gaps
+                        && let Some(seen) = &mut self.seen
+                    {
+                        seen.clear();
+                    }
                     if frame.header.flags.has(Flags::SNAPSHOT) {
                         self.meet_snapshot(recovery, &frame, &segment);
                         continue;
@@ -98,12 +124,23 @@ impl Replay {
                 }
                 other => undecodable(frame, other),
             })?;
-            if let Event::Publish(published) | Event::Move(published) = &event {
-                recovery.note(frame, note_of(published));
-                self.messages += published.count;
-                if damaged && !skip {
-                    self.note_gap(recovery, published);
+            match &event {
+                Event::Publish(published) => {
+                    recovery.note(frame, note_of(published));
+                    self.messages += published.count;
+                    if damaged && !skip {
+                        self.note_gap(recovery, published);
+                    }
+                    if let Some(seen) = &mut self.seen {
+                        seen.insert(published.topic, published.end);
+                    }
                 }
+                Event::Move(published) => {
+                    recovery.note_carried(published.topic.get(), carried(frame, published));
+                    self.messages += published.count;
+                }
+                Event::SegmentRetired(event) if !skip => _ = self.gone.retired.insert(event.segment),
+                _ => {}
             }
             if !skip {
                 self.state.apply(frame.lsn, &event);
@@ -115,9 +152,13 @@ impl Replay {
 
     /// Offsets that are missing behind damage are said to be lost with it.
     fn note_gap(&self, recovery: &mut Recovery, published: &crate::event::Published<'_>) {
-        let (name, end) = match self.state.topic(published.topic) {
-            Some(topic) => (topic.name().to_owned(), topic.end()),
-            None => (format!("number {}", published.topic), Offset::ZERO),
+        let known = self.state.topic(published.topic);
+        let name = known.map_or_else(|| format!("number {}", published.topic), |topic| topic.name().to_owned());
+        let end = known.map(|topic| topic.end()).unwrap_or_default();
+        let end = match &self.seen {
+            // Not met since segments were passed over: nobody can say how many are missing.
+            Some(seen) if recovery.gaps > 0 => seen.get(&published.topic).copied().unwrap_or(published.first),
+            _ => end,
         };
         if published.first > end
             && let Some(damage) = recovery.damage().last_mut()
@@ -136,25 +177,59 @@ impl Replay {
     }
 }
 
+/// Looks for snapshots that are newer than those that the newest segment's first frame names. Whether there are any.
+///
+/// One is named by the first segment that is begun after it is durable: until then several may have been begun, while
+/// what it made unneeded went. So the segments are looked through from the newest back to where the known one lies.
+fn find_newer(recovery: &mut Recovery) -> Result<bool> {
+    let Some(newest) = recovery.newest_begin() else { return Ok(false) };
+    let before = recovery.snapshots();
+    let span = before.newer.segment()..=newest.segment();
+    let begins: Vec<SegmentId> = recovery.listing.segments.range(span).map(|(id, _)| *id).collect();
+    for id in begins.into_iter().rev() {
+        recovery.start(Lsn::new(id, newest.position()))?;
+        loop {
+            match recovery.next()?.0 {
+                Step::End => break,
+                Step::Frame(frame, segment) if frame.header.flags.has(Flags::SNAPSHOT) => {
+                    if let Some(Piece::End { begin, .. }) = Piece::of(&frame, &segment) {
+                        recovery.snapshot_met(begin);
+                    }
+                }
+                Step::Damage | Step::Frame(..) => {}
+            }
+        }
+        if recovery.snapshots() != before {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn carried(frame: &Frame, published: &crate::event::Published<'_>) -> Carried {
+    let last = published.end.get().saturating_sub(1);
+    Carried { first: published.first.get(), last, position: frame.lsn.position() }
+}
+
 fn note_of(published: &crate::event::Published<'_>) -> Note {
     Note { stream: published.topic.get(), first: published.first.get(), count: published.count, time: published.time }
 }
 
-/// Registers every segment with an index: from its sidecar if that is right, otherwise by a scan. How many scans.
+/// Registers every segment with an index: from its sidecar if that is right, otherwise by a scan. How many scans. Those
+/// that are gone are left out.
 pub(super) fn indexes(
     storage: &dyn Storage,
     store: StoreId,
     files: &Files,
-    found: &Found,
-    listing: &Listing,
+    (found, listing, gone): (&Found, &Listing, &Gone),
 ) -> Result<u64> {
     let mut rebuilt = 0;
-    for walked in &found.walked {
+    for walked in found.walked.iter().filter(|walked| !gone.retired.contains(&walked.segment.id)) {
         let (segment, seal) = (walked.segment.clone(), Some(walked.seal));
         files.add(Known { segment, seal, index: Some(Arc::new(walked.index.clone())) });
     }
     let first = found.walked.first().map_or(found.active.id, |walked| walked.segment.id);
-    for segment in listing.segments.range(..first).map(|(_, segment)| segment) {
+    for segment in listing.segments.range(..first).map(|(_, segment)| segment).filter(|known| !gone.has(known.id)) {
         let (index, seal) = match read_sidecar(storage, store, segment.id).filter(|(_, seal)| seal.successor.get() != 0)
         {
             Some((index, seal)) => (index, seal),
@@ -195,10 +270,10 @@ fn scan(storage: &dyn Storage, segment: &Arc<Segment>) -> Result<(SegmentIndex, 
             continue;
         }
         for event in events(&frame.body, segment.base) {
-            if let Event::Publish(published) | Event::Move(published) =
-                event.map_err(|error| undecodable(&frame, error))?
-            {
-                index.note(frame.lsn.position(), note_of(&published));
+            match event.map_err(|error| undecodable(&frame, error))? {
+                Event::Publish(published) => index.note(frame.lsn.position(), note_of(&published)),
+                Event::Move(published) => index.note_carried(published.topic.get(), carried(&frame, &published)),
+                _ => {}
             }
         }
     }

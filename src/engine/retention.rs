@@ -157,6 +157,7 @@ impl Engine {
             match outcome {
                 Ok(true) => {
                     self.arm(&mut core, false);
+                    self.keys_freed(&mut core, topic);
                     return Ok(());
                 }
                 Ok(false) => return Ok(()),
@@ -210,9 +211,12 @@ impl Engine {
             if old.is_empty() {
                 return Ok(next.map(|next| self.on_engine_clock(next)));
             }
-            if let Err(refusal) = core.remove(Whom::Group(group), Cause::Age, super::settle::runs(&old)) {
-                drop(core);
-                self.relieve(refusal)?;
+            match core.remove(Whom::Group(group), Cause::Age, super::settle::runs(&old)) {
+                Ok(_) => self.key_freed(&mut core, group),
+                Err(refusal) => {
+                    drop(core);
+                    self.relieve(refusal)?;
+                }
             }
         }
     }

@@ -1,8 +1,16 @@
-//! Segments to write to, before they are needed.
+//! Segments to write to, before they are needed, and the space that is kept for those who settle.
+//!
+//! What is accepted fits in what is prepared. So a disk that runs full strikes nobody but the preparer: publishes are
+//! refused then, and the reserve, files that were made while there was space, serves settling, snapshots and cleaning.
+//! A new store has none of it; it comes to be when a quarter of the first segment is used, and then no publish goes on
+//! to another segment before it is whole.
 
 use super::{Core, Engine};
-use crate::error::{Error, Result};
-use crate::journal::{Numbers, Preparation};
+use crate::config::Options;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{Numbers, Preparation, Prepared, Purpose};
+use crate::sync::MutexGuard;
+use crate::types::SegmentId;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -10,10 +18,13 @@ use std::time::Duration;
 /// `Disk` commits within this time make it worth writing a segment's blocks in advance.
 const DISK_SEEN: Duration = Duration::from_secs(60);
 
+/// A new segment has at most so many times the bytes of all there are: a small store has small ones.
+const SEGMENT_GROWTH: u64 = 2;
+
 /// What whoever prepares a segment holds, one at a time.
 #[derive(Debug)]
 pub(super) struct Preparer {
-    numbers: Numbers,
+    pub(super) numbers: Numbers,
     preparation: Option<Preparation>,
 }
 
@@ -21,6 +32,21 @@ impl Preparer {
     pub(super) fn new(numbers: Numbers) -> Self {
         Self { numbers, preparation: None }
     }
+
+    /// Bytes that are set aside, what is being made of them included.
+    pub(super) fn banked(&self) -> u64 {
+        let taken = self.preparation.as_ref().map_or(0, Preparation::recycled_bytes);
+        self.numbers.banked().saturating_add(taken)
+    }
+}
+
+/// What the next piece of preparation needs to know.
+struct Plan {
+    passed_over: Vec<(SegmentId, u64)>,
+    purpose: Purpose,
+    capacity: u32,
+    zero: bool,
+    late: bool,
 }
 
 impl Engine {
@@ -31,9 +57,45 @@ impl Engine {
         }
     }
 
-    pub(super) fn needs_successor(&self, core: &Core) -> bool {
-        let used = core.tail.end().position().get();
-        core.wanted_bytes > 0 || (core.tail.spares() == 0 && used >= core.tail.active().capacity / 4)
+    fn needs_successor(&self, core: &Core) -> bool {
+        core.wanted_bytes > 0 || (core.tail.stock().spares() == 0 && used(core, 4))
+    }
+
+    /// What lacks, if anything. The reserve is measured anew first.
+    fn lacks(&self, core: &mut Core) -> Option<Purpose> {
+        let unit = self.measure(core);
+        if self.needs_successor(core) {
+            return Some(Purpose::Segment { least: core.wanted_bytes.max(Options::SEGMENT_MIN) });
+        }
+        let stock = core.tail.stock();
+        let (there, reserve) = (stock.bytes(), stock.reserve());
+        let enough = there >= reserve.saturating_add(u64::from(unit.max(stock.largest())));
+        let asked = core.space.asked_beyond(enough);
+        let lacks = if there < reserve {
+            asked || core.space.has_sealed() || used(core, 4)
+        } else if asked {
+            true
+        } else {
+            // What becomes free by then is used first.
+            there < reserve.saturating_add(u64::from(unit)) && used(core, 2)
+        };
+        lacks.then_some(Purpose::Bank)
+    }
+
+    /// How large the next segment is to be.
+    pub(super) fn unit(&self, core: &Core) -> u32 {
+        let most = self.options.segment_bytes;
+        let least = self.options.first_segment_bytes.min(most);
+        let held = self.files.capacity(core.tail.active().id).saturating_mul(SEGMENT_GROWTH);
+        u32::try_from(held).unwrap_or(u32::MAX).clamp(least, most)
+    }
+
+    /// The same; and says how much is kept in reserve: two of those, or two snapshots and one.
+    pub(super) fn measure(&self, core: &mut Core) -> u32 {
+        let unit = self.unit(core);
+        let snapshots = core.snapshot.size.saturating_mul(2).saturating_add(u64::from(unit));
+        core.tail.stock_mut().set_reserve(snapshots.max(2 * u64::from(unit)));
+        unit
     }
 
     /// Wakes the upkeep.
@@ -47,72 +109,133 @@ impl Engine {
     /// Does a piece of the preparation that is due, if any. Whether there is more.
     pub(super) fn prepare_piece(&self, hurry: bool) -> Result<bool> {
         let mut preparer = self.preparing.lock();
-        let Preparer { numbers, preparation } = &mut *preparer;
-        let (passed_over, capacity, zero, late) = {
-            let mut core = self.core.lock();
-            core.check()?;
-            if preparation.is_none() && !self.needs_successor(&core) {
-                return Ok(false);
-            }
-            let monotonic = self.environment.clock.monotonic();
-            let zero = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
-            // The other half of the segment is left to those who publish while the rest is done.
-            let half = core.tail.end().position().get() >= core.tail.active().capacity / 2;
-            let late = hurry || half || core.wanted_bytes > 0 || !core.line.is_empty();
-            (core.tail.take_passed_over(), self.options.segment_bytes.max(core.wanted_bytes), zero, late)
+        let Some(plan) = self.plan(&preparer, hurry)? else {
+            self.discard_surplus(&mut preparer);
+            return Ok(false);
         };
         // From here on without the engine's lock: it takes milliseconds to make a large file.
-        for id in passed_over {
-            let aside = numbers.set_aside(&*self.environment.storage, id);
-            aside.map_err(|source| Error::io("setting a segment aside", source))?;
-        }
-        let begun = match preparation.take() {
+        self.put_aside(&mut preparer, &plan.passed_over)?;
+        let begun = match preparer.preparation.take() {
             Some(preparation) => Ok(preparation),
             None => {
-                let terms = (capacity, self.now(), zero);
+                let terms = (plan.purpose, plan.capacity, self.now(), plan.zero);
                 let (storage, entropy) = (&self.environment.storage, &*self.environment.entropy);
-                Preparation::begin(storage, numbers, self.identity.store, entropy, terms)
+                Preparation::begin(storage, &mut preparer.numbers, self.identity.store, entropy, terms)
             }
         };
         let mut begun = match begun {
             Ok(begun) => begun,
-            Err(source) => return self.preparation_failed(self.core.lock(), source),
+            Err(source) => {
+                let mut core = self.core.lock();
+                core.tail.stock_mut().set_banked(preparer.banked());
+                return self.preparation_failed(core, source);
+            }
         };
-        if late {
+        if plan.late {
             begun.hurry();
         }
-        let outcome = begun.step();
-        let mut core = self.core.lock();
+        let outcome = begun.step(&mut preparer.numbers);
         match outcome {
             Ok(None) => {
-                *preparation = Some(begun);
+                preparer.preparation = Some(begun);
                 Ok(true)
             }
-            Ok(Some(segment)) => {
-                self.files.add(crate::journal::Known { segment: segment.segment.clone(), seal: None, index: None });
-                core.tail.add_spare(segment);
-                core.wanted_bytes = 0;
-                core.full = None;
-                let wakers = self.room_made(&mut core);
-                self.wake_followers();
-                drop(core);
-                wakers.into_iter().for_each(Waker::wake);
-                Ok(false)
+            Ok(Some(prepared)) => {
+                let mut core = self.core.lock();
+                if let Prepared::Segment(segment) = prepared {
+                    self.files.add(crate::journal::Known { segment: segment.segment.clone(), seal: None, index: None });
+                    core.tail.stock_mut().add(segment);
+                    core.wanted_bytes = 0;
+                }
+                core.tail.stock_mut().set_banked(preparer.banked());
+                self.gained(core);
+                Ok(true)
             }
             Err(source) => {
-                begun.abandon(numbers);
+                begun.abandon(&mut preparer.numbers);
+                let mut core = self.core.lock();
+                core.tail.stock_mut().set_banked(preparer.banked());
                 self.preparation_failed(core, source)
             }
         }
     }
 
-    /// The disk is full, or as good as: publishes are refused until a preparation succeeds. Nothing is poisoned.
-    fn preparation_failed(&self, mut core: crate::sync::MutexGuard<'_, Core>, source: std::io::Error) -> Result<bool> {
-        let source = Arc::new(source);
-        if core.full.is_none() {
-            tracing::warn!(error = %source, "no segment can be prepared; publishes are refused until there is room");
+    /// Removes a file that is set aside if there are more than are kept: the store was larger once.
+    fn discard_surplus(&self, preparer: &mut Preparer) {
+        let least = {
+            let mut core = self.core.lock();
+            let (room, stock) = (self.spare_room(&mut core), core.tail.stock());
+            if room > 0 || core.full.is_some() {
+                return;
+            }
+            let others = stock.bytes().saturating_sub(preparer.numbers.banked());
+            self.kept(&core).saturating_sub(others)
+        };
+        match preparer.numbers.discard(&*self.environment.storage, least) {
+            Ok(false) => {}
+            Ok(true) => self.core.lock().tail.stock_mut().set_banked(preparer.banked()),
+            Err(error) => tracing::warn!(%error, "a file that is not needed can't be removed"),
         }
-        core.full = Some(source.clone());
+    }
+
+    /// What is to be done; nothing if nothing lacks.
+    fn plan(&self, preparer: &Preparer, hurry: bool) -> Result<Option<Plan>> {
+        let mut core = self.core.lock();
+        core.check()?;
+        let lacks = self.lacks(&mut core);
+        if preparer.preparation.is_none() && lacks.is_none() {
+            if core.full.is_some() {
+                // What failed is not asked for any more.
+                core.full = None;
+                self.gained(core);
+            }
+            return Ok(None);
+        }
+        let purpose = lacks.unwrap_or(Purpose::Bank);
+        let monotonic = self.environment.clock.monotonic();
+        let zero = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
+        // The other half of the segment is left to those who publish while the rest is done.
+        let waited = hurry || core.wanted_bytes > 0 || !core.line.is_empty();
+        let late = waited || (purpose != Purpose::Bank && used(&core, 2));
+        let capacity = self.measure(&mut core).max(core.wanted_bytes);
+        let passed_over = core.tail.stock().passed_over();
+        Ok(Some(Plan { passed_over, purpose, capacity, zero, late }))
+    }
+
+    /// Sets aside the files of segments that hold nothing.
+    fn put_aside(&self, preparer: &mut Preparer, segments: &[(SegmentId, u64)]) -> Result<()> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let aside = preparer.numbers.set_aside(&*self.environment.storage, segments);
+        let banked = preparer.banked();
+        let mut core = self.core.lock();
+        for (id, _) in segments {
+            core.tail.stock_mut().put_aside(*id);
+            _ = self.files.retire(*id);
+        }
+        core.tail.stock_mut().set_banked(banked);
+        aside.map_err(|source| Error::io("setting a segment aside", source))
+    }
+
+    /// There is more room than before: those who waited for it are told.
+    pub(super) fn gained(&self, mut core: MutexGuard<'_, Core>) {
+        if core.tail.stock().is_whole() && core.full.take().is_some() {
+            tracing::info!("there is room again; publishes are taken");
+        }
+        let wakers = self.room_made(&mut core);
+        self.wake_followers();
+        self.tell_arrival(&mut core);
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The disk is full, or as good as: publishes are refused until a preparation succeeds. Nothing is poisoned.
+    fn preparation_failed(&self, mut core: MutexGuard<'_, Core>, source: std::io::Error) -> Result<bool> {
+        let source = Arc::new(source);
+        core.ran_full(source.clone());
+        // Whoever wants it still asks again.
+        core.wanted_bytes = 0;
         let wakers = self.room_made(&mut core);
         self.wake_followers();
         drop(core);
@@ -120,9 +243,23 @@ impl Engine {
         Err(super::publish::disk_full(source))
     }
 
-    /// Prepares what is asked for, now.
-    pub(super) fn make_room(&self) -> Result<()> {
-        while self.prepare_piece(true)? {}
-        Ok(())
+    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a
+    /// segment of `wanted` bytes by then.
+    pub(super) fn make_room(&self, wanted: u32) -> Result<()> {
+        loop {
+            match self.prepare_piece(true) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Full && self.core.lock().tail.stock().has(wanted) => {
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
+}
+
+/// Whether a part of the active segment is used.
+fn used(core: &Core, part: u32) -> bool {
+    core.tail.end().position().get() >= core.tail.active().capacity / part
 }

@@ -38,6 +38,10 @@ impl Engine {
 
     /// Follows the clocks in one topic. Whether more is due than was taken at once.
     pub(super) fn turn_schedule(&self, core: &mut Core, topic: TopicId) -> bool {
+        // Most topics have none, and reading the clocks costs more than anything else here.
+        if core.state.topic(topic).is_none_or(|held| held.schedule().is_empty()) {
+            return false;
+        }
         let (now, wall) = (self.now(), self.environment.clock.wall());
         let waiting = |core: &Core| core.state.topic(topic).map_or(0, |held| held.schedule().waiting().len());
         let before = waiting(core);
@@ -107,6 +111,7 @@ impl Engine {
             match core.remove(Whom::Everybody(topic), Cause::Cancelled, vec![Run::one(offset)]) {
                 Ok(span) => {
                     core.disk_end = core.disk_end.max(span.end);
+                    self.keys_freed(&mut core, topic);
                     drop(core);
                     self.drive(span.end, crate::config::Durability::Disk, None)?;
                     return Ok(true);

@@ -20,12 +20,15 @@ use std::collections::VecDeque;
 /// A snapshot is due when so many times its size was written since.
 const GROWTH: u64 = 4;
 
+/// Bytes of a piece besides its content, at most: the frame's header, the event's, the tag.
+const PIECE_OVERHEAD: usize = 32;
+
 /// What is known of snapshots, taken and being taken.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     running: Option<Running>,
     /// Bytes of the last snapshot.
-    size: u64,
+    pub(super) size: u64,
     /// Bytes in the journal when the last snapshot began.
     since: u64,
     /// Bytes that opening had to replay: they count as written since the last snapshot.
@@ -39,6 +42,8 @@ struct Running {
     pieces: u32,
     bytes: u64,
     since: u64,
+    /// No part of it was begun and not ended.
+    whole: bool,
 }
 
 /// A piece, as it is read back.
@@ -73,6 +78,8 @@ impl<'a> Piece<'a> {
 pub(super) struct Snapshot {
     pub(super) state: State,
     pub(super) segments: Vec<SegmentId>,
+    /// Bytes of its pieces.
+    pub(super) bytes: u64,
 }
 
 /// Reads the snapshot that starts at `begin`; nothing if it is not whole.
@@ -82,13 +89,14 @@ pub(super) fn read_snapshot(recovery: &mut Recovery, begin: Lsn) -> Result<Optio
     }
     let mut state = State::default();
     let mut segments = None;
-    let mut count = 0;
+    let (mut count, mut bytes) = (0, 0);
     loop {
         let (step, skip) = recovery.next()?;
         let Step::Frame(frame, segment) = step else { return Ok(None) };
         if skip || !frame.header.flags.has(Flags::SNAPSHOT) {
             continue;
         }
+        bytes += u64::from(frame.header.length);
         match (Piece::of(&frame, &segment), &segments) {
             (Some(Piece::Begin(needed)), None) if frame.lsn == begin => segments = Some(needed),
             (Some(Piece::Part(piece)), Some(_)) => {
@@ -103,7 +111,7 @@ pub(super) fn read_snapshot(recovery: &mut Recovery, begin: Lsn) -> Result<Optio
                     return Ok(None);
                 }
                 let segments = segments.unwrap_or_default();
-                return Ok(Some(Snapshot { state, segments }));
+                return Ok(Some(Snapshot { state, segments, bytes }));
             }
             // Another Begin before the End: this one was never finished.
             _ => return Ok(None),
@@ -120,7 +128,7 @@ impl Core {
         encode(&Event::SnapshotPart(&piece), &mut bytes);
         self.tail.place(bytes.len(), Class::Snapshot)?;
         let crc = crc32fast::hash(&bytes);
-        let span = self.tail.append(Flags::SNAPSHOT, crc, bytes.len(), |out| out.extend_from_slice(&bytes), None);
+        let span = self.tail.append(Flags::SNAPSHOT, crc, bytes.len(), |out| out.extend_from_slice(&bytes), &[]);
         if let Some(running) = &mut self.snapshot.running {
             running.bytes += bytes.len() as u64;
         }
@@ -138,11 +146,27 @@ impl Core {
                 return Ok(());
             }
         };
+        // All of it into one segment, so that it can't be stopped half way; only one larger than any frame has to go on
+        // from one to the next.
+        let all: usize = pieces.iter().map(|piece| piece.len() + PIECE_OVERHEAD).sum();
+        match self.tail.place(all, Class::Snapshot) {
+            Ok(_) | Err(Refusal::TooLarge { .. }) => {}
+            Err(refusal) => {
+                if let Some(running) = &mut self.snapshot.running {
+                    running.parts.push_front(part);
+                }
+                return Err(refusal);
+            }
+        }
+        let whole = self.snapshot.running.as_mut().map(|running| std::mem::replace(&mut running.whole, false));
         for piece in pieces {
             self.piece(1, &piece)?;
             if let Some(running) = &mut self.snapshot.running {
                 running.pieces = running.pieces.saturating_add(1);
             }
+        }
+        if let (Some(running), Some(whole)) = (&mut self.snapshot.running, whole) {
+            running.whole = whole;
         }
         Ok(())
     }
@@ -150,6 +174,9 @@ impl Core {
 
 impl Engine {
     fn snapshot_is_due(&self, core: &Core) -> bool {
+        if core.space.wants_snapshot() {
+            return true;
+        }
         let progress = &core.snapshot;
         let written = core.tail.appended().saturating_sub(progress.since).saturating_add(progress.replayed);
         written > u64::from(self.options.segment_bytes).max(GROWTH * progress.size)
@@ -157,6 +184,8 @@ impl Engine {
 
     /// One part of the snapshot that is due, if any; whether there is more to do.
     pub(super) fn snapshot_piece(&self) -> Result<bool> {
+        // One at a time, to its end.
+        let _alone = self.snapshotting.lock();
         let mut core = self.open_core()?;
         let outcome = match core.snapshot.running.as_mut().map(|running| running.parts.pop_front()) {
             None if self.snapshot_is_due(&core) => self.begin_snapshot(&mut core),
@@ -166,7 +195,7 @@ impl Engine {
         };
         if let Err(refusal) = outcome {
             // A part is captured whole or not at all: with half of it appended, start again another time.
-            core.snapshot.running = None;
+            core.snapshot.running.take_if(|running| !running.whole);
             drop(core);
             self.relieve(refusal)?;
         }
@@ -178,7 +207,7 @@ impl Engine {
         let needed: Vec<u8> = self.chain(core).iter().flat_map(|id| id.get().to_le_bytes()).collect();
         let begin = core.piece(0, &needed)?;
         let parts = core.state.snapshot_parts().into();
-        core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since });
+        core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since, whole: true });
         Ok(())
     }
 
@@ -187,6 +216,7 @@ impl Engine {
         let mut content = running.begin.raw().to_le_bytes().to_vec();
         content.extend_from_slice(&running.pieces.to_le_bytes());
         if let Err(refusal) = core.piece(2, &content) {
+            core.snapshot.running = Some(running);
             drop(core);
             self.relieve(refusal)?;
             return Ok(true);
@@ -199,6 +229,7 @@ impl Engine {
         core.snapshot.size = running.bytes;
         core.snapshot.since = running.since;
         core.snapshot.replayed = 0;
+        core.space.snapshot_taken();
         Ok(false)
     }
 }

@@ -29,12 +29,22 @@ pub struct StoreStats {
     pub topics: Vec<TopicStats>,
     /// The segments of its journal, oldest first.
     pub segments: Vec<SegmentStats>,
+    /// Bytes of the files of those segments, and of those that are prepared or set aside.
+    pub disk_bytes: u64,
+    /// How much of that is to be kept for settling while the disk is full. A store that is hardly used has less.
+    pub reserve_bytes: u64,
+    /// Bytes of the last snapshot of the state.
+    pub snapshot_bytes: u64,
+    /// Whether the disk is full, as far as the store could find out: publishes that need another segment are refused.
+    pub full: bool,
     /// Everything in the journal before this is synced to the disk.
     pub durable: Lsn,
     /// Everything in the journal before this was written to the kernel. Never before `durable`.
     pub written: Lsn,
     /// The end of the journal, what is only in memory included. Never before `written`.
     pub end: Lsn,
+    /// What the application's values take, as [`Options::max_values_bytes`](crate::Options::max_values_bytes) reckons.
+    pub value_bytes: u64,
 }
 
 /// Numbers of a topic; see [`Topic::stats`](crate::Topic::stats).
@@ -68,7 +78,8 @@ pub struct TopicStats {
 
 /// Numbers of a consumer group; see [`Consumer::stats`](crate::Consumer::stats).
 ///
-/// `ready`, `leased`, `retrying`, `delayed` and `dead` count each message once; what is in none of them is settled.
+/// `ready`, `leased`, `retrying`, `delayed`, `key_blocked` and `dead` count each message once; what is
+/// in none of them is settled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStats {
@@ -82,6 +93,10 @@ pub struct GroupStats {
     pub retrying: u64,
     /// Messages that were published with a delay or a deliver-at, and are not due yet.
     pub delayed: u64,
+    /// Of an [ordered](crate::Group::ordered) group: messages that wait for another one of their key, or for a dead
+    /// letter of it to go; as far as the group has looked. If it looks no further
+    /// ([`Group::look_ahead`](crate::Group::look_ahead)), those beyond count too.
+    pub key_blocked: u64,
     /// Messages that were in flight when the process died, handed out one at a time until each is settled. They are
     /// counted among the others too.
     pub suspects: u64,

@@ -33,7 +33,15 @@ impl Engine {
             Err(error) if error.kind() == crate::error::ErrorKind::Full => {}
             Err(error) => return Err(error),
         }
-        more |= self.snapshot_piece()?;
+        more |= self.flush_ids()?;
+        more |= self.expire_ids()?;
+        more |= self.checkpoint(false)?;
+        match self.snapshot_piece().and_then(|again| Ok(again | self.reclaim_piece()?)) {
+            Ok(again) => more |= again,
+            // What there is of room is for those who settle.
+            Err(error) if error.kind() == crate::error::ErrorKind::Full => {}
+            Err(error) => return Err(error),
+        }
         self.mark_quiet()?;
         loop {
             let wakers = self.room_made(&mut self.core.lock());
@@ -68,11 +76,16 @@ impl Engine {
             let due = core.state.group(group).and_then(|group| group.next_due(now));
             let shut = self.gate_due(&core, group, now);
             next = next.into_iter().chain(due).chain(shut).min();
+            if core.state.condemned(group).is_some() {
+                drop(core);
+                self.park_keys(group)?;
+            }
         }
         let retained = self.retain_due()?;
         let mut core = self.core.lock();
         let (more, scheduled) = self.turn_schedules(&mut core);
-        core.next_upkeep = core.next_upkeep.into_iter().chain(next).chain(scheduled).chain(retained).min();
+        let looks = core.space.next_look();
+        core.next_upkeep = core.next_upkeep.into_iter().chain(next).chain(scheduled).chain(retained).chain(looks).min();
         self.tell_leasing(&mut core);
         core.upkeep_due = false;
         Ok(more)
@@ -82,7 +95,7 @@ impl Engine {
     pub(super) fn upkeep_pause(&self, core: &Core) -> Option<Duration> {
         let now = self.now();
         let due = core.next_upkeep.map(|next| next.since(now).max(Duration::from_millis(1)));
-        let full = core.full.is_some().then_some(FULL_PAUSE);
+        let full = (core.full.is_some() || core.ids.failed().is_some()).then_some(FULL_PAUSE);
         let quiet = core.tail.wants_mark().then_some(self.options.sync_interval);
         due.into_iter().chain(full).chain(quiet).min()
     }
@@ -92,12 +105,16 @@ impl Engine {
         let sealed = {
             let mut core = self.open_core()?;
             let sealed = core.tail.take_sealed();
+            core.space.sealed(!sealed.is_empty());
             // Under the same hold of the lock: readers find an index here or there at any moment.
             for Sealed { segment, seal, index } in &sealed {
                 self.files.add(Known { segment: segment.clone(), seal: Some(*seal), index: Some(index.clone()) });
             }
             sealed
         };
+        if !sealed.is_empty() {
+            self.watch_free_space();
+        }
         for sealed in sealed {
             self.write_sidecar(&sealed)?;
         }
@@ -130,6 +147,8 @@ impl Engine {
                 // The store can do without: the next opening scans the segment.
                 let error = Error::io(format!("writing {name}"), source);
                 tracing::warn!(%error, "a segment's index could not be written");
+                // What there is of it only takes space.
+                _ = storage.remove(&unfinished);
                 Ok(())
             }
         }

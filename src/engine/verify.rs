@@ -55,8 +55,16 @@ pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(
     let mut recovery = Recovery::begin(storage, identity.store)?;
     let total_bytes = recovery.listing.bytes;
     progress(Progress { done_bytes: 0, total_bytes });
-    let mut replay = Replay::default();
-    // From the very first segment, whatever snapshots say: every byte is looked at.
+    // As an opening would, to know what there should be.
+    let mut opened = Replay::default();
+    let mut damage = match opened.run(&mut recovery) {
+        Ok(()) => std::mem::take(recovery.damage()),
+        Err(error) if !error.damage().is_empty() => error.damage().to_vec(),
+        Err(error) => return Err(error),
+    };
+    recovery.gone = opened.gone.clone();
+    let mut replay = Replay { seen: Some(BTreeMap::new()), ..Replay::default() };
+    // Then from the very first segment, whatever snapshots say: every byte is looked at.
     let before: BTreeMap<SegmentId, u64> = recovery
         .listing
         .segments
@@ -82,7 +90,12 @@ pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(
         Err(error) => return Err(error),
     }
     progress(Progress { done_bytes: total_bytes, total_bytes });
-    let topics = replay.state.topics().map(|topic| (topic.name().to_owned(), topic.end().get())).collect();
+    let found = std::mem::take(recovery.damage());
+    // Most of it was met twice.
+    damage.retain(|one| !found.iter().any(|other| (&one.file, one.from) == (&other.file, other.from)));
+    damage.splice(0..0, found);
+    let known = if opened.state.topics().next().is_some() { &opened.state } else { &replay.state };
+    let topics = known.topics().map(|topic| (topic.name().to_owned(), topic.end().get())).collect();
     Ok(Report {
         clean: recovery.closed,
         frames: recovery.frames,
@@ -91,6 +104,6 @@ pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(
         segments: recovery.listing.segments.len() as u64 + recovery.listing.bad.len() as u64,
         torn: recovery.trimmed().cloned(),
         snapshot_damage: recovery.snapshot_damage().to_vec(),
-        damage: std::mem::take(recovery.damage()),
+        damage,
     })
 }

@@ -26,6 +26,11 @@ impl Visible {
         self.topics.entry(topic).or_default().visible = end;
     }
 
+    /// The topic is gone.
+    pub(crate) fn remove(&mut self, topic: TopicId) {
+        self.topics.remove(&topic);
+    }
+
     /// Up to where the topic may be read.
     pub(crate) fn end(&self, topic: TopicId) -> Offset {
         self.topics.get(&topic).map_or(Offset::ZERO, |watermark| watermark.visible)

@@ -4,7 +4,7 @@ use super::flow::Gate;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::Run;
-use crate::state::OffsetSet;
+use crate::state::{OffsetSet, Turn};
 use crate::types::{GroupId, Offset, Timestamp};
 use std::fmt;
 
@@ -78,6 +78,28 @@ pub enum Why {
         /// How many of them there are, this one not counted.
         suspects: u64,
     },
+    /// The group is ordered, and this message of its key goes first, or is in somebody's hands.
+    BehindKey {
+        /// Where that is: ask [`Consumer::why`](crate::Consumer::why) what it waits for in its turn.
+        offset: Offset,
+    },
+    /// The group is ordered, and this dead letter holds the key until it is redriven or purged; or takes it along.
+    KeyParked {
+        /// Where that is.
+        offset: Offset,
+    },
+    /// The group is ordered and looks no further than this: as many messages as
+    /// [`Group::look_ahead`](crate::Group::look_ahead) says wait for others of their keys.
+    BeyondLookAhead {
+        /// The first message it has not looked at.
+        from: Offset,
+    },
+    /// As many messages as [`Group::max_retrying`](crate::Group::max_retrying) says wait for a retry: no new one is
+    /// leased before some of them are through.
+    TooManyRetrying {
+        /// How many there are.
+        retrying: u64,
+    },
     /// It is handed out to whoever asks next, once those before it are.
     Ready {
         /// How many go before it.
@@ -114,6 +136,14 @@ impl fmt::Display for Why {
             Self::BehindSuspects { suspects } => {
                 write!(f, "{suspects} that were in flight when the process died go first, one at a time")
             }
+            Self::BehindKey { offset } => write!(f, "offset {offset} has the same key and goes first"),
+            Self::KeyParked { offset } => write!(f, "the dead letter at offset {offset} holds its key"),
+            Self::BeyondLookAhead { from } => {
+                write!(f, "the group looks no further than offset {from}: too many before it wait for their keys")
+            }
+            Self::TooManyRetrying { retrying } => {
+                write!(f, "{retrying} wait for a retry; no new one is handed out before some of them are through")
+            }
             Self::Ready { before: 0 } => f.write_str("it is the next to be handed out"),
             Self::Ready { before } => write!(f, "it can be handed out; {before} go before it"),
         }
@@ -123,6 +153,7 @@ impl fmt::Display for Why {
 impl Engine {
     /// What the message is waiting for in this group.
     pub(crate) fn why(&self, group: GroupId, offset: Offset) -> Result<Why> {
+        self.read_up_to(group, offset)?;
         let mut core = self.open_core()?;
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.turn_schedule(&mut core, topic);
@@ -171,10 +202,22 @@ impl Core {
         if held.is_paused(now) {
             return Ok(Why::Paused { until: held.paused_until() });
         }
+        match self.state.turn(held, offset) {
+            Turn::Behind(offset) => return Ok(Why::BehindKey { offset }),
+            Turn::Dead(offset) => return Ok(Why::KeyParked { offset }),
+            Turn::Unread => return Ok(Why::BeyondLookAhead { from: held.read_to().unwrap_or_default() }),
+            Turn::Go | Turn::Over | Turn::Leased | Turn::Asleep => {}
+        }
         let suspect = past.is_some_and(|past| past.suspicion.is_suspect());
         let suspects = held.suspects() as u64;
         if suspects > u64::from(suspect) {
             return Ok(Why::BehindSuspects { suspects: suspects - u64::from(suspect) });
+        }
+        if past.is_none() && held.retries_are_many(now) {
+            return Ok(Why::TooManyRetrying { retrying: held.retrying(now) });
+        }
+        if held.is_ordered() {
+            return Ok(Why::Ready { before: held.before_in_order(offset, now) });
         }
         // Due retries go first, in the order in which they fell due; then what was never handed out, in its own.
         let earlier = |(other, past): &(&Offset, &crate::state::History)| match held.past(offset) {

@@ -129,6 +129,15 @@ impl<'a> Published<'a> {
         self.slots().skip_while(before).map(|slot| slot?.view())
     }
 
+    /// Their offsets: one run, unless they were moved and there are others between them.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = super::Run> + use<'a> {
+        let (first, count) = (self.first, self.count);
+        let dense = self.end.since(first) == count;
+        let whole = dense.then_some(super::Run { first, count });
+        let single = (!dense).then(|| self.slots()).into_iter().flatten().map_while(Result::ok);
+        whole.into_iter().chain(single.map(|slot| super::Run::one(slot.offset)))
+    }
+
     pub(super) fn slots(&self) -> Slots<'a> {
         Slots::new(self)
     }

@@ -94,7 +94,7 @@
 //! | header | value |
 //! |---|---|
 //! | `millpond-origin-topic`, `-group`, `-offset`, `-time`, `-id` | which message of which group; the id if it had one |
-//! | `millpond-origin-reason` | `asked`, `failures`, `timeouts`, `crashes` or `unreadable` |
+//! | `millpond-origin-reason` | `asked`, `failures`, `timeouts`, `crashes`, `unreadable` or `key-parked` |
 //! | `millpond-origin-error` | the last error |
 //! | `millpond-origin-leases`, `-failures`, `-timeouts`, `-crashes`, `-life` | the counters; how often it was redriven |
 //!

@@ -38,6 +38,8 @@
 //!
 //! A consumer that waits in [`Consumer::lease`](crate::Consumer::lease) wakes when the next message falls due.
 //!
+//! In an [ordered](super::ordering) group a delayed message holds those behind it that have the same key.
+//!
 //! # What it costs
 //!
 //! A delayed message keeps its offset and is in its topic's schedule once, however many groups there are: less than 48

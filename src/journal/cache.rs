@@ -2,7 +2,7 @@
 //! call, and those of messages that are on their way to the kernel find them here only.
 
 use super::commit::{Chunk, Piece, Written};
-use crate::types::{Lsn, Position};
+use crate::types::{Lsn, Position, SegmentId};
 use std::collections::VecDeque;
 
 /// Bytes of small commits that are gathered into one piece.
@@ -62,6 +62,16 @@ impl Cache {
             let oldest = oldest.or_else(|| self.open.take().map(|chunk| chunk.bytes.len()));
             self.bytes -= oldest.unwrap_or(self.bytes);
         }
+    }
+
+    /// Forgets what it has of a segment, and the handle with it.
+    pub(crate) fn forget(&mut self, id: SegmentId) {
+        if self.open.as_ref().is_some_and(|open| open.segment.segment.id == id) {
+            self.seal();
+        }
+        self.held.retain(|written| written.segment.segment.id != id);
+        self.bytes = self.held.iter().map(|written| written.bytes.len()).sum();
+        self.bytes += self.open.as_ref().map_or(0, |open| open.bytes.len());
     }
 
     /// No more is added to the piece that is open.

@@ -25,7 +25,7 @@ pub(crate) struct Found {
     pub(crate) walked: Vec<Walked>,
     pub(crate) trimmed: Option<Trimmed>,
     /// Not reached by the chain of seals: to be set aside.
-    pub(crate) strays: Vec<SegmentId>,
+    pub(crate) strays: Vec<(SegmentId, u64)>,
     pub(crate) begin: Option<Begin>,
 }
 
@@ -48,9 +48,9 @@ impl Recovery {
         let strays = self
             .listing
             .segments
-            .keys()
-            .filter(|id| **id > first && **id != active.id && !chain.contains(id))
-            .copied()
+            .values()
+            .filter(|segment| segment.id > first && segment.id != active.id && !chain.contains(&segment.id))
+            .map(|segment| (segment.id, u64::from(segment.capacity)))
             .collect();
         let fresh = end.position().get() == SEGMENT_HEADER;
         let begin = fresh.then(|| {

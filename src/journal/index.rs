@@ -32,10 +32,20 @@ pub(crate) struct StreamIndex {
     pub(crate) entries: Vec<(u64, Position)>,
 }
 
+/// A frame with ordinals that were carried over: of those from `first` to `last`, it has some.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Carried {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) position: Position,
+}
+
 /// What a segment holds of every stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SegmentIndex {
     pub(crate) streams: BTreeMap<u32, StreamIndex>,
+    /// What was carried over, every frame of it, in the order of first ordinals: these follow no order in the segment.
+    pub(crate) carried: BTreeMap<u32, Vec<Carried>>,
 }
 
 impl SegmentIndex {
@@ -55,6 +65,23 @@ impl SegmentIndex {
         stream.count = stream.count.saturating_add(note.count);
         stream.earliest = stream.earliest.min(note.time);
         stream.latest = stream.latest.max(note.time);
+    }
+
+    /// Notes that the frame at `position` holds ordinals that were carried over.
+    pub(crate) fn note_carried(&mut self, stream: u32, carried: Carried) {
+        let held = self.carried.entry(stream).or_default();
+        let after = held.partition_point(|other| other.first <= carried.first);
+        held.insert(after, carried);
+    }
+
+    /// The frames that may hold `ordinal` of `stream` as one that was carried over, the newest first.
+    pub(crate) fn locate_carried(&self, stream: u32, ordinal: u64) -> Vec<Position> {
+        let Some(held) = self.carried.get(&stream) else { return Vec::new() };
+        let after = held.partition_point(|carried| carried.first <= ordinal);
+        let covering = held.iter().take(after).filter(|carried| carried.last >= ordinal);
+        let mut found: Vec<Position> = covering.map(|carried| carried.position).collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found
     }
 
     /// A position at or before the frame that holds `ordinal` of `stream`, from which it is found by reading on.
@@ -93,6 +120,17 @@ mod tests {
             assert!(found <= exact && exact - found < INDEX_STRIDE);
         }
         assert_eq!(index.locate(2, 0), None);
+    }
+
+    #[test]
+    fn what_was_carried_over_is_found_whatever_its_order_the_newest_first() {
+        let mut index = SegmentIndex::default();
+        for (first, last, position) in [(50, 90, 5000), (10, 20, 6000), (15, 60, 7000)] {
+            index.note_carried(1, Carried { first, last, position: Position(position) });
+        }
+        let at = |ordinal| index.locate_carried(1, ordinal).iter().map(|position| position.get()).collect::<Vec<_>>();
+        assert_eq!([9, 12, 18, 55, 91].map(at), [vec![], vec![6000], vec![7000, 6000], vec![7000, 5000], vec![]]);
+        assert_eq!(index.locate(1, 18), None);
     }
 
     #[test]

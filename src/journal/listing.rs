@@ -2,6 +2,7 @@
 
 use super::control::Seal;
 use super::index::SegmentIndex;
+use super::recover::Gone;
 use super::segment::{BadSegment, DIRECTORY, FileKind, Segment, parse_name, segment_name, sidecar_name};
 use super::sidecar;
 use crate::error::{Code, Error, Result};
@@ -20,7 +21,9 @@ pub(crate) struct Listing {
     pub(crate) segments: BTreeMap<SegmentId, Arc<Segment>>,
     /// Named as segments, but not usable ones.
     pub(crate) bad: BTreeMap<SegmentId, BadSegment>,
-    pub(crate) unfinished: Vec<SegmentId>,
+    /// Files that are set aside or were being prepared, with their lengths.
+    pub(crate) unfinished: Vec<(SegmentId, u64)>,
+    pub(crate) sidecars: Vec<SegmentId>,
     pub(crate) bytes: u64,
 }
 
@@ -55,17 +58,18 @@ impl Listing {
                     }
                 }
                 (FileKind::Segment, _) => drop(listing.bad.insert(id, BadSegment::Damaged)),
-                (FileKind::Unfinished, EntryKind::File) => listing.unfinished.push(id),
+                (FileKind::Unfinished, EntryKind::File) => listing.unfinished.push((id, entry.len)),
+                (FileKind::Sidecar, EntryKind::File) => listing.sidecars.push(id),
                 _ => {}
             }
         }
         Ok(listing)
     }
 
-    /// The first segment.
-    pub(crate) fn first(&self) -> Option<SegmentId> {
-        let good = self.segments.keys().next();
-        let bad = self.bad.keys().next();
+    /// The first segment that is not gone.
+    pub(crate) fn first(&self, gone: &Gone) -> Option<SegmentId> {
+        let good = self.segments.keys().find(|id| !gone.has(**id));
+        let bad = self.bad.keys().find(|id| !gone.has(**id));
         good.into_iter().chain(bad).min().copied()
     }
 
@@ -76,7 +80,8 @@ impl Listing {
 
     /// The highest number in any name.
     pub(crate) fn highest(&self) -> SegmentId {
-        let named = self.segments.keys().chain(self.bad.keys()).chain(&self.unfinished);
+        let unfinished = self.unfinished.iter().map(|(id, _)| id);
+        let named = self.segments.keys().chain(self.bad.keys()).chain(unfinished);
         named.max().copied().unwrap_or_default()
     }
 

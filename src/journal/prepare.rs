@@ -1,8 +1,9 @@
-//! Making segments before they are needed, so that the commit path never changes a file's metadata.
+//! Making segments before they are needed, so that the commit path never changes a file's metadata; and files that are
+//! set aside, of which one is made without taking space.
 
 use super::segment::{DIRECTORY, OpenSegment, Segment, segment_name, unfinished_name};
 use crate::clock::Entropy;
-use crate::storage::{Access, Storage, StorageFile, write_all_at};
+use crate::storage::{Access, Lock, Storage, StorageFile, write_all_at};
 use crate::types::{SegmentId, StoreId, Timestamp};
 use std::io;
 use std::sync::Arc;
@@ -14,16 +15,17 @@ pub(crate) const ZERO_PIECE: u32 = 256 << 10;
 /// for each small write into it later: with 256 KiB at a time, a message's write took half as long again.
 const ZERO_WRITE: u32 = 16 << 10;
 
-/// Hands out segment numbers, and knows the files that can be used again.
+/// Hands out segment numbers, and knows the files that are set aside.
 #[derive(Debug)]
 pub(crate) struct Numbers {
     next: u32,
-    unfinished: Vec<SegmentId>,
+    /// With their lengths.
+    unfinished: Vec<(SegmentId, u64)>,
 }
 
 impl Numbers {
-    /// All numbers up to `highest` have been used; the `.new` files of `unfinished` are there.
-    pub(crate) fn new(highest: SegmentId, unfinished: Vec<SegmentId>) -> Self {
+    /// All numbers up to `highest` have been used; the `.new` files of `unfinished` are there, of these lengths.
+    pub(crate) fn new(highest: SegmentId, unfinished: Vec<(SegmentId, u64)>) -> Self {
         Self { next: highest.get().saturating_add(1), unfinished }
     }
 
@@ -33,73 +35,145 @@ impl Numbers {
         id
     }
 
-    /// Puts a segment that holds nothing aside: its file is kept under a number never used before, unfinished, to be
-    /// prepared anew.
-    pub(crate) fn set_aside(&mut self, storage: &dyn Storage, segment: SegmentId) -> io::Result<()> {
-        let id = self.fresh();
-        storage.rename(&segment_name(segment), &unfinished_name(id))?;
-        storage.sync_dir(DIRECTORY)?;
-        self.unfinished.push(id);
+    /// Bytes of the files that are set aside.
+    pub(crate) fn banked(&self) -> u64 {
+        self.unfinished.iter().map(|(_, length)| *length).fold(0, u64::saturating_add)
+    }
+
+    /// Puts segments that hold nothing, or nothing that matters, aside: their files are kept under numbers never used
+    /// before. Once for all of them the directory is synced: only then may they be written again.
+    pub(crate) fn set_aside(&mut self, storage: &dyn Storage, segments: &[(SegmentId, u64)]) -> io::Result<()> {
+        let mut renamed = Vec::with_capacity(segments.len());
+        for (segment, length) in segments {
+            let id = self.fresh();
+            match storage.rename(&segment_name(*segment), &unfinished_name(id)) {
+                Ok(()) => renamed.push((id, *length)),
+                // Renamed by a call that failed later: the next opening finds it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !renamed.is_empty() {
+            storage.sync_dir(DIRECTORY)?;
+        }
+        self.unfinished.extend(renamed);
         Ok(())
+    }
+
+    /// Takes the smallest file that makes a segment of `wanted` bytes without taking space, or the largest there is.
+    fn take(&mut self, wanted: u32) -> Option<(SegmentId, u64)> {
+        let fits = |length: &u64| *length >= u64::from(wanted);
+        let all = || self.unfinished.iter().enumerate().map(|(at, (_, length))| (at, *length));
+        let best = all().filter(|(_, length)| fits(length)).min_by_key(|(_, length)| *length);
+        let (at, _) = best.or_else(|| all().max_by_key(|(_, length)| *length))?;
+        Some(self.unfinished.remove(at))
+    }
+
+    /// Removes one of the files that are set aside, if at least `least` bytes of them are left then.
+    pub(crate) fn discard(&mut self, storage: &dyn Storage, least: u64) -> io::Result<bool> {
+        let banked = self.banked();
+        let spare = |(_, length): &(SegmentId, u64)| banked.saturating_sub(*length) >= least;
+        let Some(at) = self.unfinished.iter().position(spare) else { return Ok(false) };
+        let (id, _) = self.unfinished.remove(at);
+        storage.remove(&unfinished_name(id))?;
+        storage.sync_dir(DIRECTORY)?;
+        Ok(true)
     }
 }
 
-/// A segment that is being prepared, a piece at a time.
+/// What a file is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be the next segment, of at least `least` bytes.
+    Segment { least: u32 },
+    /// To be set aside.
+    Bank,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    Segment(OpenSegment),
+    Banked,
+}
+
+/// A file that is being prepared, a piece at a time.
 #[derive(Debug)]
 pub(crate) struct Preparation {
     storage: Arc<dyn Storage>,
     store: StoreId,
     file: Arc<dyn StorageFile>,
+    /// Keeps others from reading, as a segment of its former life, what is being overwritten.
+    _guard: Option<Arc<dyn StorageFile>>,
     segment: Segment,
+    purpose: Purpose,
     zeroed: u32,
     zero: bool,
+    /// The space is not certain unless it is written.
+    must_zero: bool,
 }
 
 impl Preparation {
-    /// Begins a segment of `capacity` bytes, whose times will be counted from `base`. With `zero` its blocks are
-    /// written
+    /// Begins a file of `capacity` bytes, whose times will be counted from `base`. With `zero` its blocks are written
     /// in advance, so that a later sync has nothing but data to write.
     pub(crate) fn begin(
         storage: &Arc<dyn Storage>,
         numbers: &mut Numbers,
         store: StoreId,
         entropy: &dyn Entropy,
-        (capacity, base, zero): (u32, Timestamp, bool),
+        (purpose, capacity, base, zero): (Purpose, u32, Timestamp, bool),
     ) -> io::Result<Self> {
         let mut salt = [0; 8];
         entropy.fill(&mut salt)?;
-        let (id, file, recycled) = match numbers.unfinished.pop() {
-            Some(old) => {
-                // A number is used once, and numbers rise in the order of use.
-                let id = numbers.fresh();
-                storage.rename(&unfinished_name(old), &unfinished_name(id))?;
-                (id, storage.open(&unfinished_name(id), Access::Write)?, true)
-            }
+        let old = match purpose {
+            Purpose::Segment { least } => recycle(&**storage, numbers, least)?,
+            Purpose::Bank => None,
+        };
+        let recycled = old.is_some();
+        let (id, file, guard) = match old {
+            Some((id, file, guard)) => (id, file, Some(guard)),
             None => {
                 let id = numbers.fresh();
-                (id, storage.open(&unfinished_name(id), Access::Create)?, false)
+                (id, storage.open(&unfinished_name(id), Access::Create)?, None)
             }
         };
-        let length = u32::try_from(file.len()?).unwrap_or(u32::MAX);
+        let length = file.len()?;
+        let mut capacity = capacity.max(u32::try_from(length).unwrap_or(u32::MAX));
+        let sure = match file.allocate(u64::from(capacity)) {
+            Ok(sure) => sure,
+            Err(error) => {
+                let least = match purpose {
+                    Purpose::Segment { least } => u64::from(least),
+                    Purpose::Bank => u64::MAX,
+                };
+                // On a full disk an old file does as it is.
+                if length < least || length < u64::from(super::segment::SEGMENT_HEADER) || !recycled {
+                    numbers.unfinished.push((id, length));
+                    return Err(error);
+                }
+                capacity = u32::try_from(length).unwrap_or(u32::MAX);
+                true
+            }
+        };
         // A recycled file's blocks are written already, as far as they go.
-        let zeroed = if recycled { length } else { 0 };
-        let capacity = capacity.max(length);
-        let prepared = file.allocate(u64::from(capacity));
-        if let Err(error) = prepared {
-            numbers.unfinished.push(id);
-            return Err(error);
-        }
-        let segment = Segment { id, salt: u64::from_le_bytes(salt), base, key: [0; 16], capacity };
-        Ok(Self { storage: storage.clone(), store, file, segment, zeroed, zero })
+        let zeroed = if recycled { u32::try_from(length).unwrap_or(u32::MAX) } else { 0 };
+        let segment = Segment { id, salt: u64::from_le_bytes(salt), base, key: [0; 16], capacity, recycled };
+        let (storage, must_zero) = (storage.clone(), !sure);
+        Ok(Self { storage, store, file, _guard: guard, segment, purpose, zeroed, zero: zero || must_zero, must_zero })
+    }
+
+    /// How many bytes of it were there before.
+    pub(crate) fn recycled_bytes(&self) -> u64 {
+        if self.segment.recycled { u64::from(self.zeroed.min(self.segment.capacity)) } else { 0 }
     }
 
     /// No more zeros: somebody is waiting.
     pub(crate) fn hurry(&mut self) {
-        self.zero = false;
+        self.zero = self.must_zero;
     }
 
-    /// Does the next piece. The segment once it is named and durable, with its number in any case.
-    pub(crate) fn step(&mut self) -> io::Result<Option<OpenSegment>> {
+    /// Does the next piece. What was prepared once it is durable.
+    pub(crate) fn step(&mut self, numbers: &mut Numbers) -> io::Result<Option<Prepared>> {
         if self.zero && self.zeroed < self.segment.capacity {
             let piece = ZERO_PIECE.min(self.segment.capacity - self.zeroed);
             let (zeros, end) = ([0; ZERO_WRITE as usize], self.zeroed + piece);
@@ -111,16 +185,47 @@ impl Preparation {
             self.file.sync()?;
             return Ok(None);
         }
+        let id = self.segment.id;
+        if self.purpose == Purpose::Bank {
+            self.file.sync()?;
+            self.storage.sync_dir(DIRECTORY)?;
+            numbers.unfinished.push((id, u64::from(self.segment.capacity)));
+            return Ok(Some(Prepared::Banked));
+        }
         write_all_at(&*self.file, &self.segment.encode(self.store), 0)?;
         self.file.sync()?;
-        let id = self.segment.id;
         self.storage.rename(&unfinished_name(id), &segment_name(id))?;
         self.storage.sync_dir(DIRECTORY)?;
-        Ok(Some(OpenSegment { segment: Arc::new(self.segment.clone()), file: self.file.clone() }))
+        let segment = Arc::new(self.segment.clone());
+        Ok(Some(Prepared::Segment(OpenSegment { segment, file: self.file.clone() })))
     }
 
     /// Gives up; the file can be used again.
     pub(crate) fn abandon(self, numbers: &mut Numbers) {
-        numbers.unfinished.push(self.segment.id);
+        let length = self.file.len().unwrap_or(0);
+        numbers.unfinished.push((self.segment.id, length));
     }
+}
+
+type Recycled = (SegmentId, Arc<dyn StorageFile>, Arc<dyn StorageFile>);
+
+/// An old file under a new number, locked, if there is one that may be written: one with a second name, or that
+/// somebody reads, is left to whoever has it.
+fn recycle(storage: &dyn Storage, numbers: &mut Numbers, least: u32) -> io::Result<Option<Recycled>> {
+    while let Some((old, length)) = numbers.take(least) {
+        let name = unfinished_name(old);
+        let guard = storage.open(&name, Access::Write)?;
+        if guard.links()? != 1 || !guard.try_lock(Lock::Exclusive)? {
+            storage.remove(&name)?;
+            continue;
+        }
+        // A number is used once, and numbers rise in the order of use.
+        let id = numbers.fresh();
+        if let Err(error) = storage.rename(&name, &unfinished_name(id)) {
+            numbers.unfinished.push((old, length));
+            return Err(error);
+        }
+        return Ok(Some((id, storage.open(&unfinished_name(id), Access::Write)?, guard)));
+    }
+    Ok(None)
 }

@@ -29,11 +29,12 @@ impl From<Written> for Window {
 impl Window {
     /// Reads about `length` bytes at `lsn` from the disk, and at least one whole frame if one is there. Nothing from
     /// `written` on: those bytes are still to come, and what stands in their place would be taken for damage when the
-    /// reader gets there.
-    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize, written: Lsn) -> Result<Self> {
+    /// reader gets there. Nothing at all if the segment was retired.
+    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize, written: Lsn) -> Result<Option<Self>> {
         let id = lsn.segment();
-        let gone = || Error::new(Code::SegmentMissing, format!("{} is not among the segments", segment_name(id)));
-        let segment = files.known(id).ok_or_else(gone)?.segment;
+        // Until the bytes are in memory the file stays what it is.
+        let Some(pin) = files.pin(id) else { return Ok(None) };
+        let segment = pin.segment.clone();
         let start = lsn.position().get();
         let end = if written.segment() == id { written.position().get() } else { segment.capacity };
         let left = end.saturating_sub(start) as usize;
@@ -52,7 +53,7 @@ impl Window {
             let damage = Damage { file: segment_name(id), from, to, what, messages: Vec::new() };
             return Err(Error::new(Code::Damaged, "a frame of the journal is damaged").with_damage(vec![damage]));
         }
-        Ok(window)
+        Ok(Some(window))
     }
 
     fn fill(&mut self, files: &Files, length: usize) -> Result<()> {

@@ -5,7 +5,7 @@
 
 use super::control::{Begin, Control, Seal, Snapshots};
 use super::frame::{Flags, Frame, FrameHeader};
-use super::index::{Note, SegmentIndex};
+use super::index::{Carried, Note, SegmentIndex};
 use super::judge::{Sight, Verdict, judge};
 use super::listing::{Listing, sidecar_claim};
 use super::scan::{Scanner, Sighting, Survey, survey};
@@ -13,6 +13,7 @@ use super::segment::{SEGMENT_HEADER, Segment, segment_name};
 use crate::error::{Code, Damage, Error, Result};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Position, SegmentId, StoreId};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the next place of the journal holds.
@@ -44,12 +45,34 @@ pub(crate) struct Walked {
     pub(crate) index: SegmentIndex,
 }
 
+/// Which segments were retired: that they are missing is no damage.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gone {
+    /// Of those before this one, only the ones in `needed` are.
+    pub(crate) below: SegmentId,
+    pub(crate) needed: BTreeSet<SegmentId>,
+    pub(crate) retired: BTreeSet<SegmentId>,
+}
+
+impl Gone {
+    /// Whether this one was retired.
+    pub(crate) fn has(&self, id: SegmentId) -> bool {
+        self.retired.contains(&id) || (id < self.below && !self.needed.contains(&id))
+    }
+}
+
 /// See the module's page.
 #[derive(Debug)]
 pub(crate) struct Recovery {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) store: StoreId,
     pub(crate) listing: Listing,
+    /// What is passed over, where that is known already.
+    pub(crate) gone: Gone,
+    /// How many were passed over so far.
+    pub(crate) gaps: u64,
+    /// The newest segment that was begun.
+    newest: Option<SegmentId>,
     from: Lsn,
     scanner: Option<Scanner>,
     pub(super) checksum: crc32fast::Hasher,
@@ -79,6 +102,9 @@ impl Recovery {
             storage,
             store,
             listing,
+            gone: Gone::default(),
+            gaps: 0,
+            newest: None,
             from: Lsn::ZERO,
             scanner: None,
             checksum: crc32fast::Hasher::new(),
@@ -101,27 +127,32 @@ impl Recovery {
                 "the store's identity is there, but not one segment of its journal: restore the directory `journal`",
             ));
         }
-        recovery.snapshots = recovery.newest_snapshots()?;
+        (recovery.newest, recovery.snapshots) = recovery.newest_snapshots()?;
         Ok(recovery)
     }
 
     /// Where the newest complete snapshots start, as the newest segment's first frame knows it.
-    fn newest_snapshots(&self) -> Result<Snapshots> {
+    fn newest_snapshots(&self) -> Result<(Option<SegmentId>, Snapshots)> {
         for segment in self.listing.segments.values().rev() {
             let mut scanner = self.open(segment)?;
             let sighting = scanner.next().map_err(|source| self.reading(segment.id, source))?;
             if let Sighting::Frame(frame) = sighting
                 && let Some(Control::Begin(begin)) = Control::decode(&frame.body)
             {
-                return Ok(begin.snapshots);
+                return Ok((Some(segment.id), begin.snapshots));
             }
         }
-        Ok(Snapshots::default())
+        Ok((None, Snapshots::default()))
     }
 
     /// Snapshots to try, newest first.
     pub(crate) fn snapshots(&self) -> Snapshots {
         self.snapshots
+    }
+
+    /// Where the newest segment that was begun starts. Snapshots that were completed in it are told by nothing before.
+    pub(crate) fn newest_begin(&self) -> Option<Lsn> {
+        self.newest.map(|id| Lsn::new(id, Position(SEGMENT_HEADER)))
     }
 
     /// A newer complete snapshot was met on the way.
@@ -140,8 +171,9 @@ impl Recovery {
         self.snapshot_damage.clear();
         self.trimmed = None;
         self.frames = 0;
+        self.gaps = 0;
         self.closed = false;
-        let first = if lsn == Lsn::ZERO { self.listing.first() } else { Some(lsn.segment()) };
+        let first = if lsn == Lsn::ZERO { self.listing.first(&self.gone) } else { Some(lsn.segment()) };
         match first.and_then(|id| self.listing.segments.get(&id)).cloned() {
             Some(segment) => self.enter(&segment),
             None => {
@@ -177,6 +209,11 @@ impl Recovery {
     /// Notes where a stream's ordinals are: `frame` was the last one given out.
     pub(crate) fn note(&mut self, frame: &Frame, note: Note) {
         self.index.note(frame.lsn.position(), note);
+    }
+
+    /// Notes what of a stream was carried over by the frame that was given out last.
+    pub(crate) fn note_carried(&mut self, stream: u32, carried: Carried) {
+        self.index.note_carried(stream, carried);
     }
 
     /// What was found damaged so far.
@@ -290,9 +327,19 @@ impl Recovery {
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
     }
 
+    /// The walk began at the start, and met no frame before this segment; only that of a store that was just created
+    /// may be so.
+    fn lacks_all(&self, id: SegmentId) -> bool {
+        self.from == Lsn::ZERO && self.frames == 0 && self.walked.is_empty() && id != SegmentId(1)
+    }
+
     /// The walk was to start at the start, and its first frame says that there was a segment before.
     fn starts_late(&self, begin: &Begin) -> bool {
-        self.from == Lsn::ZERO && self.frames == 1 && self.walked.is_empty() && begin.previous != SegmentId::ZERO
+        !self.gone.has(begin.previous)
+            && self.from == Lsn::ZERO
+            && self.frames == 1
+            && self.walked.is_empty()
+            && begin.previous != SegmentId::ZERO
     }
 
     /// Goes on in the segment that the seal names. False if that is damaged, which is then reported.
@@ -307,13 +354,19 @@ impl Recovery {
             self.go_on_after(segment.id)?;
             return Ok(false);
         }
-        if let Some(successor) = self.listing.segments.get(&seal.successor).cloned() {
+        let mut next = seal.successor;
+        if self.gone.has(next) {
+            self.gaps += 1;
+            // Those before the first that was not retired are all named; from there on they follow each other.
+            next = self.gone.needed.range(next..).find(|id| !self.gone.has(**id)).copied().unwrap_or(self.gone.below);
+        }
+        if let Some(successor) = self.listing.segments.get(&next).cloned() {
             self.enter(&successor)?;
             return Ok(true);
         }
-        let what = self.listing.why_missing(seal.successor);
-        self.damage.push(whole_file(seal.successor, what));
-        self.go_on_after(seal.successor)?;
+        let what = self.listing.why_missing(next);
+        self.damage.push(whole_file(next, what));
+        self.go_on_after(next)?;
         Ok(false)
     }
 
@@ -363,6 +416,13 @@ impl Recovery {
                     _ => self.go_on_after(id)?,
                 }
                 Ok(Some(Step::Damage))
+            }
+            _ if self.lacks_all(id) => {
+                // A file that was prepared and never begun is no journal: what was before it is gone.
+                let what = "nothing of the journal is there but a segment that was never begun".to_owned();
+                self.damage.push(whole_file(SegmentId(1), what));
+                self.end = Some(Lsn::new(id, position));
+                Ok(Some(Step::End))
             }
             _ => {
                 self.end = Some(Lsn::new(id, position));

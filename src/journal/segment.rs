@@ -26,6 +26,8 @@ pub(crate) struct Segment {
     pub(crate) key: [u8; 16],
     /// The file's length: no frame goes beyond it.
     pub(crate) capacity: u32,
+    /// Bytes of a former life stand where nothing was written yet: that they are not zeros says nothing.
+    pub(crate) recycled: bool,
 }
 
 /// Why a file is not a segment that this release can use.
@@ -53,7 +55,7 @@ impl Segment {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER as usize);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&[0; 2]);
+        bytes.extend_from_slice(&u16::from(self.recycled).to_le_bytes());
         bytes.extend_from_slice(&0u32.to_le_bytes());
         bytes.extend_from_slice(&store.bytes());
         bytes.extend_from_slice(&self.id.get().to_le_bytes());
@@ -92,7 +94,9 @@ impl Segment {
             return Err(BadSegment::Encrypted);
         }
         let salt = u64::from_le_bytes(field(covered, 40)?);
-        Ok(Self { id, salt, base: Timestamp(u64::from_le_bytes(field(covered, 48)?)), key, capacity })
+        let base = Timestamp(u64::from_le_bytes(field(covered, 48)?));
+        let recycled = u16::from_le_bytes(field(covered, 10)?) != 0;
+        Ok(Self { id, salt, base, key, capacity, recycled })
     }
 
     /// Reads and checks the header of an open file.
@@ -191,6 +195,7 @@ pub(crate) mod tests {
             base: Timestamp(1_000_000),
             key: [0; 16],
             capacity: 1 << 16,
+            recycled: false,
         }
     }
 

@@ -14,15 +14,17 @@
 //!
 //! All fixed fields little-endian. The body is a count of streams, and for each: stream, first, last - first, count,
 //! earliest time, latest - earliest, count of priority runs and for each (level, first, count), count of entries and
-//! for
-//! each (ordinal, position), each as the difference from the one before it.
+//! for each (ordinal, position), each as the difference from the one before it.
+//!
+//! Behind them, if there are any: a count of streams with ordinals that were carried over, and for each: stream, count
+//! of frames and for each (first ordinal, as the difference from the one before it; last - first; position).
 //!
 //! The seal at the end is the segment's own (or, after a clean close, says how far the unsealed segment went, with
 //! successor 0): a sidecar of another life of the segment does not fit, and a segment that is shorter than its sidecar
 //! says was cut.
 
 use super::control::Seal;
-use super::index::{SegmentIndex, StreamIndex};
+use super::index::{Carried, SegmentIndex, StreamIndex};
 use crate::types::{Position, SegmentId, StoreId, Timestamp};
 
 const MAGIC: &[u8; 8] = b"MILLIDX\n";
@@ -70,6 +72,20 @@ pub(crate) fn encode(index: &SegmentIndex, store: StoreId, segment: SegmentId, s
             put(&mut out, ordinal.wrapping_sub(before.0));
             put(&mut out, u64::from(position.get().wrapping_sub(before.1)));
             before = (*ordinal, position.get());
+        }
+    }
+    if !index.carried.is_empty() {
+        put(&mut out, index.carried.len() as u64);
+    }
+    for (stream, held) in &index.carried {
+        put(&mut out, u64::from(*stream));
+        put(&mut out, held.len() as u64);
+        let mut before = 0;
+        for carried in held {
+            put(&mut out, carried.first.wrapping_sub(before));
+            put(&mut out, carried.last.saturating_sub(carried.first));
+            put(&mut out, u64::from(carried.position.get()));
+            before = carried.first;
         }
     }
     for word in [seal.length, seal.checksum, seal.successor.get()] {
@@ -143,6 +159,20 @@ impl Reader<'_> {
     }
 }
 
+impl Reader<'_> {
+    fn carried(&mut self) -> Result<Vec<Carried>, BadSidecar> {
+        let count = self.count(3)?;
+        let mut held = Vec::with_capacity(count);
+        let mut first = 0u64;
+        for _ in 0..count {
+            first = first.checked_add(self.varint()?).ok_or(BadSidecar)?;
+            let last = first.checked_add(self.varint()?).ok_or(BadSidecar)?;
+            held.push(Carried { first, last, position: Position(self.varint32()?) });
+        }
+        Ok(held)
+    }
+}
+
 /// Reads the sidecar of `segment`.
 pub(crate) fn decode(bytes: &[u8], store: StoreId, segment: SegmentId) -> Result<(SegmentIndex, Seal), BadSidecar> {
     let (covered, crc) = bytes.split_last_chunk::<4>().ok_or(BadSidecar)?;
@@ -173,6 +203,12 @@ pub(crate) fn decode(bytes: &[u8], store: StoreId, segment: SegmentId) -> Result
         let held = reader.stream()?;
         index.streams.insert(stream, held);
     }
+    if !reader.0.is_empty() {
+        for _ in 0..reader.count(2)? {
+            let stream = reader.varint32()?;
+            index.carried.insert(stream, reader.carried()?);
+        }
+    }
     if reader.0.is_empty() { Ok((index, seal)) } else { Err(BadSidecar) }
 }
 
@@ -195,6 +231,9 @@ mod tests {
             index.note(Position(4096 + number * 300), note);
         }
         index.streams.get_mut(&2).unwrap().levels.push((3, 7, 2));
+        for (first, last, position) in [(7, 300, 50_000), (2, 9, 51_000)] {
+            index.note_carried(3, Carried { first, last, position: Position(position) });
+        }
         (index, Seal { length: 60_000, checksum: 5, successor: SegmentId(4) })
     }
 
@@ -210,6 +249,17 @@ mod tests {
             "4d494c4c4944580a0100000000000000070707070707070707070707070707070300000001010503\
              04e80702000205802003882028230000050000000400000009d6adae"
         );
+    }
+
+    #[test]
+    fn what_was_carried_over_comes_behind_in_these_bytes() {
+        let mut index = SegmentIndex::default();
+        let bare = encode(&index, STORE, SegmentId(3), Seal::default());
+        index.note_carried(1, Carried { first: 5, last: 8, position: Position(4096) });
+        index.note_carried(1, Carried { first: 7, last: 7, position: Position(8200) });
+        let bytes = encode(&index, STORE, SegmentId(3), Seal::default());
+        let hex: String = bytes[36..bytes.len() - 16].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((hex.as_str(), bare[36]), ("0001010205038020020088 40".replace(' ', "").as_str(), 0));
     }
 
     #[test]

@@ -8,11 +8,11 @@ use super::cache::Cache;
 use super::commit::{Chunk, Commit, Piece, Written};
 use super::control::{Begin, Control, SEAL_FRAME, Seal, Snapshots};
 use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
-use super::index::{Note, SegmentIndex};
+use super::index::{Carried, Note, SegmentIndex};
 use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
+use super::stock::Stock;
 use crate::types::{Lsn, Position, SegmentId, Timestamp};
 use bytes::BufMut;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Bytes that are asked of the allocator at first for frames to come: what one commit of a busy store takes, and not
@@ -34,6 +34,10 @@ pub(crate) enum Class {
     Publish,
     /// Settling, and the store's own affairs.
     Settle,
+    /// A copy of what is parked: leaves half of the reserve to those who settle.
+    Copy,
+    /// Survivors of a segment that is to go: leaves a quarter of the reserve.
+    Clean,
     /// A piece of a snapshot. A part of it is appended as a whole or not at all, so the buffer sets it no limit: one
     /// that is larger would be begun again and again, and never be there.
     Snapshot,
@@ -46,6 +50,8 @@ pub(crate) enum Refusal {
     BufferFull,
     /// No prepared segment has this many bytes for a frame.
     NoSegment { bytes: u32 },
+    /// There is room, but only what is kept for others.
+    Reserve,
     /// No frame may ever be so long.
     TooLarge { limit: u32 },
 }
@@ -83,10 +89,8 @@ pub(crate) struct Tail {
     checksum: crc32fast::Hasher,
     index: SegmentIndex,
     snapshots: Snapshots,
-    /// Prepared successors, numbers rising.
-    spares: VecDeque<OpenSegment>,
-    /// Spares that were too small for a frame and were passed over.
-    passed_over: Vec<SegmentId>,
+    /// What comes after the active segment.
+    stock: Stock,
     /// What is unwritten: of segments that are sealed, and of the active one. In a box, as commits are: they change
     /// hands for each message that is waited for.
     sealed_chunks: Vec<Chunk>,
@@ -131,8 +135,7 @@ impl Tail {
             checksum: start.checksum,
             index: start.index,
             snapshots: start.snapshots,
-            spares: VecDeque::new(),
-            passed_over: Vec::new(),
+            stock: Stock::default(),
             sealed_chunks: Vec::new(),
             chunk: Box::new(Chunk { segment: start.active.clone(), start: start.end, bytes: Vec::new() }),
             unwritten: 0,
@@ -201,8 +204,28 @@ impl Tail {
         self.appended
     }
 
-    pub(crate) fn spares(&self) -> usize {
-        self.spares.len()
+    /// The room there is beyond the active segment.
+    pub(crate) fn stock(&self) -> &Stock {
+        &self.stock
+    }
+
+    pub(crate) fn stock_mut(&mut self) -> &mut Stock {
+        &mut self.stock
+    }
+
+    /// Bytes of the active segment that nothing stands in yet.
+    pub(crate) fn rest(&self) -> u64 {
+        u64::from(self.active.segment.capacity.saturating_sub(self.end))
+    }
+
+    /// Notes that the frame just appended, at `position`, holds ordinals that were carried over.
+    pub(crate) fn note_carried(&mut self, stream: u32, carried: Carried) {
+        self.index.note_carried(stream, carried);
+    }
+
+    /// Lets go of what memory still has of a segment that was retired.
+    pub(crate) fn forget(&mut self, id: SegmentId) {
+        self.cache.forget(id);
     }
 
     pub(crate) fn active(&self) -> &Arc<Segment> {
@@ -220,16 +243,6 @@ impl Tail {
     /// A snapshot that starts at `begin` is complete and durable.
     pub(crate) fn snapshot_done(&mut self, begin: Lsn) {
         self.snapshots = Snapshots { older: self.snapshots.newer, newer: begin };
-    }
-
-    /// Takes in a prepared successor.
-    pub(crate) fn add_spare(&mut self, spare: OpenSegment) {
-        self.spares.push_back(spare);
-    }
-
-    /// Segments that were passed over and can be prepared anew.
-    pub(crate) fn take_passed_over(&mut self) -> Vec<SegmentId> {
-        std::mem::take(&mut self.passed_over)
     }
 
     /// Segments that were sealed and not taken yet.
@@ -262,9 +275,9 @@ impl Tail {
         let body = u32::try_from(body).ok().filter(|body| *body <= limit).ok_or(Refusal::TooLarge { limit })?;
         let frame = FRAME_HEADER + body;
         let buffer = match class {
-            Class::Publish => self.limits.buffer_bytes,
+            Class::Publish | Class::Clean => self.limits.buffer_bytes,
             // Settling is bounded by what is leased; twice the buffer is ample for it.
-            Class::Settle => self.limits.buffer_bytes.saturating_mul(2),
+            Class::Settle | Class::Copy => self.limits.buffer_bytes.saturating_mul(2),
             Class::Snapshot => usize::MAX,
         };
         // A frame larger than the whole buffer has to go through it too, alone.
@@ -272,16 +285,17 @@ impl Tail {
             return Err(Refusal::BufferFull);
         }
         if !self.fits(frame, class) {
-            self.roll(frame)?;
+            self.roll(frame, class)?;
         }
         Ok(Place { lsn: self.end(), base: self.active.segment.base })
     }
 
-    /// Whether the active segment has room for `frame` bytes, a seal, and what is kept for those who settle while
-    /// there is no successor.
+    /// Whether the active segment has room for `frame` bytes, a seal, and what is kept for those who settle while the
+    /// reserve is not there.
     fn fits(&self, frame: u32, class: Class) -> bool {
         let reserve = match class {
-            Class::Publish if self.spares.is_empty() => self.active.segment.capacity / 8,
+            Class::Publish | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
+            Class::Copy if !self.stock.is_whole() => self.active.segment.capacity / 16,
             _ => 0,
         };
         let needed = u64::from(self.end) + u64::from(frame) + u64::from(SEAL_FRAME) + u64::from(reserve);
@@ -289,13 +303,8 @@ impl Tail {
     }
 
     /// Seals the active segment and goes on in the first spare that has room for `frame` bytes.
-    fn roll(&mut self, frame: u32) -> Result<(), Refusal> {
-        let needed = SEGMENT_HEADER + BEGIN_FRAME + frame + SEAL_FRAME;
-        let Some(found) = self.spares.iter().position(|spare| spare.segment.capacity >= needed) else {
-            return Err(Refusal::NoSegment { bytes: needed });
-        };
-        self.passed_over.extend(self.spares.drain(..found).map(|spare| spare.segment.id));
-        let Some(successor) = self.spares.pop_front() else { return Err(Refusal::NoSegment { bytes: needed }) };
+    fn roll(&mut self, frame: u32, class: Class) -> Result<(), Refusal> {
+        let successor = self.stock.take(SEGMENT_HEADER + BEGIN_FRAME + frame + SEAL_FRAME, class)?;
         let seal =
             Seal { length: self.end, checksum: self.checksum.clone().finalize(), successor: successor.segment.id };
         self.control(Control::Seal(seal));
@@ -319,7 +328,7 @@ impl Tail {
     /// Appends one of the journal's own frames; there must be room.
     fn control(&mut self, control: Control) -> Span {
         let body = control.encode();
-        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), None)
+        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), &[])
     }
 
     /// Whether a `Mark` or `Closed` frame would go into the next segment.
@@ -346,7 +355,7 @@ impl Tail {
         crc: u32,
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
-        note: Option<Note>,
+        notes: &[Note],
     ) -> Span {
         let start = self.end();
         let length = u32::try_from(length).unwrap_or(MAX_BODY);
@@ -358,9 +367,7 @@ impl Tail {
             self.claimed = self.durable;
         }
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
-        if let Some(note) = note {
-            self.index.note(start.position(), note);
-        }
+        notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
         if out.capacity() == 0 {

@@ -5,7 +5,8 @@ use super::offsets::OffsetSet;
 use crate::event::Run;
 use crate::types::{Offset, Timestamp};
 
-/// Where a group's visible messages are. What is ready, leased, retrying, delayed or dead, is each in one of them only.
+/// Where a group's visible messages are. What is ready, leased, retrying, delayed, key-blocked or dead, is each in one
+/// of them only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GroupCounts {
     /// Could be handed out now, if the group is not paused and no suspect has to run first.
@@ -18,9 +19,11 @@ pub(crate) struct GroupCounts {
     pub(crate) delayed: u64,
     /// Suspected of having brought the process down; among the others too.
     pub(crate) suspects: u64,
+    /// Of an ordered group: waiting for another message of their key, or for a dead letter to go.
+    pub(crate) key_blocked: u64,
     /// Given up on.
     pub(crate) dead: u64,
-    /// Neither settled nor dead: ready, leased, retrying and delayed together.
+    /// Neither settled nor dead: ready, leased, retrying, delayed and key-blocked together.
     pub(crate) backlog: u64,
     /// Settled above the first message that is not.
     pub(crate) settled_above: u64,
@@ -44,11 +47,14 @@ impl Group {
         };
         let backlog = unsettled.saturating_sub(dead);
         let delayed = self.delayed(visible_end, waiting);
+        let key_blocked = self.key_blocked(now, visible_end, waiting);
+        let elsewhere = leased.saturating_add(retrying).saturating_add(delayed).saturating_add(key_blocked);
         GroupCounts {
-            ready: backlog.saturating_sub(leased).saturating_sub(retrying).saturating_sub(delayed),
+            ready: backlog.saturating_sub(elsewhere),
             leased,
             retrying,
             delayed,
+            key_blocked,
             suspects: number(self.hands.suspects.len()),
             dead,
             backlog,

@@ -5,6 +5,7 @@
 
 use super::lease::{Hands, first_in};
 use super::offsets::OffsetSet;
+use super::order::Order;
 use super::past;
 use super::settled::Settled;
 use crate::config::GroupPolicy;
@@ -44,6 +45,9 @@ pub(crate) struct Group {
     pub(super) passed: ByCause,
     /// The volatile half.
     pub(super) hands: Hands,
+    /// Likewise, of an ordered group; and how many there were.
+    pub(super) order: Option<Box<Order>>,
+    pub(super) orders: u64,
 }
 
 impl Group {
@@ -65,6 +69,8 @@ impl Group {
             paused_until: Timestamp::ZERO,
             passed: ByCause::default(),
             hands: Hands::new(event.start, &BTreeMap::new()),
+            order: None,
+            orders: 0,
         };
         group.configure(&event.settings);
         group
@@ -72,7 +78,11 @@ impl Group {
 
     pub(super) fn configure(&mut self, patch: &Patch) {
         event::merge(&mut self.settings, patch);
+        let ordered = self.policy.ordered;
         self.policy = event::patch_group_policy(std::mem::take(&mut self.policy), patch);
+        if self.policy.ordered != ordered {
+            self.reorder();
+        }
     }
 
     /// The messages are done with; says how many were not before.
@@ -87,6 +97,7 @@ impl Group {
                 self.dead.remove(&offset);
             }
             self.handed.remove_run(*run);
+            self.leave_line(*run);
             self.hands.settle(*run);
         }
         newly
@@ -102,7 +113,7 @@ impl Group {
             return;
         }
         self.handed.remove(event.offset);
-        self.hands.end(event.offset);
+        self.end_hold(event.offset);
         self.edit(event.offset, |past| {
             past.counters = event.counters;
             past.due = event.due;
@@ -119,7 +130,7 @@ impl Group {
             }
             // A lease that was never recorded leaves nothing behind: the message is as fresh as it was.
             while let Some(offset) = first_in(&self.hands.leases, run) {
-                self.hands.end(offset);
+                self.end_hold(offset);
                 self.return_to_line(offset);
             }
         }
@@ -131,7 +142,7 @@ impl Group {
         }
         let was_handed = self.handed.remove(offset);
         let fresh = !self.history.contains_key(&offset);
-        self.hands.end(offset);
+        self.end_hold(offset);
         self.edit(offset, |past| {
             if fresh {
                 past.counters.leases = u32::from(was_handed);
@@ -159,7 +170,7 @@ impl Group {
             return;
         }
         self.handed.remove(event.offset);
-        self.hands.end(event.offset);
+        self.end_hold(event.offset);
         self.hands.back.remove(event.offset);
         let past = self.forget_past(event.offset).unwrap_or_default();
         let life = event.life.max(past.life);
@@ -167,6 +178,7 @@ impl Group {
         past::push(&mut errors, event.time, &event.error);
         let (reason, counters, time) = (event.reason, event.counters, event.time);
         self.dead.insert(event.offset, DeadLetter { reason, counters, life, time, errors: errors.into() });
+        self.move_dead(event.offset, true);
     }
 
     pub(super) fn redrive(&mut self, runs: &[Run]) {
@@ -176,6 +188,7 @@ impl Group {
                     let past = History::of_redriven(letter);
                     self.hands.index(offset, &past);
                     self.history.insert(offset, past);
+                    self.move_dead(offset, false);
                 }
             }
         }
@@ -215,21 +228,25 @@ impl Group {
         self.history.clear();
         self.handed.clear();
         self.hands = Hands::new(to, &self.history);
+        self.reorder();
     }
 
     /// Changes what is remembered of a message that is not in flight any more: with that, it is no suspect.
     fn edit(&mut self, offset: Offset, change: impl FnOnce(&mut History)) {
         let past = self.history.entry(offset).or_default();
         self.hands.unindex(offset, past);
+        self.order.iter_mut().for_each(|order| _ = order.due.remove(&(past.due, offset)));
         change(past);
         past.suspicion = super::suspects::Suspicion::Clear;
         self.hands.index(offset, past);
         self.hands.back.remove(offset);
+        self.offer_at(offset);
     }
 
     fn forget_past(&mut self, offset: Offset) -> Option<History> {
         let past = self.history.remove(&offset)?;
         self.hands.unindex(offset, &past);
+        self.order.iter_mut().for_each(|order| _ = order.due.remove(&(past.due, offset)));
         Some(past)
     }
 

@@ -5,8 +5,7 @@
 //! settled: there, what is not kept any more is dropped. Nothing is counted along the way:
 //! the answer is made from the sets when it is asked for, so it can't drift from them.
 //!
-//! Bytes are shared out evenly among the messages of an extent. A message that was moved counts in both places until
-//! its old segment is retired: the answer errs on the side of keeping.
+//! Bytes are shared out evenly among the messages of an extent. A message that was moved counts where it was moved to.
 
 use super::State;
 use super::settled::Settled;
@@ -15,15 +14,36 @@ use crate::event::Run;
 use crate::types::{Offset, SegmentId};
 use std::collections::BTreeMap;
 
+/// What of a segment somebody needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) messages: u64,
+    /// The sum of their contents, without framing.
+    pub(crate) bytes: u64,
+}
+
+impl Live {
+    fn add(&mut self, messages: u64, bytes: u64) {
+        self.messages = self.messages.saturating_add(messages);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+}
+
 impl State {
-    /// For each segment that holds messages, how many bytes of them are needed.
-    pub(crate) fn live_bytes(&self) -> BTreeMap<SegmentId, u64> {
-        let mut live = BTreeMap::new();
+    /// For each segment that holds messages, what of them is needed. What is not needed never is again: so a segment
+    /// that is dead stays dead.
+    pub(crate) fn live(&self) -> BTreeMap<SegmentId, Live> {
+        let mut live: BTreeMap<SegmentId, Live> = BTreeMap::new();
         for topic in self.topics.values() {
             let readers = self.holders(topic);
             for extent in topic.extents() {
-                let sum: &mut u64 = live.entry(extent.segment).or_default();
-                *sum = sum.saturating_add(live_part(extent, needed(topic, &readers, extent)));
+                let needed = needed(topic, &readers, extent);
+                live.entry(extent.segment).or_default().add(needed, extent.share(needed));
+            }
+            for place in topic.places().places() {
+                let needed = place.offsets.runs().map(|run| run.count.saturating_sub(idle(topic, &readers, run))).sum();
+                let share = u128::from(place.bytes) * u128::from(needed) / u128::from(place.offsets.len().max(1));
+                live.entry(place.segment).or_default().add(needed, u64::try_from(share).unwrap_or(place.bytes));
             }
         }
         live
@@ -32,7 +52,13 @@ impl State {
     /// How many messages of a topic are needed.
     pub(crate) fn needed_messages(&self, topic: &Topic) -> u64 {
         let readers = self.holders(topic);
-        topic.extents().map(|extent| needed(topic, &readers, extent)).sum()
+        let moved = topic.places().all().runs().map(|run| run.count.saturating_sub(idle(topic, &readers, run)));
+        topic.extents().map(|extent| needed(topic, &readers, extent)).chain(moved).sum()
+    }
+
+    /// Whether somebody needs this message.
+    pub(crate) fn is_needed(&self, topic: &Topic, offset: Offset) -> bool {
+        idle(topic, &self.holders(topic), Run::one(offset)) == 0
     }
 
     /// The groups, if only what they have not settled is needed.
@@ -45,21 +71,24 @@ impl State {
     }
 }
 
-fn live_part(extent: &Extent, needed: u64) -> u64 {
-    let share = u128::from(extent.bytes) * u128::from(needed) / u128::from(extent.count.max(1));
-    u64::try_from(share).unwrap_or(extent.bytes)
-}
-
-/// How many offsets of the extent somebody needs.
+/// How many offsets of the extent somebody needs who finds them nowhere else.
 fn needed(topic: &Topic, readers: &[&Settled], extent: &Extent) -> u64 {
     let span = Run { first: extent.first, count: extent.last.next().since(extent.first) };
+    let moved = topic.places().all();
+    let away: u64 =
+        moved.runs_in(span).map(|run| run.count.saturating_sub(idle(topic, readers, run))).fold(0, u64::saturating_add);
+    span.count.saturating_sub(idle(topic, readers, span)).saturating_sub(away).min(extent.count)
+}
+
+/// How many offsets of a run nobody needs.
+fn idle(topic: &Topic, readers: &[&Settled], span: Run) -> u64 {
     let gone = topic.gone.count_in(span);
     let idle = match readers {
         [] => 0,
         [only] if gone == 0 => only.count_in(span),
         _ => settled_by_all(readers, span).map(|run| run.count - topic.gone.count_in(run)).sum(),
     };
-    (span.count - gone - idle).min(extent.count)
+    gone + idle
 }
 
 /// The runs of `span` that every reader has settled.

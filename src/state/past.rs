@@ -113,10 +113,7 @@ fn put_reason<S: Serializer>(reason: &BuryReason, to: S) -> Result<S::Ok, S::Err
 
 fn take_reason<'de, D: Deserializer<'de>>(from: D) -> Result<BuryReason, D::Error> {
     let number = u8::deserialize(from)?;
-    let known =
-        [BuryReason::Asked, BuryReason::Failures, BuryReason::Timeouts, BuryReason::Crashes, BuryReason::Unreadable];
-    let found = known.into_iter().find(|reason| *reason as u8 == number);
-    found.ok_or_else(|| serde::de::Error::custom("unknown reason of a dead letter"))
+    BuryReason::try_from(number).map_err(|_| serde::de::Error::custom("unknown reason of a dead letter"))
 }
 
 /// How many messages were settled or dropped, by cause.

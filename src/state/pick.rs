@@ -13,6 +13,8 @@ impl Group {
     /// is granted afterwards should be granted in this order.
     ///
     /// While there is a suspect, it is the only answer there can be, and only while nothing at all is leased.
+    ///
+    /// An ordered group has rules of its own, see `pick_ordered`; only there `runs` has a meaning.
     pub(super) fn pick(
         &mut self,
         now: Timestamp,
@@ -20,9 +22,13 @@ impl Group {
         waiting: &OffsetSet,
         levels: &Levels,
         max: usize,
+        runs: bool,
     ) -> Vec<Pick> {
         if self.is_paused(now) || max == 0 {
             return Vec::new();
+        }
+        if self.is_ordered() {
+            return self.pick_in_order(now, visible_end, waiting, max, runs);
         }
         // Only damage to the journal can leave a suspect that is not there any more: it holds up nobody. Nor does one
         // that waits again since the clock was set back.
@@ -35,6 +41,9 @@ impl Group {
         // A deliver-at that was handed out before the clock was set back waits like any other.
         let ready = |offset: &Offset| *offset < visible_end && !waiting.contains(*offset);
         picks.extend(due.filter(ready).take(max).map(|offset| self.picked(offset)));
+        if picks.len() < max && self.retries_are_many(now) {
+            return picks;
+        }
         if levels.is_empty() {
             self.pick_in_offset_order(visible_end, waiting, max, &mut picks);
         } else {
@@ -78,6 +87,7 @@ impl Group {
                 offset: Offset(offset),
                 counters: Counters::default(),
                 suspect: false,
+                follows: false,
             });
             picks.extend(fresh.take(max - picks.len()));
             at = self.first_fresh(end, visible_end, waiting);
@@ -85,9 +95,12 @@ impl Group {
     }
 
     pub(super) fn picked(&self, offset: Offset) -> Pick {
-        match self.history.get(&offset) {
-            Some(past) => Pick { offset, counters: past.counters, suspect: past.suspicion.is_suspect() },
-            None => Pick { offset, counters: Counters::default(), suspect: false },
+        let past = self.history.get(&offset);
+        Pick {
+            offset,
+            counters: past.map(|past| past.counters).unwrap_or_default(),
+            suspect: past.is_some_and(|past| past.suspicion.is_suspect()),
+            follows: false,
         }
     }
 
@@ -134,11 +147,13 @@ impl Group {
                 self.hands.back.insert(*offset);
             }
         }
+        self.wake_in_line(offsets);
     }
 
     /// Messages wait again, since the clock was set back.
     pub(super) fn wait_again(&mut self, offsets: &[Offset]) {
         offsets.iter().for_each(|offset| _ = self.hands.back.remove(*offset));
+        self.sleep_in_line(offsets);
     }
 
     /// The lowest offset that could be handed out now. What waits for a suspect to be done counts; what is delayed or
@@ -146,6 +161,9 @@ impl Group {
     pub(super) fn oldest_claimable(&self, now: Timestamp, visible_end: Offset, waiting: &OffsetSet) -> Option<Offset> {
         if self.is_paused(now) {
             return None;
+        }
+        if self.is_ordered() {
+            return self.oldest_in_order(now, visible_end, waiting);
         }
         let due = self.hands.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| *offset);
         let due = due.filter(|offset| !waiting.contains(*offset)).min();

@@ -63,8 +63,15 @@ impl State {
         };
         // Those that were published rise, so the first one will do.
         let published = topic.extents.iter().find_map(present);
-        let moved = topic.moved.iter().filter_map(present).min();
-        published.into_iter().chain(moved).min().unwrap_or(topic.end)
+        let moved = topic.moved.all();
+        let mut at = Offset::ZERO;
+        while let Some(first) = moved.next_present(at) {
+            at = gone.next_present(first);
+            if at == first {
+                return published.map_or(first, |published| published.min(first));
+            }
+        }
+        published.unwrap_or(topic.end)
     }
 
     /// What is gone within these offsets.

@@ -88,4 +88,14 @@ impl Settled {
         let first = run.first.max(self.floor);
         below + self.above.count_in(Run { first, count: run.end().since(first) })
     }
+
+    /// The parts of `run` that are not settled.
+    pub(crate) fn unsettled_runs(&self, run: Run) -> impl Iterator<Item = Run> {
+        let mut at = run.first;
+        std::iter::from_fn(move || {
+            let first = Some(self.next_unsettled(at)).filter(|first| *first < run.end())?;
+            at = self.next_settled(first).unwrap_or(run.end()).min(run.end());
+            Some(Run { first, count: at.since(first) })
+        })
+    }
 }

@@ -17,14 +17,16 @@
 
 use super::group::{ByCause, DeadLetter, Group, History};
 use super::lease::Hands;
+use super::moved::{Moved, PlacePart};
 use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
+use super::values::Values;
 use super::{State, Store, packed};
 use crate::config::{GroupPolicy, TopicPolicy};
 use crate::event::{self, Run, Setting, TablesTrusted};
-use crate::types::{GroupId, Incarnation, Lsn, Offset, Timestamp, TopicId};
+use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -79,6 +81,8 @@ struct StorePart<'a> {
     trusted: Option<TablesTrusted>,
     opened: Timestamp,
     doubted: u64,
+    ids_since: SegmentId,
+    processed: Cow<'a, BTreeMap<u64, u64>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -90,7 +94,8 @@ struct TopicPart<'a> {
     name: Cow<'a, str>,
     settings: Cow<'a, [Setting]>,
     extents: Cow<'a, [Extent]>,
-    moved: Cow<'a, [Extent]>,
+    #[serde(borrow)]
+    moved: Vec<PlacePart<'a>>,
     #[serde(borrow)]
     gone: SettledPart<'a>,
     dropped: Cow<'a, ByCause>,
@@ -278,10 +283,12 @@ impl State {
             newest_time: self.store.newest_time.max(stored.newest_time),
             next_topic: self.store.next_topic.max(stored.next_topic),
             next_group: self.store.next_group.max(stored.next_group),
-            values: stored.values.into_owned(),
+            values: Values::new(stored.values.into_owned()),
             trusted: stored.trusted,
             opened: stored.opened,
             doubted: stored.doubted,
+            ids_since: stored.ids_since,
+            processed: stored.processed.into_owned(),
         };
     }
 }
@@ -294,10 +301,12 @@ impl Store {
             next_topic: self.next_topic,
             next_group: self.next_group,
             boot_id: Cow::Borrowed(&self.boot_id),
-            values: Cow::Borrowed(&self.values),
+            values: Cow::Borrowed(self.values.by_key()),
             trusted: self.trusted,
             opened: self.opened,
             doubted: self.doubted,
+            ids_since: self.ids_since,
+            processed: Cow::Borrowed(&self.processed),
         })
     }
 }
@@ -312,7 +321,7 @@ impl Topic {
             name: Cow::Borrowed(&self.name),
             settings: Cow::Borrowed(&self.settings),
             extents: Cow::Borrowed(&self.extents),
-            moved: Cow::Borrowed(&self.moved),
+            moved: self.moved.parts(),
             gone: SettledPart::of(&self.gone),
             dropped: Cow::Borrowed(&self.dropped),
             delays: packed::encode_keys(delays).into(),
@@ -346,7 +355,7 @@ impl TopicPart<'_> {
             settings,
             end: self.end,
             extents: self.extents.into_owned(),
-            moved: self.moved.into_owned(),
+            moved: Moved::from_parts(&self.moved)?,
             groups: Vec::new(),
             gone,
             dropped: self.dropped.into_owned(),
@@ -380,7 +389,7 @@ impl GroupPart<'_> {
     fn restore(self, id: GroupId, applied: Lsn) -> Option<Group> {
         let (settled, settings) = (self.settled.restore()?, self.settings.into_owned());
         let history = self.history.into_owned();
-        Some(Group {
+        let mut group = Group {
             applied,
             id,
             topic: self.topic,
@@ -397,6 +406,10 @@ impl GroupPart<'_> {
             paused_until: self.paused_until,
             passed: self.passed.into_owned(),
             lone: self.lone,
-        })
+            order: None,
+            orders: 0,
+        };
+        group.reorder();
+        Some(group)
     }
 }

@@ -71,6 +71,7 @@ impl Group {
             }
         }
         self.hands = Hands::new(self.settled.floor(), &self.history);
+        self.reorder();
     }
 
     /// The process died while this message was in flight.

@@ -5,7 +5,9 @@
 use super::counts::GroupCounts;
 use super::lease::{Lease, Pick};
 use super::offsets::OffsetSet;
+use super::order::{KeyHash, Unread};
 use super::priority::Levels;
+use super::turn::Turn;
 use super::{Group, State, Topic};
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::collections::BTreeMap;
@@ -73,10 +75,38 @@ impl State {
 
     /// See [`Group::pick`].
     pub(crate) fn pick(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
+        self.pick_some(group, now, visible_end, max, false)
+    }
+
+    /// Up to `max` messages in runs of a key. See [`Group::pick`].
+    pub(crate) fn pick_runs(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: usize) -> Vec<Pick> {
+        self.pick_some(group, now, visible_end, max, true)
+    }
+
+    fn pick_some(&mut self, group: GroupId, now: Timestamp, end: Offset, max: usize, runs: bool) -> Vec<Pick> {
         let Some(held) = self.groups.get_mut(&group) else { return Vec::new() };
         let waiting = waiting(&self.topics, held);
         let levels = self.topics.get(&held.topic).map_or(&NO_LEVELS, |topic| &topic.levels);
-        held.pick(now, visible_end, waiting, levels, max)
+        held.pick(now, end, waiting, levels, max, runs)
+    }
+
+    /// The keys that were to be read, see [`Group::unread`].
+    pub(crate) fn learn(&mut self, group: GroupId, unread: &Unread, keys: &[Option<KeyHash>]) {
+        if let Some(held) = self.groups.get_mut(&group) {
+            let waiting = waiting(&self.topics, held);
+            held.learn(unread, keys, waiting);
+        }
+    }
+
+    /// A message that an ordered group is to park because an earlier one of its key is a dead letter; and that one.
+    pub(crate) fn condemned(&mut self, group: GroupId) -> Option<(Offset, Offset)> {
+        let held = self.groups.get_mut(&group)?;
+        held.condemned(waiting(&self.topics, held))
+    }
+
+    /// Whether it is a message's turn in its group.
+    pub(crate) fn turn(&self, group: &Group, offset: Offset) -> Turn {
+        group.turn(offset, waiting(&self.topics, group))
     }
 
     /// See [`Group::grant`].

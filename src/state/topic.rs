@@ -1,18 +1,17 @@
 //! A topic: its number and name, where its messages lie, and what a policy dropped of it.
 
+use super::moved::Moved;
 use super::past::ByCause;
 use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use crate::config::{Durability, TopicPolicy};
-use crate::event::{self, Cause, CreateTopic, Dropped, Patch, Published};
+use crate::event::{self, Cause, CreateTopic, Dropped, Patch, Published, Run};
 use crate::types::{GroupId, Lsn, Offset, SegmentId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 
-/// Messages of one topic in one segment.
-///
-/// Those of one that was published are dense, unless the journal was damaged between them; those of one that was
-/// moved have holes.
+/// Messages of one topic in one segment, as they were published: dense, unless the journal was damaged between them.
+/// Those that were moved are in [`Moved`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Extent {
     pub(crate) segment: SegmentId,
@@ -28,6 +27,12 @@ pub(crate) struct Extent {
 impl Extent {
     fn covers(&self, offset: Offset) -> bool {
         (self.first..=self.last).contains(&offset)
+    }
+
+    /// The bytes of so many of them, if all are alike.
+    pub(super) fn share(&self, count: u64) -> u64 {
+        let share = u128::from(self.bytes) * u128::from(count) / u128::from(self.count.max(1));
+        u64::try_from(share).unwrap_or(self.bytes)
     }
 
     /// Takes on a run that follows it in the same segment.
@@ -54,8 +59,8 @@ pub(crate) struct Topic {
     pub(super) end: Offset,
     /// As published: rising and disjoint, in offsets and in segments.
     pub(super) extents: Vec<Extent>,
-    /// As carried over: in the order of the journal, so that the last one that has an offset wins.
-    pub(super) moved: Vec<Extent>,
+    /// As carried over.
+    pub(super) moved: Moved,
     /// Follows from the groups.
     pub(super) groups: Vec<GroupId>,
     /// What policies dropped for everybody.
@@ -82,7 +87,7 @@ impl Topic {
             policy: TopicPolicy::default(),
             end: Offset::ZERO,
             extents: Vec::new(),
-            moved: Vec::new(),
+            moved: Moved::default(),
             groups: Vec::new(),
             gone: Settled::default(),
             dropped: ByCause::default(),
@@ -120,22 +125,16 @@ impl Topic {
         }
     }
 
-    /// Messages that were carried over lie in `segment` from now on.
-    ///
-    /// Taken as the run of `count` from `first` on: until cleaning writes sparse moves, they are dense.
+    /// Messages that were carried over lie in `segment` from now on. What is gone is none of them, and what else there
+    /// is to know of them was known when they were published.
     pub(super) fn moved(&mut self, segment: SegmentId, run: &Published<'_>) {
         if run.count == 0 {
             return;
         }
-        let last = run.first.plus(run.count - 1);
-        self.end = self.end.max(last.next());
-        self.note_times(run);
-        match self.moved.last_mut() {
-            Some(extent) if extent.segment == segment && extent.last.next() == run.first => {
-                extent.append(last, run.count, run.bytes);
-            }
-            _ => self.moved.push(Extent { segment, first: run.first, last, count: run.count, bytes: run.bytes }),
-        }
+        self.end = self.end.max(run.end);
+        let gone = &self.gone;
+        let here = run.runs().flat_map(|run| gone.unsettled_runs(run));
+        self.moved.add(segment, here, run.bytes);
     }
 
     fn note_times(&mut self, run: &Published<'_>) {
@@ -149,7 +148,7 @@ impl Topic {
 
     pub(super) fn retire(&mut self, segment: SegmentId) {
         self.extents.retain(|extent| extent.segment != segment);
-        self.moved.retain(|extent| extent.segment != segment);
+        self.moved.retire(segment);
     }
 
     pub(super) fn drop_runs(&mut self, event: &Dropped<'_>) {
@@ -224,20 +223,34 @@ impl Topic {
 
     /// The segment that holds a message, the newest if there are several.
     pub(crate) fn extent_of(&self, offset: Offset) -> Option<SegmentId> {
-        let moved = self.moved.iter().rev().find(|extent| extent.covers(offset));
         let published = || {
             let after = self.extents.partition_point(|extent| extent.last < offset);
-            self.extents.get(after).filter(|extent| extent.covers(offset))
+            self.extents.get(after).filter(|extent| extent.covers(offset)).map(|extent| extent.segment)
         };
-        moved.or_else(published).map(|extent| extent.segment)
+        self.moved.segment_of(offset).or_else(published)
     }
 
-    /// Everything that is stored of the topic, published or moved.
+    /// What was moved, and where to.
+    pub(crate) const fn places(&self) -> &Moved {
+        &self.moved
+    }
+
+    /// The sum of the contents of what is stored of the topic.
+    pub(crate) fn bytes(&self) -> u64 {
+        let published = self.extents.iter().map(|extent| {
+            let span = Run { first: extent.first, count: extent.last.next().since(extent.first) };
+            extent.share(extent.count.saturating_sub(self.moved.all().count_in(span)))
+        });
+        let moved = self.moved.places().iter().map(|place| place.bytes);
+        published.chain(moved).fold(0, u64::saturating_add)
+    }
+
+    /// What is stored as it was published: rising and disjoint. What was moved since is still counted.
     pub(crate) fn extents(&self) -> impl Iterator<Item = &Extent> {
-        self.extents.iter().chain(&self.moved)
+        self.extents.iter()
     }
 
-    /// What is stored as it was published: rising and disjoint.
+    /// The same.
     pub(crate) fn published(&self) -> &[Extent] {
         &self.extents
     }

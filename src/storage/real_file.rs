@@ -56,12 +56,15 @@ impl StorageFile for RealFile {
         self.file.sync_data()
     }
 
-    fn allocate(&self, len: u64) -> Result<()> {
+    fn allocate(&self, len: u64) -> Result<bool> {
         if len == 0 || preallocate(&self.file, len)? {
-            return Ok(());
+            return Ok(true);
         }
         // The length at least. Space may still run out: a caller that must be sure writes zeros.
-        if self.len()? < len { self.file.set_len(len) } else { Ok(()) }
+        if self.len()? < len {
+            self.file.set_len(len)?;
+        }
+        Ok(false)
     }
 
     #[cfg(unix)]

@@ -51,6 +51,7 @@ pub(crate) struct Entry {
     pub(crate) deliver_at: u64,
     /// It may be settled without having been handed out.
     pub(crate) expires: bool,
+    pub(crate) key: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default)]

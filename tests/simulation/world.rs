@@ -1,15 +1,20 @@
 //! One run: a store on a simulated disk, a workload, crashes, and the model that watches.
 
+use crate::awaited::Awaited;
 use crate::filter::Sorted;
 use crate::flow::Narrow;
+use crate::ids::{self, Ids, OpenIds};
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
+use crate::order::{self, Order};
+use crate::space;
+use crate::transactions::Transactions;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
-    Retry, Store, TopicSettings,
+    Retry, Run, Store, TopicSettings,
 };
-use millpond::{Ticket, Timestamp, Topic};
+use millpond::{Ticket, Timestamp, Topic, Window};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::future::Future;
@@ -38,9 +43,12 @@ struct Open {
     store: Store,
     topics: Vec<Topic>,
     consumers: Vec<Consumer>,
+    ids: Option<OpenIds>,
     held: Vec<(usize, Delivery)>,
+    runs: Vec<(usize, Run)>,
     pending: Vec<Pending>,
     acks: Vec<PendingAck>,
+    awaited: Awaited,
 }
 
 pub(crate) struct World {
@@ -48,8 +56,13 @@ pub(crate) struct World {
     clock: ManualClock,
     rng: fastrand::Rng,
     model: Model,
+    order: Order,
     narrow: Narrow,
     sorted: Sorted,
+    transactions: Transactions,
+    ids: Ids,
+    /// Whether ids are remembered: what holds them stays on the disk, whatever else becomes of it.
+    with_ids: bool,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -73,6 +86,10 @@ impl World {
             sorted: Sorted::new(clock.clone()),
             clock,
             model: Model::new(TOPICS, GROUPS),
+            order: Order::new(&mut rng),
+            transactions: Transactions::default(),
+            ids: Ids::default(),
+            with_ids: rng.bool(),
             open: None,
             openings: 0,
             published: 0,
@@ -87,6 +104,7 @@ impl World {
         Store::options()
             .segment_bytes(segment)
             .first_segment_bytes(16 << 10)
+            .id_memory_bytes(self.rng.choice([16 << 10, 64 << 10]).unwrap())
             .tail_cache_bytes(self.rng.choice([0, 4096, 1 << 20]).unwrap())
             .buffer_bytes(self.rng.choice([4096, 1 << 20]).unwrap())
     }
@@ -117,7 +135,9 @@ impl World {
                 self.disk.set_faults(Faults::default());
             }
             let options = self.options();
-            let opened = Store::open_simulated(&self.disk, self.clock.clone(), self.rng.u64(..), options);
+            self.ids.meddle(&mut self.rng, &self.disk);
+            let (clock, seed) = (self.clock.clone(), self.rng.u64(..));
+            let opened = Store::open_simulated_with(&self.disk, &self.ids.tables, clock, seed, options);
             match opened.and_then(|store| self.prepare(store)) {
                 Ok(open) => {
                     if cut {
@@ -127,6 +147,11 @@ impl World {
                     let found = self.read_all(&open)?;
                     letters::check(&open.store, &open.consumers, GROUPS)?;
                     self.narrow.check()?;
+                    let ends: Vec<usize> = found.iter().map(|found| found.end).collect();
+                    self.transactions.reopened(&self.model, &open.store, &open.consumers, (&ends, least))?;
+                    if let Some(ids) = &open.ids {
+                        self.ids.reopened(&mut self.rng, ids, least)?;
+                    }
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -155,20 +180,24 @@ impl World {
         self.narrow.reopened(&store)?;
         self.sorted.reopened(&store)?;
         let settings = Group::default()
-            .lease(Duration::from_secs(20))
+            .lease(order::LEASE)
             .retry(Retry::exponential(Duration::from_secs(1), Duration::from_secs(30)).attempts(4));
         let (mut topics, mut consumers) = (Vec::new(), Vec::new());
         for (topic, keeps) in KEEPS.into_iter().enumerate() {
             let rules = if keeps { Retention::everything() } else { Retention::until_settled() };
-            let rules = TopicSettings::default().retention(rules);
+            let window = if self.with_ids { Window::default() } else { Window::Off };
+            let rules = TopicSettings::default().retention(rules).deduplicate(window);
             let topic = store.topic_with(&format!("topic {topic}"), rules)?;
             for group in 0..GROUPS {
-                let settings = letters::settings(group, settings.clone());
+                let settings = self.order.settings(group, letters::settings(group, settings.clone()));
                 consumers.push(topic.consumer(&format!("group {group}"), settings)?);
             }
             topics.push(topic);
         }
-        Ok(Open { store, topics, consumers, held: Vec::new(), pending: Vec::new(), acks: Vec::new() })
+        let ids = self.with_ids.then(|| ids::prepare(&store)).transpose()?;
+        let (held, runs) = (Vec::new(), Vec::new());
+        let (pending, acks, awaited) = (Vec::new(), Vec::new(), Awaited::default());
+        Ok(Open { store, topics, consumers, ids, held, runs, pending, acks, awaited })
     }
 
     fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
@@ -196,10 +225,12 @@ impl World {
             Firm::Os
         };
         let _ = writeln!(self.trace, "die power={power}");
+        self.order.all_over();
         self.narrow.dead();
         self.sorted.dead();
         // Whoever held a delivery may be what brought it down.
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
+            std::mem::take(&mut open.awaited).die(&mut self.model);
             for group in &mut self.model.groups {
                 let delivered: Vec<Offset> = group.delivered.iter().copied().collect();
                 group.touched.extend(delivered);
@@ -220,6 +251,8 @@ impl World {
         for (group, delivery) in open.held.drain(..) {
             self.model.groups[group].touched.insert(delivery.offset());
         }
+        open.runs.clear();
+        self.order.all_over();
         self.narrow.dead();
         self.sorted.dead();
         let closed = open.store.clone().close();
@@ -234,7 +267,7 @@ impl World {
 
     /// Looks at what has resolved meanwhile. False if the store is poisoned.
     fn settle_pending(&mut self, open: &mut Open) -> bool {
-        let mut good = true;
+        let mut good = self.transactions.settle_pending(&mut self.model);
         let model = &mut self.model;
         let mut at = 0;
         while at < open.pending.len() {
@@ -320,8 +353,9 @@ impl World {
         let image = [8, 0, 0, 0, 0, self.rng.u8(16..64), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         payload.extend(image.iter().cycle().take(extra));
         let mut message = Message::new(payload.clone()).durability(level);
-        if self.rng.u8(0..4) == 0 {
-            message = message.key(format!("key {}", self.published % 5)).id(payload.clone());
+        let key = (self.rng.u8(0..4) == 0).then_some(self.published % 5);
+        if let Some(key) = key {
+            message = message.key(format!("key {key}")).id(payload.clone());
         }
         let (mut deliver_at, mut expires) = (0, false);
         match self.rng.u8(0..16) {
@@ -340,7 +374,7 @@ impl World {
         let index = self.model.topics[topic].len();
         let fact = Fact::Message { topic, index };
         let mut ticket = open.topics[topic].publish(message);
-        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires };
+        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires, key };
         let _ = writeln!(self.trace, "publish {topic} {index} {level:?}");
         match poll(&mut ticket) {
             Poll::Ready(Ok(receipt)) => {
@@ -355,10 +389,13 @@ impl World {
                 if wait {
                     match ticket.wait() {
                         Ok(receipt) => {
+                            // Some that stood in line before it may have been refused meanwhile: it moved up.
+                            let good = self.settle_pending(open);
+                            let index = self.model.topics[topic].len() - 1;
                             assert_eq!(receipt.offset, Offset::new(index as u64), "I3");
                             self.model.reached(mark, level.into());
-                            self.model.resolve(fact, level.into());
-                            true
+                            self.model.resolve(Fact::Message { topic, index }, level.into());
+                            good
                         }
                         Err(error) => {
                             let _ = writeln!(self.trace, "publish fails: {error}");
@@ -376,8 +413,22 @@ impl World {
     fn lease(&mut self, open: &mut Open) -> Result<bool, String> {
         let group = self.rng.usize(0..TOPICS * GROUPS);
         let max = self.rng.choice([1, 1, 3, 10]).unwrap();
-        let batch = match open.consumers[group].lease_many(max, Duration::ZERO) {
-            Ok(batch) => batch,
+        let wall = self.clock.wall().get();
+        let (group, wall, leased) = if order::is_ordered(group) {
+            let consumer = &open.consumers[group];
+            let leased = match self.rng.bool() {
+                true => consumer.lease_runs(max, Duration::ZERO).map(|runs| (runs, Vec::new())),
+                false => consumer.lease_many(max, Duration::ZERO).map(|batch| (Vec::new(), batch.collect())),
+            };
+            (group, wall, leased)
+        } else {
+            let from = (&open.store, &*open.consumers);
+            let (group, wall, leased) = open.awaited.lease(&mut self.rng, from, (group, max), wall);
+            (group, wall, leased.map(|batch| (Vec::new(), batch.collect())))
+        };
+        let consumer = &open.consumers[group];
+        let (runs, single): (Vec<Run>, Vec<Delivery>) = match leased {
+            Ok(leased) => leased,
             Err(error) => {
                 let _ = writeln!(self.trace, "lease fails: {}", error.code());
                 // It may have been named as handed out before it failed, and may then be charged with this death.
@@ -386,26 +437,31 @@ impl World {
                 return Ok(false);
             }
         };
-        for delivery in batch {
-            let wall = self.clock.wall().get();
+        for delivery in single.iter().chain(runs.iter().flat_map(|run: &Run| run.deliveries())) {
             self.model.delivered(group / GROUPS, group, delivery.offset(), delivery.payload(), wall)?;
+            self.order.delivered(&self.model, group, consumer, delivery, &self.clock)?;
             if delivery.counters().failures > 0 && !self.model.groups[group].touched.contains(&delivery.offset()) {
                 return Err(format!("I4: group {group} offset {}: charged, but it never failed", delivery.offset()));
             }
             if delivery.counters().crashes > 0 || delivery.counters().timeouts > 0 {
                 self.model.groups[group].touched.insert(delivery.offset());
             }
-            open.held.push((group, delivery));
         }
+        open.held.extend(single.into_iter().map(|delivery| (group, delivery)));
+        open.runs.extend(runs.into_iter().map(|run| (group, run)));
         Ok(true)
     }
 
     fn settle(&mut self, open: &mut Open) -> bool {
+        if !open.runs.is_empty() && self.rng.bool() {
+            return self.settle_run(open);
+        }
         if open.held.is_empty() {
             return true;
         }
         let (group, delivery) = open.held.swap_remove(self.rng.usize(0..open.held.len()));
         let offset = delivery.offset();
+        self.order.over(group, &delivery);
         let mark = self.model.mark();
         let mut ticket = match self.rng.u8(0..12) {
             0 => {
@@ -453,11 +509,42 @@ impl World {
         }
     }
 
+    fn settle_run(&mut self, open: &mut Open) -> bool {
+        let (group, run) = open.runs.swap_remove(self.rng.usize(0..open.runs.len()));
+        run.deliveries().iter().for_each(|delivery| self.order.over(group, delivery));
+        let mark = self.model.mark();
+        let Some(order::Settled { mut ticket, facts }) = order::settle_run(&mut self.rng, &mut self.model, group, run)
+        else {
+            return true;
+        };
+        match poll(&mut ticket) {
+            Poll::Ready(Ok(())) => facts.into_iter().for_each(|fact| self.model.resolve(fact, Firm::Os)),
+            Poll::Ready(Err(error)) => return error.code() == "lease-lost",
+            Poll::Pending => open.acks.push(PendingAck { ticket, facts, mark }),
+        }
+        true
+    }
+
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..128);
+        let dice = self.rng.u8(0..145);
         let good = match dice {
+            139.. => {
+                let (rng, model) = (&mut self.rng, &mut self.model);
+                // Who holds which key is followed where single deliveries are settled.
+                let unordered = |(group, _): &(usize, Delivery)| !order::is_ordered(*group);
+                let (mut free, mut rest): (Vec<_>, Vec<_>) = open.held.drain(..).partition(unordered);
+                let good = self.transactions.commit(rng, model, &open.store, &open.topics, &mut free)?;
+                rest.append(&mut free);
+                open.held = rest;
+                good
+            }
+            131.. => match &open.ids {
+                Some(ids) => self.ids.step(&mut self.rng, ids)?,
+                None => true,
+            },
+            128.. => space::clean(&open.store),
             118.. => self.sorted.step(&mut self.rng)?,
             102.. => {
                 self.narrow.check()?;
@@ -566,10 +653,15 @@ impl World {
                     let offset = delivery.offset();
                     let wall = self.clock.wall().get();
                     self.model.delivered(group / GROUPS, group, offset, delivery.payload(), wall)?;
+                    self.order.delivered(&self.model, group, &open.consumers[group], &delivery, &self.clock)?;
+                    self.order.over(group, &delivery);
                     delivery.ack().wait().map_err(|error| format!("the ack of {offset} fails: {error}"))?;
                     self.model.resolve(Fact::Ack { group, offset }, Firm::Os);
                 }
                 if open.consumers[group].idle() {
+                    if order::release(&self.order, group, &open.consumers[group]).map_err(|e| e.to_string())? {
+                        continue;
+                    }
                     break;
                 }
                 if !any {
@@ -579,6 +671,7 @@ impl World {
             if !open.consumers[group].idle() {
                 return Err(format!("I4: group {group} is never idle: {:?}", open.consumers[group].stats()));
             }
+            order::note_parked(&mut self.model, &open.consumers)?;
             let dead = open.consumers[group].dead_letters().collect::<Result<Vec<_>, _>>();
             let dead = dead.map_err(|error| error.to_string())?;
             let dead: BTreeSet<Offset> = dead.iter().map(|letter| letter.offset()).collect();
@@ -587,6 +680,10 @@ impl World {
             self.open = Some(open);
         }
         self.narrow.drain()?;
-        self.sorted.drain()
+        self.sorted.drain()?;
+        let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
+        space::check(&self.disk, &open.store, &self.model, self.with_ids)?;
+        let found = self.read_all(&open)?;
+        space::still_there(&mut self.model, &found)
     }
 }

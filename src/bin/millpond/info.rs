@@ -12,10 +12,11 @@ const AFTER_HELP: &str = r#"Examples:
   millpond info ./pond --json | jq 'select(.kind == "group" and .dead > 0)'
 
 Of each group: READY can be handed out now, LEASED is handed out, RETRYING
-waits for its next attempt, DELAYED is not due yet, DEAD was given up and stays in the log. OLDEST is
-how long the oldest message that could be handed out has been waiting. PAUSED
-says until when the group hands out nothing. LIVE is what somebody still needs
-of a segment.
+waits for its next attempt, DELAYED is not due yet, BLOCKED waits for another
+message of its key, DEAD was given up and stays in the log. OLDEST is how long
+the oldest message that could be handed out has been waiting. PAUSED says until
+when the group hands out nothing. LIVE is what somebody still needs of a
+segment.
 
 With --json each line is an object whose "kind" says what it is about: "store",
 "topic", "group" or "segment"."#;
@@ -58,7 +59,7 @@ fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
             let line = json!({
                 "kind": "group", "topic": topic.name, "group": group.name, "ready": group.ready,
                 "leased": group.leased, "retrying": group.retrying, "delayed": group.delayed,
-                "suspects": group.suspects, "dead": group.dead,
+                "blocked": group.key_blocked, "suspects": group.suspects, "dead": group.dead,
                 "oldest_ms": oldest, "paused_until": group.paused_until.map(|until| until.get()),
             });
             output::json_line(out, &line)?;
@@ -95,6 +96,7 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
         ("LEASED", right),
         ("RETRYING", right),
         ("DELAYED", right),
+        ("BLOCKED", right),
         ("SUSPECT", right),
         ("DEAD", right),
         ("OLDEST", right),
@@ -119,6 +121,7 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
                 group.leased.to_string(),
                 group.retrying.to_string(),
                 group.delayed.to_string(),
+                group.key_blocked.to_string(),
                 group.suspects.to_string(),
                 group.dead.to_string(),
                 group.oldest_claimable.map_or_else(|| "-".to_owned(), output::span),

@@ -8,7 +8,7 @@ fn fresh_messages_come_in_their_order_and_only_once() {
     assert_eq!(world.picks(0, 3), [0, 1, 2]);
     assert_eq!(world.lease(0, 2), [0, 1]);
     assert_eq!(world.lease(0, 9), [2, 3, 4]);
-    assert_eq!(world.lease(0, 9), []);
+    assert_eq!(world.lease(0, 9), [0; 0]);
     world.publish(1);
     assert_eq!(world.lease(0, 9), [5]);
 }
@@ -96,7 +96,7 @@ fn extending_moves_the_deadline_also_late() {
     world.time_out(0, 70_000);
     assert!(world.group().needs_record(Offset(0)));
     assert!(world.group().extend(Offset(0), 1, Timestamp(90_000)));
-    assert_eq!(world.picks(80_000, 9), []);
+    assert_eq!(world.picks(80_000, 9), [0; 0]);
     assert_eq!(world.group().check(Offset(0), 1), Hold::Held);
     assert!(!world.group().extend(Offset(0), 2, Timestamp(99_000)));
     assert_whole(&world.state);

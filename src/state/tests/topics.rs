@@ -50,7 +50,7 @@ fn a_publish_that_is_there_already_changes_nothing() {
 #[test]
 fn liveness_shares_out_what_somebody_needs() {
     let mut world = two_segments();
-    let live = |world: &World| [100, 101].map(|segment| world.state.live_bytes()[&SegmentId(segment)]);
+    let live = |world: &World| [100, 101].map(|segment| world.state.live()[&SegmentId(segment)].bytes);
     assert_eq!(live(&world), [1000, 1000]);
     world.apply(&ack(GROUP, &[run(0, 5), run(8, 4)]));
     assert_eq!(live(&world), [300, 800]);
@@ -133,7 +133,7 @@ fn runs_without_bounds_cost_nothing() {
     assert_eq!(world.group().settled().floor(), Offset(0));
     assert!(world.group().settled().above().heap_bytes() < 20_000);
     world.apply(&ack(GROUP, &[run(0, u64::MAX)]));
-    assert_eq!(world.lease(0, 9), []);
+    assert_eq!(world.lease(0, 9), [0; 0]);
 }
 
 #[test]
@@ -147,9 +147,13 @@ fn one_event_never_names_more_than_a_million_deliveries() {
 fn values_are_set_and_removed() {
     let mut world = World::with(0);
     let set =
-        |key: &'static str, value: &'static [u8]| Event::SetValue(SetValue { key: key.into(), value: value.into() });
-    world.apply(&set("mark", b"7"));
-    assert_eq!(world.state.value("mark"), Some(b"7".as_slice()));
-    world.apply(&set("mark", b""));
-    assert_eq!(world.state.value("mark"), None);
+        |value: Option<&'static [u8]>| Event::SetValue(SetValue { key: "mark".into(), value: value.map(Into::into) });
+    world.apply(&set(Some(b"7")));
+    world.apply(&set(Some(b"seven")));
+    assert_eq!(world.state.value("mark"), Some(b"seven".as_slice()));
+    assert_eq!(world.state.value_bytes(), 4 + 5 + 64);
+    world.apply(&set(Some(b"")));
+    assert_eq!(world.state.value("mark"), Some(b"".as_slice()), "empty is a value too");
+    world.apply(&set(None));
+    assert_eq!((world.state.value("mark"), world.state.value_bytes()), (None, 0));
 }

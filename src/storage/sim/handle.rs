@@ -115,7 +115,7 @@ impl StorageFile for Handle {
         if self.told.swap(errors, Ordering::Relaxed) < errors { Err(failed("a sync")) } else { Ok(()) }
     }
 
-    fn allocate(&self, len: u64) -> Result<()> {
+    fn allocate(&self, len: u64) -> Result<bool> {
         let mut machine = self.machine.lock();
         let machine = &mut *machine;
         let before = machine.file(self.inode, self.process)?.pages.len();
@@ -133,7 +133,7 @@ impl StorageFile for Handle {
             machine.used += (pages.len() - before) as u64;
         }
         match fate {
-            Fate::Works => Ok(()),
+            Fate::Works => Ok(true),
             Fate::Fails => Err(failed("a preallocation")),
             Fate::Stops => Err(stopped()),
         }

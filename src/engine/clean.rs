@@ -1,0 +1,294 @@
+//! Cleaning: the few messages that are still needed of a mostly dead segment are appended again, so that its file can
+//! go.
+//!
+//! A piece at a time: some frames of the segment are read, each verified; what of them is needed is found under the
+//! lock; it is encoded without it, by topic and offset; and appended under it again. What was settled in between is
+//! moved for nothing, which is no harm. Once all of the segment was gone through, nothing in it is needed, and it is
+//! removed as any other dead one.
+
+use super::read::undecodable;
+use super::{Core, Engine};
+use crate::error::{Code, Damage, Error, ErrorKind, Result};
+use crate::event::{Event, MessageView, Published, encode, events};
+use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, seal_of, segment_name};
+use crate::types::{Lsn, Position, SegmentId, Timestamp, TopicId};
+use std::collections::BTreeMap;
+
+/// Bytes of messages that one frame takes on: to read one of them, its frame is read.
+const FRAME_BYTES: u64 = 16 << 10;
+
+/// Messages that one frame takes on.
+const FRAME_MESSAGES: usize = 512;
+
+/// What [`Store::clean_now`](crate::Store::clean_now) did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cleaned {
+    /// Segments that went.
+    pub segments: u64,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Messages that were written again elsewhere.
+    pub moved: u64,
+    /// Bytes of those, without framing.
+    pub moved_bytes: u64,
+    /// What can't be read; the segments it is in stay.
+    pub damage: Vec<Damage>,
+}
+
+/// Whoever is cleaning.
+#[derive(Debug, Default)]
+pub(super) struct Cleaner {
+    /// The segment that is being gone through, and how far.
+    at: Option<Lsn>,
+    moved: u64,
+    moved_bytes: u64,
+    damage: Vec<Damage>,
+}
+
+/// A frame to be appended.
+struct Load<'a> {
+    messages: Published<'a>,
+    bytes: Vec<u8>,
+}
+
+impl Engine {
+    /// Goes on with the segment that is being cleaned, or begins with the next one. Whether there is more to do.
+    pub(super) fn clean_piece(&self) -> Result<bool> {
+        let mut cleaner = self.cleaning.lock();
+        let at = match cleaner.at.take().or_else(|| self.next_unclean()) {
+            Some(at) => at,
+            None => return Ok(false),
+        };
+        match self.clean_from(&mut cleaner, at) {
+            Ok(next) => {
+                cleaner.at = next;
+                if next.is_none() {
+                    let mut core = self.core.lock();
+                    core.space.unclean.remove(&at.segment());
+                    core.space.look_soon();
+                }
+                Ok(true)
+            }
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let segment = at.segment();
+                tracing::error!(%error, %segment, "a message that is needed is damaged; its segment stays");
+                cleaner.damage.extend_from_slice(error.damage());
+                let mut core = self.core.lock();
+                core.space.damaged.insert(at.segment());
+                core.space.unclean.remove(&at.segment());
+                Ok(true)
+            }
+            // Without room it is begun again when there is some.
+            Err(error) if error.kind() == ErrorKind::Full => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn next_unclean(&self) -> Option<Lsn> {
+        let mut core = self.core.lock();
+        loop {
+            let id = *core.space.unclean.first()?;
+            if self.files.known(id).is_some_and(|known| known.seal.is_some()) {
+                return Some(Lsn::new(id, Position(crate::journal::SEGMENT_HEADER)));
+            }
+            core.space.unclean.remove(&id);
+        }
+    }
+
+    /// Cleans about one step's bytes. Where to go on; nothing at the segment's end.
+    fn clean_from(&self, cleaner: &mut Cleaner, at: Lsn) -> Result<Option<Lsn>> {
+        let written = self.open_core()?.tail.written();
+        let Some(window) = Window::read(&self.files, at, self.options.clean_step_bytes, written)? else {
+            return Ok(None);
+        };
+        let (mut frames, mut position, mut ended) = (Vec::new(), at.position(), false);
+        while let Some(frame) = window.frame(position)? {
+            position = frame.next;
+            ended = seal_of(&frame).is_some();
+            if ended {
+                break;
+            }
+            if frame.header.flags.is_events() {
+                frames.push(frame);
+            }
+        }
+        let base = window.segment().base;
+        let needed = self.needed_of(&frames, base, at.segment())?;
+        for load in loads(&needed) {
+            let (count, bytes) = (load.messages.count, load.messages.bytes);
+            self.append_load(&load)?;
+            cleaner.moved += count;
+            cleaner.moved_bytes += bytes;
+        }
+        Ok((!ended).then(|| Lsn::new(at.segment(), position)))
+    }
+
+    /// The messages in these frames that somebody needs and that lie nowhere else, each verified.
+    fn needed_of<'a>(
+        &self,
+        frames: &'a [Frame],
+        base: Timestamp,
+        segment: SegmentId,
+    ) -> Result<BTreeMap<TopicId, Vec<MessageView<'a>>>> {
+        let mut needed: BTreeMap<TopicId, Vec<MessageView<'a>>> = BTreeMap::new();
+        for frame in frames {
+            for event in events(&frame.body, base) {
+                let event = event.map_err(|error| undecodable(frame, error))?;
+                let (Event::Publish(published) | Event::Move(published)) = event else { continue };
+                let core = self.open_core()?;
+                let Some(topic) = core.state.topic(published.topic) else { continue };
+                let before = needed.get(&published.topic).map_or(0, Vec::len);
+                for view in published.messages() {
+                    let view = view.map_err(|error| undecodable(frame, error))?;
+                    if topic.extent_of(view.offset) == Some(segment) && core.state.is_needed(topic, view.offset) {
+                        needed.entry(published.topic).or_default().push(view);
+                    }
+                }
+                drop(core);
+                let fresh = needed.get(&published.topic).and_then(|views| views.get(before..)).unwrap_or_default();
+                if let Some(bad) = fresh.iter().find(|view| !view.verify(published.topic)) {
+                    return Err(damaged(frame, published.topic, bad));
+                }
+            }
+        }
+        for views in needed.values_mut() {
+            views.sort_by_key(|view| view.offset);
+            views.dedup_by_key(|view| view.offset);
+        }
+        Ok(needed)
+    }
+
+    /// Appends one frame of messages that are carried over.
+    fn append_load(&self, load: &Load<'_>) -> Result<()> {
+        loop {
+            let refusal = {
+                let mut core = self.open_core()?;
+                match core.carry(load) {
+                    Ok(()) => {
+                        self.arm(&mut core, false);
+                        self.want_successor(&mut core);
+                        return Ok(());
+                    }
+                    Err(refusal) => refusal,
+                }
+            };
+            self.relieve(refusal)?;
+        }
+    }
+
+    /// Cleans every segment that is mostly dead, and removes every dead one, now.
+    pub(crate) fn clean_now(&self) -> Result<Cleaned> {
+        let before = self.open_core()?.space.freed;
+        {
+            let mut cleaner = self.cleaning.lock();
+            (cleaner.moved, cleaner.moved_bytes) = (0, 0);
+            cleaner.damage.clear();
+        }
+        self.write_sidecars()?;
+        self.look_now()?;
+        // What two snapshots begin behind may go.
+        for _ in 0..2 {
+            if self.open_core()?.space.uncovered() > 0 {
+                self.snapshot_now()?;
+            }
+        }
+        self.look_now()?;
+        while self.clean_piece()? {}
+        self.look_now()?;
+        while self.remove_retired()? {}
+        let (segments, bytes) = self.open_core()?.space.freed;
+        let cleaner = self.cleaning.lock();
+        Ok(Cleaned {
+            segments: segments.saturating_sub(before.0),
+            bytes: bytes.saturating_sub(before.1),
+            moved: cleaner.moved,
+            moved_bytes: cleaner.moved_bytes,
+            damage: cleaner.damage.clone(),
+        })
+    }
+
+    fn look_now(&self) -> Result<()> {
+        loop {
+            let refusal = {
+                let mut core = self.open_core()?;
+                match self.find_dead(&mut core, true) {
+                    Ok(()) => return Ok(()),
+                    Err(refusal) => refusal,
+                }
+            };
+            self.relieve(refusal)?;
+        }
+    }
+
+    /// Takes a snapshot, whether or not one is due.
+    fn snapshot_now(&self) -> Result<()> {
+        let before = {
+            let mut core = self.open_core()?;
+            core.space.want_snapshot(true);
+            core.tail.snapshots().newer
+        };
+        loop {
+            {
+                let core = self.open_core()?;
+                if core.tail.snapshots().newer != before || !core.space.wants_snapshot() {
+                    return Ok(());
+                }
+            }
+            // As the upkeep does: a snapshot may go on from segment to segment.
+            self.make_room(0)?;
+            _ = self.snapshot_piece()?;
+        }
+    }
+}
+
+impl Core {
+    fn carry(&mut self, load: &Load<'_>) -> Result<(), Refusal> {
+        self.tail.place(load.bytes.len(), Class::Clean)?;
+        let (first, last) = (load.messages.first.get(), load.messages.end.get().saturating_sub(1));
+        let event = Event::Move(load.messages.clone());
+        let (crc, bytes) = (crc32fast::hash(&load.bytes), &load.bytes);
+        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(bytes), &[]);
+        self.apply(span.start, &event);
+        let position = span.start.position();
+        self.tail.note_carried(load.messages.topic.get(), Carried { first, last, position });
+        Ok(())
+    }
+
+    /// Whether there is room for a snapshot like the last one, and some to settle besides.
+    pub(super) fn snapshot_fits(&self) -> bool {
+        let there = self.tail.stock().bytes().saturating_add(self.tail.rest());
+        let size = self.snapshot.size;
+        there >= size.saturating_add(size / 4).saturating_add(u64::from(self.tail.active().capacity) / 4)
+    }
+}
+
+/// Frames for what is carried over, each of one topic.
+fn loads<'a>(needed: &'a BTreeMap<TopicId, Vec<MessageView<'a>>>) -> Vec<Load<'a>> {
+    let mut loads = Vec::new();
+    for (topic, views) in needed {
+        let mut rest = views.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = |view: &&MessageView<'_>| {
+                bytes += view.content_len();
+                bytes <= FRAME_BYTES
+            };
+            let count = rest.iter().take(FRAME_MESSAGES).take_while(fits).count().max(1);
+            let Some((these, others)) = rest.split_at_checked(count) else { break };
+            rest = others;
+            let messages = Published::moved(*topic, these);
+            let mut encoded = Vec::new();
+            encode(&Event::Move(messages.clone()), &mut encoded);
+            loads.push(Load { messages, bytes: encoded });
+        }
+    }
+    loads
+}
+
+fn damaged(frame: &Frame, topic: TopicId, view: &MessageView<'_>) -> Error {
+    let what = format!("the check of topic {topic} offset {} does not fit", view.offset);
+    let (from, to) = (u64::from(frame.lsn.position().get()), u64::from(frame.next.get()));
+    let damage = Damage { file: segment_name(frame.lsn.segment()), from, to, what, messages: Vec::new() };
+    Error::new(Code::Damaged, "a message that is needed is damaged").with_damage(vec![damage])
+}
