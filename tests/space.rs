@@ -1,8 +1,6 @@
 //! Disk space is given back: what passes through leaves none behind (I11), whatever few messages stay among it.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
     clippy::disallowed_methods,
     clippy::field_reassign_with_default,
     reason = "a test fails by panicking, and moves files about"
