@@ -10,7 +10,7 @@ use super::read::undecodable;
 use super::{Core, Engine};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, MessageView, Published, encode, events};
-use crate::journal::{Carried, Class, Frame, Refusal, Window, seal_of, segment_name};
+use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, seal_of, segment_name};
 use crate::types::{Lsn, Position, SegmentId, Timestamp, TopicId};
 use std::collections::BTreeMap;
 
@@ -244,10 +244,12 @@ impl Engine {
 
 impl Core {
     fn carry(&mut self, load: &Load<'_>) -> Result<(), Refusal> {
-        let place = self.tail.place(load.bytes.len(), Class::Clean)?;
+        self.tail.place(load.bytes.len(), Class::Clean)?;
         let (first, last) = (load.messages.first.get(), load.messages.end.get().saturating_sub(1));
         let event = Event::Move(load.messages.clone());
-        let span = self.append(&event, place, &load.bytes);
+        let (crc, bytes) = (crc32fast::hash(&load.bytes), &load.bytes);
+        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(bytes), &[]);
+        self.apply(span.start, &event);
         let position = span.start.position();
         self.tail.note_carried(load.messages.topic.get(), Carried { first, last, position });
         Ok(())

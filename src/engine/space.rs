@@ -127,13 +127,6 @@ impl Space {
 }
 
 impl Core {
-    /// Whether ids in this segment are still needed and are in no other. There is no window of ids yet that could need
-    /// them; cleaning would have to carry them on first.
-    #[expect(clippy::unused_self, reason = "what is kept will follow from the topics")]
-    pub(super) const fn keeps_ids(&self, _segment: SegmentId) -> bool {
-        false
-    }
-
     /// On a full disk with half of the reserve used nothing more is handed out, so that what is out can be settled. A
     /// store that is too small to have its reserve goes by what there was when the disk ran full.
     pub(super) fn is_tight(&self) -> bool {
@@ -210,14 +203,18 @@ impl Engine {
         (core.space.due, core.space.next_look) = (false, None);
         let rolled = std::mem::take(&mut core.space.rolled);
         let (mut sparse, mut uncovered) = (BTreeMap::new(), 0u64);
+        let needed = self.segments_with_ids(core);
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
             let (id, capacity) = (known.segment.id, u64::from(known.segment.capacity));
             let held = live.get(&id).copied().unwrap_or_default();
-            let dead = held.messages == 0 && !core.keeps_ids(id);
+            let keeps_ids = needed.has(id);
+            let dead = held.messages == 0 && !keeps_ids;
             if dead && id < older {
                 self.retire(core, id)?;
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
+            } else if keeps_ids {
+                // Its file stays for their sake: carrying the rest of it about would free nothing.
             } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(held, capacity) {
                 sparse.insert(id, (capacity, cost_of(held)));
             } else if all && id < active && self.is_sparse(held, capacity) {

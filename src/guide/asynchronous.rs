@@ -25,7 +25,8 @@
 //! # What is dropped loses nothing
 //!
 //! A future can be dropped at any moment: as a branch of `select!` that was not taken, by a timeout, with its task. If
-//! a message was leased for it already, that goes back: nothing is charged, and the next in line gets it. Tickets are different: dropping one cancels nothing, the message is published all the same.
+//! a message was leased for it already, that goes back: nothing is charged, and the next in line gets it. Tickets are
+//! different: dropping one cancels nothing, the message is published all the same.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {

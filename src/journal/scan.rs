@@ -104,8 +104,7 @@ pub(crate) struct Survey {
 
 /// Searches everything from `from` to the end of the segment for whole frames, byte by byte, since where they start is
 /// not known. A frame inside another one's payload is not found if the other is whole, and does not verify unless it
-/// was
-/// written for this very place of this very segment.
+/// was written for this very place of this very segment.
 pub(crate) fn survey(file: &dyn StorageFile, segment: &Segment, from: Position) -> io::Result<Survey> {
     let mut found = Survey { end: from, ..Survey::default() };
     let header = FRAME_HEADER as usize;

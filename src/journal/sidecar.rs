@@ -14,8 +14,7 @@
 //!
 //! All fixed fields little-endian. The body is a count of streams, and for each: stream, first, last - first, count,
 //! earliest time, latest - earliest, count of priority runs and for each (level, first, count), count of entries and
-//! for
-//! each (ordinal, position), each as the difference from the one before it.
+//! for each (ordinal, position), each as the difference from the one before it.
 //!
 //! Behind them, if there are any: a count of streams with ordinals that were carried over, and for each: stream, count
 //! of frames and for each (first ordinal, as the difference from the one before it; last - first; position).

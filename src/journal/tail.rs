@@ -328,7 +328,7 @@ impl Tail {
     /// Appends one of the journal's own frames; there must be room.
     fn control(&mut self, control: Control) -> Span {
         let body = control.encode();
-        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), None)
+        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), &[])
     }
 
     /// Whether a `Mark` or `Closed` frame would go into the next segment.
@@ -355,7 +355,7 @@ impl Tail {
         crc: u32,
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
-        note: Option<Note>,
+        notes: &[Note],
     ) -> Span {
         let start = self.end();
         let length = u32::try_from(length).unwrap_or(MAX_BODY);
@@ -367,9 +367,7 @@ impl Tail {
             self.claimed = self.durable;
         }
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
-        if let Some(note) = note {
-            self.index.note(start.position(), note);
-        }
+        notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
         if out.capacity() == 0 {
