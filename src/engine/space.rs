@@ -1,7 +1,7 @@
 //! Giving back the space of segments in which nothing matters any more.
 //!
 //! What keeps a segment: a message in it that some group needs, or that retention keeps, and that was not moved on; an
-//! id that is still refused (see [`Core::keeps_ids`]); and until two complete snapshots began behind it everything
+//! id that is still refused (see `ids`); and until two complete snapshots began behind it everything
 //! else, since an opening starts from one of those. What is settled never matters again, so what was found dead stays
 //! so.
 //!
