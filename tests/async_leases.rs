@@ -184,6 +184,29 @@ fn a_message_that_failed_comes_to_an_awaited_lease_when_it_is_due() {
 }
 
 #[test]
+fn what_was_held_up_comes_to_an_awaited_lease_when_the_way_is_free() {
+    let bench = Bench::new();
+    let email = bench.orders.consumer("email", Group::default().max_in_flight(1)).unwrap();
+    ["a", "b", "c"].iter().for_each(|payload| bench.publish(payload));
+    let first = email.try_lease().unwrap().unwrap();
+    let mut next = email.next();
+    assert!(poll(&mut next, Waker::noop()).is_pending());
+    bench.serve();
+    assert!(poll(&mut next, Waker::noop()).is_pending(), "one is in flight");
+    first.ack().wait().unwrap();
+    bench.serve();
+    assert_eq!(payload(poll(&mut next, Waker::noop())), b"b");
+    email.pause().unwrap();
+    let mut next = email.next();
+    assert!(poll(&mut next, Waker::noop()).is_pending());
+    bench.serve();
+    assert!(poll(&mut next, Waker::noop()).is_pending(), "it is paused");
+    email.resume().unwrap();
+    bench.serve();
+    assert_eq!(payload(poll(&mut next, Waker::noop())), b"c");
+}
+
+#[test]
 fn a_batch_takes_what_is_there_and_what_is_not_taken_out_of_it_goes_back() {
     let bench = Bench::new();
     ["a", "b", "c"].iter().for_each(|payload| bench.publish(payload));

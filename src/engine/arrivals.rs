@@ -330,11 +330,12 @@ impl Engine {
         let (suspects, others): (Vec<&Leased>, Vec<&Leased>) = leased.iter().partition(|leased| leased.suspect);
         if !suspects.is_empty() {
             let mut core = self.core.lock();
+            let mut back = Vec::new();
             if let Some(state) = core.state.group_mut(group) {
-                for (offset, epoch) in suspects.into_iter().map(held) {
-                    state.forget_lease(offset, epoch);
-                }
+                let forgotten = suspects.into_iter().map(held).filter(|held| state.forget_lease(held.0, held.1));
+                back.extend(forgotten.map(|(offset, _)| offset));
             }
+            self.came_back(&mut core, group, &back);
             self.tell_leasing(&mut core);
         }
         if !others.is_empty() {

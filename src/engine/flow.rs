@@ -198,9 +198,7 @@ impl Engine {
     /// Has those who wait for messages look again.
     pub(super) fn tell_waiting(&self, core: &mut Core) {
         core.flows.freed = false;
-        if core.leasing > 0 {
-            self.arrived.notify_all();
-        }
+        self.tell_arrival(core);
     }
 
     /// When, after `now`, something in the way of a group goes by itself.
