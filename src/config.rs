@@ -1,19 +1,23 @@
 //! Settings: plain data with documented defaults. Settings of topics and groups are patches: what is not set keeps
 //! its stored value, or the default at creation.
 
+mod budget;
 mod filter;
 mod flow;
 mod order;
 mod priorities;
 mod retry;
+mod window;
 
 pub use crate::retention::Retention;
+pub use budget::{IdBudget, WhenFull};
 pub(crate) use filter::Condition;
 pub use filter::Filter;
-pub use order::WhenParked;
 pub use flow::{Backlog, Breaker, Overflow, Rate};
+pub use order::WhenParked;
 pub(crate) use priorities::LEVELS_MAX;
 pub use retry::Retry;
+pub use window::Window;
 
 use crate::types::{Offset, Timestamp, TopicId};
 use std::time::Duration;
@@ -57,6 +61,10 @@ pub struct Options {
     pub(crate) clean_below: u8,
     pub(crate) clean_step_bytes: usize,
     pub(crate) warn_free_bytes: u64,
+    pub(crate) max_value_bytes: u32,
+    pub(crate) max_values_bytes: u64,
+    pub(crate) id_memory_bytes: usize,
+    pub(crate) id_budget: IdBudget,
 }
 
 impl Default for Options {
@@ -85,6 +93,10 @@ impl Default for Options {
             clean_below: 50,
             clean_step_bytes: 128 << 10,
             warn_free_bytes: 1 << 30,
+            max_value_bytes: 8 << 10,
+            max_values_bytes: 1 << 20,
+            id_memory_bytes: 64 << 20,
+            id_budget: IdBudget::unlimited(),
         }
     }
 }
@@ -100,6 +112,9 @@ impl Options {
         if self.segment_bytes < least || self.first_segment_bytes < least {
             let what = format!("`segment_bytes` is at least {least}");
             return Err(Error::new(Code::BadSetting, what));
+        }
+        if self.id_memory_bytes < 16 << 10 {
+            return Err(Error::new(Code::BadSetting, "`id_memory_bytes` is at least 16 KiB"));
         }
         if self.max_message_bytes >= self.max_frame_bytes || self.max_frame_bytes >= 1 << 28 {
             let what = "`max_message_bytes` is less than `max_frame_bytes`, and that is less than 256 MiB";
@@ -132,6 +147,8 @@ pub struct TopicSettings {
     pub(crate) backlog: Option<Backlog>,
     pub(crate) levels: Option<u8>,
     pub(crate) aging: Option<Duration>,
+    pub(crate) deduplicate: Option<Window>,
+    pub(crate) refuse_reused_ids: Option<bool>,
 }
 
 impl TopicSettings {
@@ -146,6 +163,27 @@ impl TopicSettings {
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
         self.retention = Some(retention);
+        self
+    }
+
+    /// For how long the id of a message is remembered: publishing it again within this window appends nothing and
+    /// answers with the receipt of the first time (default: 7 days). See the guide's chapter on
+    /// [deduplication](crate::guide::deduplication). Messages without an id are not concerned, and cost nothing.
+    ///
+    /// Ids that are published while the window is [`Window::Off`] are not remembered, also if it is opened later. A
+    /// shorter window forgets, and a longer one brings nothing back that was forgotten.
+    #[must_use]
+    pub fn deduplicate(mut self, window: Window) -> Self {
+        self.deduplicate = Some(window);
+        self
+    }
+
+    /// Whether publishing an id again with another payload is refused with the code `id-reused` (default: yes), which
+    /// is nearly always a mistake of the publisher. With no, it is a duplicate like any other, and the payload of the
+    /// first time stays.
+    #[must_use]
+    pub fn refuse_reused_ids(mut self, refuse: bool) -> Self {
+        self.refuse_reused_ids = Some(refuse);
         self
     }
 
@@ -170,6 +208,9 @@ pub(crate) struct TopicPolicy {
     /// Levels of priority; 1: none.
     pub(crate) levels: u8,
     pub(crate) aging: Duration,
+    pub(crate) deduplicate: Window,
+    /// Whether an id may come again with another payload.
+    pub(crate) reused_ids: bool,
 }
 
 impl Default for TopicPolicy {
@@ -181,6 +222,8 @@ impl Default for TopicPolicy {
             backlog: Backlog::unlimited(),
             levels: 1,
             aging: priorities::AGING,
+            deduplicate: Window::default(),
+            reused_ids: false,
         }
     }
 }
@@ -214,6 +257,9 @@ pub struct Group {
     pub(crate) rate: Option<Rate>,
     pub(crate) breaker: Option<Breaker>,
     pub(crate) filter: Option<Filter>,
+    pub(crate) processed: Option<Window>,
+    /// The table shared with other groups; none inside: its own.
+    pub(crate) processed_table: Option<Option<Box<str>>>,
 }
 
 impl Group {
@@ -284,6 +330,31 @@ impl Group {
         self
     }
 
+    /// Remembers the ids of the messages that this group acks, for so long: a message whose id it has acked already is
+    /// not handed to it again, but settled and counted as [`processed`](crate::Removed::processed) (default:
+    /// [`Window::Off`]). It catches what the publishing window does not: a message that was published twice further
+    /// apart, or through another topic. Others call it an inbox; NServiceBus has the like of it beside a queue.
+    ///
+    /// [`Window::Last`] counts ids that were processed.
+    #[must_use]
+    pub fn remember_processed(mut self, window: Window) -> Self {
+        self.processed = Some(window);
+        self
+    }
+
+    /// Shares the ids that were processed with all groups, of any topic of the store, that name the same table, so that
+    /// a message which arrives by two ways is processed once (default: each group has its own). Takes effect with
+    /// [`remember_processed`](Self::remember_processed). The name has 1 to 255 bytes; an empty one goes back to the
+    /// group's own. What was processed before a change stays where it was.
+    ///
+    /// Copies that are in two hands at the same time are not held back from each other: each can be processed. Whoever
+    /// can't bear that asks [`Consumer::is_processed`](crate::Consumer::is_processed) in the transaction of the effect.
+    #[must_use]
+    pub fn processed_table(mut self, name: impl Into<Box<str>>) -> Self {
+        self.processed_table = Some(Some(name.into()).filter(|name| !name.is_empty()));
+        self
+    }
+
     /// Copies of dead letters go nowhere any more.
     #[must_use]
     pub fn forward_nothing(mut self) -> Self {
@@ -312,6 +383,9 @@ pub(crate) struct GroupPolicy {
     pub(crate) rate: Rate,
     pub(crate) breaker: Breaker,
     pub(crate) filter: Filter,
+    pub(crate) processed: Window,
+    /// The number of the table of processed ids that is shared; zero: the group's own.
+    pub(crate) processed_table: u64,
 }
 
 impl Default for GroupPolicy {
@@ -331,6 +405,8 @@ impl Default for GroupPolicy {
             rate: Rate::unlimited(),
             breaker: Breaker::off(),
             filter: Filter::everything(),
+            processed: Window::Off,
+            processed_table: 0,
         }
     }
 }
@@ -352,6 +428,7 @@ impl GroupPolicy {
         self.rate = patch.rate.unwrap_or(self.rate);
         self.breaker = patch.breaker.unwrap_or(self.breaker);
         self.filter = patch.filter.clone().unwrap_or(self.filter);
+        self.processed = patch.processed.unwrap_or(self.processed);
         self
     }
 }

@@ -301,6 +301,31 @@ impl Consumer {
         Stopper { shared: self.shared.clone() }
     }
 
+    /// Whether a message with this id was acked by this group, or by one that shares its
+    /// [table](crate::Group::processed_table), within the [window](crate::Group::remember_processed): for work that
+    /// arrives by other ways. No if the group remembers none.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`; `Misuse` if the group was removed; `System` or `Corrupt` if it can't be told.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{Group, Message, Window};
+    /// let payments = store.topic("payments")?;
+    /// let book = payments.consumer("book", Group::default().remember_processed(Window::Forever))?;
+    /// payments.publish(Message::new("12.50").id("payment-7")).wait()?;
+    /// assert!(!book.is_processed("payment-7")?);
+    /// book.lease()?.ack().wait()?;
+    /// assert!(book.is_processed("payment-7")?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_processed(&self, id: impl AsRef<[u8]>) -> Result<bool> {
+        self.shared.link.engine()?.is_processed(self.shared.group, id.as_ref())
+    }
+
     pub(crate) fn engine(&self) -> Result<(Arc<Engine>, GroupId)> {
         Ok((self.shared.link.engine()?, self.shared.group))
     }

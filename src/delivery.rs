@@ -274,6 +274,14 @@ impl Delivery {
         (self.offset(), self.id.epoch)
     }
 
+    pub(crate) fn group(&self) -> GroupId {
+        self.group
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
     /// Says that somebody else settles it.
     pub(crate) fn hand_over(&mut self) {
         self.settled = true;
@@ -316,6 +324,18 @@ pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &
     }
 }
 
+/// Ends deliveries of any groups alike, as if each was dropped.
+pub(crate) fn let_go_all(mut deliveries: Vec<Delivery>, how: &Outcome) {
+    let same = |a: &Delivery, b: &Delivery| a.belongs_to(&b.link, b.group);
+    for alike in deliveries.chunk_by_mut(same) {
+        alike.iter_mut().for_each(Delivery::hand_over);
+        let held: Vec<(Offset, u64)> = alike.iter().map(Delivery::held).collect();
+        if let Some(first) = alike.first() {
+            let_go(&first.link, first.group, &held, how);
+        }
+    }
+}
+
 /// What an error says. Unlike `to_string`, it doesn't panic if the error can't say it.
 pub(crate) fn text(error: &impl Display) -> String {
     let mut text = String::new();
@@ -326,10 +346,12 @@ pub(crate) fn text(error: &impl Display) -> String {
 }
 
 impl Error {
-    /// The deliveries that were to be settled, if this error is about ones that can't be settled together: none of them
-    /// was. Dropped with the error, each counts as a failure.
+    /// The deliveries that were to be settled, if this error is about ones that can't be settled together, or about a
+    /// transaction: none of them was. Dropped with the error, each counts as a failure, but for those of a transaction,
+    /// which are given back.
     #[must_use]
     pub fn into_deliveries(mut self) -> Option<Vec<Delivery>> {
-        self.take_returned()
+        let together = self.take_returned();
+        together.or_else(|| Some(self.into_transaction()?.into_deliveries()))
     }
 }

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Full,
     /// Somebody else holds the message now, or it is settled: drop what was done with it, settle nothing.
     LeaseLost,
+    /// Somebody else was quicker, and what the call was built on is not so any more: look again, and decide anew.
+    Conflict,
     /// Whether it was written is not known. Reopen; publishing again with the same id settles it.
     OutcomeUnknown,
     /// A write or a sync failed earlier, and the store takes nothing more. Reopen it.
@@ -47,7 +49,10 @@ pub(crate) enum Code {
     BufferFull,
     BacklogFull,
     DiskFull,
+    ValuesFull,
+    IdsFull,
     LeaseLost,
+    UnexpectedEnd,
     OutcomeUnknown,
     Poisoned,
     Locked,
@@ -64,9 +69,11 @@ pub(crate) enum Code {
     BadName,
     BadSetting,
     TooLarge,
+    IdReused,
     ForeignDelivery,
     Unencodable,
     Undecodable,
+    ForeignTopic,
     Closed,
     Stopped,
     Io,
@@ -75,11 +82,14 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::BufferFull,
         Self::BacklogFull,
         Self::DiskFull,
+        Self::ValuesFull,
+        Self::IdsFull,
         Self::LeaseLost,
+        Self::UnexpectedEnd,
         Self::OutcomeUnknown,
         Self::Poisoned,
         Self::Locked,
@@ -96,9 +106,11 @@ impl Code {
         Self::BadName,
         Self::BadSetting,
         Self::TooLarge,
+        Self::IdReused,
         Self::ForeignDelivery,
         Self::Unencodable,
         Self::Undecodable,
+        Self::ForeignTopic,
         Self::Closed,
         Self::Stopped,
         Self::Io,
@@ -111,7 +123,10 @@ impl Code {
             Self::BufferFull => (ErrorKind::Full, "buffer-full"),
             Self::BacklogFull => (ErrorKind::Full, "backlog-full"),
             Self::DiskFull => (ErrorKind::Full, "disk-full"),
+            Self::ValuesFull => (ErrorKind::Full, "values-full"),
+            Self::IdsFull => (ErrorKind::Full, "ids-full"),
             Self::LeaseLost => (ErrorKind::LeaseLost, "lease-lost"),
+            Self::UnexpectedEnd => (ErrorKind::Conflict, "unexpected-end"),
             Self::OutcomeUnknown => (ErrorKind::OutcomeUnknown, "outcome-unknown"),
             Self::Poisoned => (ErrorKind::Poisoned, "poisoned"),
             Self::Locked => (ErrorKind::Locked, "locked"),
@@ -128,9 +143,11 @@ impl Code {
             Self::BadName => (ErrorKind::Misuse, "bad-name"),
             Self::BadSetting => (ErrorKind::Misuse, "bad-setting"),
             Self::TooLarge => (ErrorKind::Misuse, "too-large"),
+            Self::IdReused => (ErrorKind::Misuse, "id-reused"),
             Self::ForeignDelivery => (ErrorKind::Misuse, "foreign-delivery"),
             Self::Unencodable => (ErrorKind::Misuse, "unencodable"),
             Self::Undecodable => (ErrorKind::Unsupported, "undecodable"),
+            Self::ForeignTopic => (ErrorKind::Misuse, "foreign-topic"),
             Self::Closed => (ErrorKind::Closed, "closed"),
             Self::Stopped => (ErrorKind::Closed, "stopped"),
             Self::Io => (ErrorKind::System, "io"),

@@ -29,6 +29,10 @@
 //!   can keep the messages of each key in order: one at a time, a failed one before its successors.
 //! * **At least once.** Every group gets every message until it is acked or parked as a [`DeadLetter`]. A message whose
 //!   ack is durable does not come back.
+//! * **Deduplicated.** A message published with an id that was accepted within the topic's window is not accepted
+//!   again, across crash and restart, and is answered with the first one's receipt.
+//! * **Atomic.** A [`Transaction`] happens whole or not at all: publishes to any topics, settlements of any groups, and
+//!   small values.
 //! * **Poison-proof.** A message that brings its process down every time is found and parked, and those that were in
 //!   flight beside it are not charged for that.
 //! * **Damage is never silent.** A torn end that nobody was promised is trimmed and reported; damage to what was
@@ -48,6 +52,7 @@
 //! |---|---|
 //! | open, close, verify a directory | [`Store`], [`Options`] |
 //! | publish | [`Topic::publish`], [`Topic::publish_all`], [`Message`], [`Receipt`], [`BatchReceipt`] |
+//! | publish and process each id once | [`Message::id`], [`TopicSettings::deduplicate`], [`Group::remember_processed`], [`Window`] |
 //! | wait for an outcome, or `.await` it | [`Ticket`] |
 //! | say how durable | [`Durability`], [`TopicSettings`], [`Store::sync`] |
 //! | consume | [`Topic::consumer`], [`Consumer`], [`Group`], [`Retry`], [`Start`] |
@@ -56,6 +61,7 @@
 //! | `.await` the next message | [`Consumer::next`], [`Consumer::next_many`]; `Consumer::stream` with feature `stream` |
 //! | have it all done by workers | [`Consumer::run`], [`Workers`], [`Handled`]; `Consumer::run_async` with feature `tokio` |
 //! | publish and consume values | `Store::typed_topic` with feature `typed` |
+//! | do several things as one, and keep small values | [`Store::transaction`], [`Transaction`], [`Committed`], [`Store::get`]; [`Topic::publish_if`] |
 //! | stop waiting | [`Consumer::stopper`] |
 //! | have the urgent first | [`TopicSettings::priorities`], [`Message::priority`] |
 //! | want some messages of a topic | [`Group::filter`], [`Filter`] |
@@ -102,8 +108,11 @@ mod state;
 mod storage;
 mod store;
 mod sync;
+#[expect(dead_code, reason = "cleaning and removal will call the rest")]
+mod tables;
 mod ticket;
 mod topic;
+mod transaction;
 #[cfg(feature = "typed")]
 mod typed;
 mod types;
@@ -111,14 +120,15 @@ mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{
-    Backlog, Breaker, Durability, Filter, Group, Options, Overflow, Rate, Retention, Retry, Start, TopicSettings,
-    WhenParked,
+    Backlog, Breaker, Durability, Filter, Group, IdBudget, Options, Overflow, Rate, Retention, Retry, Start,
+    TopicSettings, WhenFull, WhenParked, Window,
 };
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
 pub use engine::{
-    BreakerState, Cleaned, Events, GroupStats, Happening, Notice, Progress, RecoveryReport, Removed, Report, SeekReport,
+    BreakerState, Cleaned, Events, GroupStats, Happening, IdStats, Notice, Progress, RecoveryReport, Removed, Report,
+    SeekReport,
 };
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
@@ -126,7 +136,7 @@ pub use journal::Trimmed;
 #[cfg(feature = "stream")]
 pub use leasing::DeliveryStream;
 pub use leasing::{Deliveries, Leasing};
-pub use message::{BatchReceipt, Message, Receipt, Record};
+pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
 pub use run::Run;
@@ -134,6 +144,7 @@ pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
+pub use transaction::{Committed, Transaction};
 #[cfg(feature = "json")]
 pub use typed::Json;
 #[cfg(feature = "typed")]

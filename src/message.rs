@@ -84,7 +84,8 @@ impl Message {
         Self::new(Bytes::copy_from_slice(payload))
     }
 
-    /// Names the message, for deduplication.
+    /// Names the message, for deduplication: publishing the same id again within the topic's
+    /// [window](crate::TopicSettings::deduplicate) appends nothing and answers with the first one's receipt.
     #[must_use]
     pub fn id(mut self, id: impl Into<Bytes>) -> Self {
         self.attributes_mut().id = Some(id.into());
@@ -187,8 +188,8 @@ impl Message {
         &self.payload
     }
 
-    /// As its publisher made it: without the hashes and times that were filled in on the way in.
-    fn unaccepted(mut self) -> Self {
+    /// Makes it again what its publisher made: without the hashes and times that were filled in on the way in.
+    pub(crate) fn unaccept(&mut self) {
         if let Some(attributes) = &mut self.attributes {
             attributes.id_hash = None;
             attributes.payload_hash = None;
@@ -201,6 +202,10 @@ impl Message {
                 self.attributes = None;
             }
         }
+    }
+
+    fn unaccepted(mut self) -> Self {
+        self.unaccept();
         self
     }
 
@@ -227,16 +232,64 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-/// What publishing a batch answers: the offsets are consecutive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What publishing a batch answers. Those of its messages that were appended have consecutive offsets; without ids
+/// that are all of them.
+///
+/// ```
+/// # fn main() -> millpond::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let store = millpond::Store::open(dir.path())?;
+/// # let orders = store.topic("orders")?;
+/// use millpond::Message;
+/// let message = |number: u32| Message::new(number.to_string()).id(format!("order-{number}"));
+/// orders.publish(message(2)).wait()?;
+/// let receipt = orders.publish_all([message(1), message(2), message(3), message(1)]).wait()?;
+/// assert_eq!((receipt.first.get(), receipt.count), (1, 2)); // 1 and 3 were appended
+/// let all: Vec<(u64, bool)> = receipt.receipts().map(|one| (one.offset.get(), one.duplicate)).collect();
+/// assert_eq!(all, [(1, false), (0, true), (2, false), (1, true)]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct BatchReceipt {
-    /// The offset of the batch's first message.
+    /// The offset of the first message that was appended; the topic's next offset if none was.
     pub first: Offset,
-    /// How many messages it had.
+    /// How many messages were appended: those of the batch that are no duplicates.
     pub count: u64,
-    /// When it was accepted, on the engine's clock.
+    /// When they were accepted, on the engine's clock.
     pub time: Timestamp,
+    /// Those that were not appended, since a message with the same id had been accepted before, or stands before them
+    /// in the batch; in the order of the batch.
+    pub duplicates: Vec<Duplicate>,
+}
+
+/// A message of a batch that was not appended; see [`BatchReceipt::duplicates`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Duplicate {
+    /// Its place in the batch, from 0 on.
+    pub index: usize,
+    /// The offset of the message that was accepted with its id.
+    pub offset: Offset,
+    /// When that was accepted, on the engine's clock.
+    pub time: Timestamp,
+}
+
+impl BatchReceipt {
+    /// A receipt for each message of the batch, in its order.
+    pub fn receipts(&self) -> impl Iterator<Item = Receipt> + '_ {
+        let total = usize::try_from(self.count).unwrap_or(usize::MAX).saturating_add(self.duplicates.len());
+        let (mut known, mut next) = (self.duplicates.iter().peekable(), self.first);
+        (0..total).map(move |index| match known.next_if(|known| known.index == index) {
+            Some(known) => Receipt { offset: known.offset, time: known.time, duplicate: true },
+            None => {
+                let offset = next;
+                next = offset.next();
+                Receipt { offset, time: self.time, duplicate: false }
+            }
+        })
+    }
 }
 
 /// A message as it is read back.
@@ -316,12 +369,5 @@ impl Error {
     #[must_use]
     pub fn into_message(mut self) -> Option<Message> {
         self.take_returned().map(Message::unaccepted)
-    }
-
-    /// The messages of the batch that was refused: nothing of it was written.
-    #[must_use]
-    pub fn into_messages(mut self) -> Option<Vec<Message>> {
-        let messages: Vec<Message> = self.take_returned()?;
-        Some(messages.into_iter().map(Message::unaccepted).collect())
     }
 }

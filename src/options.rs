@@ -1,6 +1,6 @@
 //! The setters of [`Options`]. A setting that makes no sense is reported by [`Options::open`], not here.
 
-use crate::config::{Durability, Options};
+use crate::config::{Durability, IdBudget, Options};
 use std::time::Duration;
 
 /// One setter for each setting. All take and return the options, so that they can be chained.
@@ -154,6 +154,25 @@ impl Options {
         self
     }
 
+    /// How many bytes of memory the ids of published messages may take, at least 16 KiB: those that came last, and the
+    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room. The
+    /// filters take about 1.7 bytes an id and are not bounded yet: beyond some 35 million ids they exceed the default.
+    /// Default: 64 MiB.
+    #[must_use]
+    pub fn id_memory_bytes(mut self, bytes: usize) -> Self {
+        self.id_memory_bytes = bytes;
+        self
+    }
+
+    /// How many ids of published messages the store remembers, and what happens when there are more. Default:
+    /// [`IdBudget::unlimited`](crate::IdBudget::unlimited), so that only the windows of the topics, and the disk, set a
+    /// limit.
+    #[must_use]
+    pub fn id_budget(mut self, budget: IdBudget) -> Self {
+        self.id_budget = budget;
+        self
+    }
+
     /// How late expiry, and the rules of a topic's retention, may take effect by themselves in a topic that is in use.
     /// Readers, seeks and new groups see them take effect at once, and nothing that expired is handed out. Shorter
     /// costs more work. Default: 1 s.
@@ -163,8 +182,9 @@ impl Options {
         self
     }
 
-    /// How many files of segments that are done with are kept at most to be used again, each as large as the next segment
-    /// is to be, besides the reserve; at least 1. More saves making new ones where the load comes in waves. Default: 2.
+    /// How many files of segments that are done with are kept at most to be used again, each as large as the next
+    /// segment is to be, besides the reserve; at least 1. More saves making new ones where the load comes in waves.
+    /// Default: 2.
     #[must_use]
     pub fn spare_segments(mut self, segments: u32) -> Self {
         self.spare_segments = segments.max(1);
@@ -188,11 +208,28 @@ impl Options {
         self
     }
 
-    /// With less space than this free on the disk, in bytes, a warning is logged whenever the journal goes on to another
-    /// segment. Default: 1 GiB; 0 never warns.
+    /// With less space than this free on the disk, in bytes, a warning is logged whenever the journal goes on to
+    /// another segment. Default: 1 GiB; 0 never warns.
     #[must_use]
     pub fn warn_free_bytes(mut self, bytes: u64) -> Self {
         self.warn_free_bytes = bytes;
+        self
+    }
+
+    /// The largest value of the application in bytes, see [`Transaction::set`](crate::Transaction::set). Default:
+    /// 8 KiB. Anything larger is refused with the code `too-large`: what is that large is better a message, or a file.
+    #[must_use]
+    pub fn max_value_bytes(mut self, bytes: u32) -> Self {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    /// How many bytes all values of the application may take together, with their keys and 64 bytes for each. They are
+    /// in memory, and in each snapshot, as a whole. Default: 1 MiB. What would exceed it is refused with the code
+    /// `values-full`.
+    #[must_use]
+    pub fn max_values_bytes(mut self, bytes: u64) -> Self {
+        self.max_values_bytes = bytes;
         self
     }
 }

@@ -63,6 +63,28 @@ impl<'a> Redrive<'a> {
 pub struct Purge<'a>(pub(crate) Sweep<'a>);
 
 impl<'a> Purge<'a> {
+    /// Forgets the ids of what is purged, in one step with it, so that they can be published again at once. Without
+    /// this an id outlives its message, to the end of its topic's [window](crate::TopicSettings::deduplicate).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// # let orders = store.topic("orders")?;
+    /// # let email = orders.consumer("email", millpond::Group::default())?;
+    /// use millpond::{Message, Purge};
+    /// orders.publish(Message::new("3 mils").id("order-4711")).wait()?;
+    /// email.lease()?.bury("no such article").wait()?;
+    /// email.purge(Purge::all().forget_ids())?;
+    /// assert!(!orders.publish(Message::new("3 mills").id("order-4711")).wait()?.duplicate);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn forget_ids(mut self) -> Self {
+        self.0.forget_ids = true;
+        self
+    }
+
     /// All of them.
     pub fn all() -> Self {
         Self(Sweep::of(Which::All))
@@ -167,11 +189,12 @@ pub(crate) struct Sweep<'a> {
     dry_run: bool,
     per_second: Option<u32>,
     cancel: Cancel,
+    forget_ids: bool,
 }
 
 impl<'a> Sweep<'a> {
     fn of(which: Which<'a>) -> Self {
-        Self { which, dry_run: false, per_second: None, cancel: Cancel::new() }
+        Self { which, dry_run: false, per_second: None, cancel: Cancel::new(), forget_ids: false }
     }
 
     fn at(offsets: impl IntoIterator<Item = Offset>) -> Self {
@@ -182,7 +205,7 @@ impl<'a> Sweep<'a> {
     }
 
     pub(crate) fn run(self, link: &Link, topic: TopicId, group: GroupId, fate: Fate) -> Result<Swept> {
-        let Self { which, dry_run, per_second, cancel } = self;
+        let Self { which, dry_run, per_second, cancel, forget_ids } = self;
         let engine = link.engine()?;
         // Before the flag is looked at for the first time: whoever sets it later finds this.
         cancel.shared.used.lock().push(link.clone());
@@ -191,7 +214,8 @@ impl<'a> Sweep<'a> {
             Which::At(offsets) => (Some(offsets), None),
             Which::Matching(predicate) => (None, Some(predicate)),
         };
-        let order = Order { offsets: offsets.as_deref(), dry_run, per_second, cancelled: &cancel.shared.cancelled };
+        let (offsets, cancelled) = (offsets.as_deref(), &cancel.shared.cancelled);
+        let order = Order { offsets, dry_run, per_second, cancelled, forget_ids };
         let mut cursor = ReadCursor::default();
         engine.sweep(group, fate, order, &mut |offset, letter| match &mut predicate {
             None => Ok(true),

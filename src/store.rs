@@ -5,11 +5,15 @@ use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
-use crate::engine::{Cleaned, Engine, Environment, Events, Progress, RecoveryReport, Report, StoreStats};
+use crate::engine::{Cleaned, Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
 use crate::error::Result;
-use crate::link::or_default;
+use crate::link::{Link, or_default};
+#[cfg(feature = "testing")]
+use crate::testing::SimTables;
 use crate::ticket::Ticket;
 use crate::topic::Topic;
+use crate::transaction::Transaction;
+use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -125,10 +129,10 @@ impl Store {
         self.guard.engine.topic_names()
     }
 
-    /// Drops a topic with its messages, its groups and all they know; it is durable when this returns. Handles of it are
-    /// told that it is gone (`unknown-topic`), and what was leased can't be settled any more. A topic of the same name
-    /// that is made later has nothing to do with it. Its disk space is given back as that of any messages that nobody
-    /// needs. Whether there was one.
+    /// Drops a topic with its messages, its groups and all they know; it is durable when this returns. Handles of it
+    /// are told that it is gone (`unknown-topic`), and what was leased can't be settled any more. A topic of the same
+    /// name that is made later has nothing to do with it. Its disk space is given back as that of any messages that
+    /// nobody needs. Whether there was one.
     ///
     /// # Errors
     /// `Closed`, `Poisoned`, or whatever kept it from being made durable.
@@ -149,8 +153,8 @@ impl Store {
     }
 
     /// Gives back the disk space of all that is done with, now: cleans every segment that is mostly dead (see
-    /// [`Options::clean_below`](crate::Options::clean_below)), removes every dead one, and says what that was. The store
-    /// does the like by itself, a little at a time; see the guide's chapter on [space](crate::guide::space).
+    /// [`Options::clean_below`](crate::Options::clean_below)), removes every dead one, and says what that was. The
+    /// store does the like by itself, a little at a time; see the guide's chapter on [space](crate::guide::space).
     ///
     /// # Errors
     /// `Full` if there is no room to write what is needed again; `Closed`, `Poisoned`, or what kept it from the disk. A
@@ -166,6 +170,63 @@ impl Store {
     /// ```
     pub fn clean_now(&self) -> Result<Cleaned> {
         self.guard.engine.clean_now()
+    }
+
+    /// Begins a transaction: publishes, settlements and values that happen whole or not at all.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// let shipments = store.topic("shipments")?;
+    /// let mut tx = store.transaction();
+    /// tx.publish(&shipments, "box for 4711").set("last shipped", "4711");
+    /// tx.commit().wait()?;
+    /// assert_eq!(store.get("last shipped")?.as_deref(), Some(&b"4711"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn transaction(&self) -> Transaction {
+        Transaction::new(Link::to(&self.guard.engine))
+    }
+
+    /// The value that a transaction has [set](Transaction::set) for this key; nothing if there is none. What a
+    /// transaction set is seen when it, and every earlier one that changed the same key, has reached its level: what is
+    /// seen here is not taken back by a crash that this level survives. A transaction whose ticket has resolved is
+    /// seen.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`.
+    pub fn get(&self, key: &str) -> Result<Option<Bytes>> {
+        self.guard.engine.value(key)
+    }
+
+    /// The keys that begin with `prefix` and have a value, as [`get`](Self::get) sees them, in the order of their
+    /// bytes.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// let mut tx = store.transaction();
+    /// tx.set("trip/7", "hotel booked").set("trip/8", "flight booked").set("cursor", "12");
+    /// tx.commit().wait()?;
+    /// assert_eq!(store.keys("trip/")?, ["trip/7", "trip/8"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>> {
+        self.guard.engine.keys(prefix)
+    }
+
+    /// Numbers about the ids that the store remembers: how many, what they take, how many duplicates were answered. All
+    /// are zero if the store does not answer, as for [`stats`](Self::stats).
+    #[must_use]
+    pub fn id_stats(&self) -> IdStats {
+        or_default("id stats", self.guard.engine.id_stats())
     }
 
     /// Asks that everything published and settled so far be synced to the disk, whatever durability it asked for
@@ -276,7 +337,21 @@ impl Store {
     /// # Errors
     /// As for [`Options::open`].
     pub fn open_simulated(disk: &SimDisk, clock: ManualClock, seed: u64, options: Options) -> Result<Self> {
-        let environment = Environment::simulated(disk, clock, seed);
+        Self::open_simulated_with(disk, &SimTables::default(), clock, seed, options)
+    }
+
+    /// As [`open_simulated`](Self::open_simulated), with tables that outlive the opening.
+    ///
+    /// # Errors
+    /// As for [`Options::open`].
+    pub fn open_simulated_with(
+        disk: &SimDisk,
+        tables: &SimTables,
+        clock: ManualClock,
+        seed: u64,
+        options: Options,
+    ) -> Result<Self> {
+        let environment = Environment::simulated(disk, &tables.0, clock, seed);
         Self::start(environment, options, false)
     }
 

@@ -23,3 +23,41 @@ pub fn decode_frame_body(body: &[u8]) {
         }
     }
 }
+
+/// The tables of a simulated store, which outlive its openings, and can be emptied, rolled back or broken.
+#[derive(Clone, Debug, Default)]
+pub struct SimTables(pub(crate) crate::tables::MemoryTables);
+
+impl SimTables {
+    /// Everything is gone, as if the directory had been deleted.
+    pub fn clear(&self) {
+        self.0.clear();
+    }
+
+    /// As they were so many commits ago, or as long ago as is known.
+    pub fn roll_back(&self, commits: usize) {
+        self.0.roll_back(commits);
+    }
+
+    /// The last row is gone, and the checkpoint is as it was: what no honest disk does.
+    pub fn lose_a_row(&self) {
+        self.0.lose_a_row();
+    }
+
+    /// So many calls go well, then all fail until the tables are set aside.
+    pub fn fail_after(&self, calls: u64) {
+        self.0.fail_after(calls);
+    }
+
+    /// How often they were set aside.
+    #[must_use]
+    pub fn times_set_aside(&self) -> u64 {
+        self.0.times_set_aside()
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.0.rows()
+    }
+}

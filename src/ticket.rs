@@ -29,13 +29,16 @@ pub(crate) trait Resolver: Send + Sync {
 }
 
 /// That a publish was taken in, and where it went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Admission {
     pub(crate) end: Lsn,
     pub(crate) level: Durability,
     pub(crate) first: Offset,
+    /// How many were appended.
     pub(crate) count: u64,
     pub(crate) time: Timestamp,
+    /// Those that were not: their place, and offset and time of the message that has their id.
+    pub(crate) known: Vec<(usize, Offset, Timestamp)>,
 }
 
 /// Where a publish that waits in line will find its answer.
@@ -127,6 +130,14 @@ impl<T> Ticket<T> {
 
     pub(crate) fn committing(resolver: Arc<dyn Resolver>, end: Lsn, level: Durability, value: T) -> Self {
         Self { state: State::Committing { end, level, value }, resolver: Some(resolver) }
+    }
+
+    /// Of what was appended and ends at `end`.
+    pub(crate) fn appended(resolver: Arc<dyn Resolver>, end: Lsn, level: Durability, value: T) -> Self {
+        if level == Durability::Memory {
+            return Self::done(Ok(value));
+        }
+        Self::committing(resolver, end, level, value)
     }
 
     pub(crate) fn in_line(resolver: Arc<dyn Resolver>, slot: Arc<Slot>, make: fn(Admission) -> T) -> Self {

@@ -62,6 +62,43 @@ impl Topic {
         }
     }
 
+    /// Publishes a message if it will have the offset `end`: if nobody has published to the topic since it ended there.
+    /// Whoever decides by what a topic holds, and publishes the decision into it, finds out so that somebody else was
+    /// quicker. EventStoreDB calls it an expected revision, S2 a matching sequence number.
+    ///
+    /// With an id, the call can be made once more without knowing how the first one ended: if the message is there, the
+    /// answer is its receipt, wherever the topic ends by now.
+    ///
+    /// `end` is that of what was *accepted*, visible or not: the offset after that of the last [`Receipt`]. Where a
+    /// plain publish waits for room in its ticket, this one waits in the call.
+    ///
+    /// # Errors
+    /// In the ticket, as for [`publish`](Self::publish); and `Conflict` with the code `unexpected-end` if the topic
+    /// ends elsewhere: the error says where. The message comes back with
+    /// [`Error::into_message`](crate::Error::into_message).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// use millpond::{ErrorKind, Offset};
+    /// let account = store.topic("account-7")?;
+    /// let opened = account.publish_if(Offset::ZERO, "opened").wait()?;
+    /// account.publish_if(opened.offset.next(), "100 in").wait()?;
+    /// // Somebody who has not seen that yet:
+    /// let late = account.publish_if(opened.offset.next(), "all out").wait().unwrap_err();
+    /// assert_eq!((late.kind(), late.code()), (ErrorKind::Conflict, "unexpected-end"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn publish_if(&self, end: Offset, message: impl Into<Message>) -> Ticket<Receipt> {
+        let message = message.into();
+        match self.link.engine() {
+            Ok(engine) => engine.publish_if(self.id, end, message),
+            Err(error) => Ticket::done(Err(error.returning(message))),
+        }
+    }
+
     /// Publishes several messages as one: all are accepted or none, at consecutive offsets, and a crash leaves all or
     /// none.
     ///
@@ -173,6 +210,10 @@ impl Topic {
     /// If the store is closed or poisoned, or the removal could not be written down.
     pub fn remove_group(&self, group: &str) -> Result<bool> {
         self.link.engine()?.drop_group(self.id, group)
+    }
+
+    pub(crate) fn id_in(&self, link: &Link) -> Option<TopicId> {
+        self.link.leads_where(link).then_some(self.id)
     }
 
     fn bounds(&self) -> (Offset, Offset) {

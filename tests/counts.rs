@@ -105,6 +105,17 @@ fn a_lease_is_at_most_one_write_and_a_window_of_them_none() {
     held.into_iter().for_each(|delivery| delivery.ack().detach());
 }
 
+/// What has to be with the kernel before a hand-out is the record that names it, and not what came behind that.
+#[test]
+fn a_hundred_leases_and_acks_that_nobody_waits_for_are_a_write_for_each_window_and_no_more() {
+    let bench = Bench::publishing(Durability::Disk);
+    bench.topic.publish_all((0..100).map(|_| message())).wait().unwrap();
+    let drain = || (0..100).for_each(|_| bench.consumer.try_lease().unwrap().unwrap().ack().detach());
+    let (writes, syncs) = bench.cost(drain);
+    assert!(writes <= 8 && syncs == 0, "{writes} writes, {syncs} syncs");
+    assert!(bench.consumer.idle());
+}
+
 #[test]
 fn an_ack_that_is_waited_for_is_one_write_and_no_sync() {
     let bench = Bench::publishing(Durability::Disk);
@@ -129,6 +140,38 @@ fn acks_of_a_whole_batch_are_one_write_and_detached_ones_none() {
     assert_eq!(bench.cost(|| bench.consumer.ack_all(first).wait().unwrap()), ONE_WRITE);
     let rest = bench.consumer.lease_many(50, std::time::Duration::ZERO).unwrap();
     assert_eq!(bench.cost(|| bench.consumer.ack_all(rest).detach()), NOTHING);
+}
+
+#[test]
+fn a_transaction_of_one_ack_and_one_publish_is_one_write_and_one_sync() {
+    let bench = Bench::publishing(Durability::Disk);
+    let done = bench.store.topic("done").unwrap();
+    bench.topic.publish_all((0..3).map(|_| message())).wait().unwrap();
+    for (level, cost) in
+        [(Durability::Disk, ONE_WRITE_ONE_SYNC), (Durability::Os, ONE_WRITE), (Durability::Memory, NOTHING)]
+    {
+        let delivery = bench.consumer.try_lease().unwrap().unwrap();
+        let mut tx = bench.store.transaction();
+        tx.publish(&done, message()).ack(delivery).durability(level);
+        assert_eq!(bench.cost(|| assert_eq!(tx.commit().wait().unwrap().receipts.len(), 1)), cost, "{level:?}");
+    }
+}
+
+#[test]
+fn a_transaction_over_many_topics_and_groups_is_one_write_and_one_sync() {
+    let bench = Bench::publishing(Durability::Disk);
+    let topics: Vec<Topic> = (0..10).map(|number| bench.store.topic(&format!("topic {number}")).unwrap()).collect();
+    let consumers: Vec<Consumer> =
+        topics.iter().map(|topic| topic.consumer("group", Group::default()).unwrap()).collect();
+    topics.iter().for_each(publish);
+    let mut tx = bench.store.transaction();
+    for (topic, consumer) in topics.iter().zip(&consumers) {
+        tx.publish(topic, message()).ack(consumer.try_lease().unwrap().unwrap()).set(topic.name(), "1");
+    }
+    assert_eq!(bench.cost(|| assert_eq!(tx.commit().wait().unwrap().receipts.len(), 10)), ONE_WRITE_ONE_SYNC);
+    let mut tx = bench.store.transaction();
+    tx.publish(&bench.topic, message());
+    assert_eq!(bench.cost(|| drop(tx)), NOTHING, "rolled back");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! there is settled, the space of it is used again, and publishing goes on without a restart.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stderr,
     clippy::field_reassign_with_default,
     reason = "a test fails by panicking"

@@ -1,5 +1,5 @@
 //! Filters: a group is given what it selects and nothing else; the rest is settled for it, counted, and pins nothing.
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
 use millpond::testing::SimDisk;
 use millpond::{
@@ -26,7 +26,7 @@ fn start() -> (SimDisk, ManualClock, Store, Topic) {
 /// Kinds "0", "1", "2" in turn, and keys "a/0", "b/1", ...
 fn publish(topic: &Topic, count: u64) {
     let message = |number: u64| {
-        let (kind, key) = ((number % 3).to_string(), format!("{}/{number}", ["a", "b"][usize::from(number % 2 == 1)]));
+        let (kind, key) = ((number % 3).to_string(), format!("{}/{number}", if number % 2 == 1 { "b" } else { "a" }));
         Message::new(number.to_string()).header("other", "x").header("kind", kind).key(key)
     };
     topic.publish_all((0..count).map(message)).wait().unwrap();

@@ -1,8 +1,8 @@
 //! What may be sent to, shared with and kept by other threads and tasks: checked when this is compiled.
 
 use millpond::{
-    Batch, BatchReceipt, BuryReason, Consumer, Counters, DeadLetter, Delivery, Error, Message, Options, Progress,
-    Receipt, Record, RecoveryReport, Replay, Report, Stopper, Store, StoreStats, Ticket, Topic,
+    Batch, BatchReceipt, BuryReason, Committed, Consumer, Counters, DeadLetter, Delivery, Error, Message, Options,
+    Progress, Receipt, Record, RecoveryReport, Replay, Report, Stopper, Store, StoreStats, Ticket, Topic, Transaction,
 };
 
 const fn shared<T: Send + Sync + 'static>() {}
@@ -25,6 +25,7 @@ const _: () = {
 
     shared::<Delivery>();
     shared::<Batch>();
+    shared::<Transaction>();
     shared::<DeadLetter>();
     shared::<Error>();
     shared::<RecoveryReport>();
@@ -34,19 +35,23 @@ const _: () = {
     future::<Ticket<()>>();
     future::<Ticket<Receipt>>();
     future::<Ticket<BatchReceipt>>();
+    future::<Ticket<Committed>>();
     iterator::<Batch>();
     iterator::<Replay>();
 };
 
 /// A future that holds handles and settles across an `.await` can be spawned on any runtime.
 #[expect(dead_code, reason = "that it compiles is the test")]
-fn a_task_can_hold_the_handles(topic: Topic, consumer: Consumer) {
+fn a_task_can_hold_the_handles(store: Store, topic: Topic, consumer: Consumer) {
     sent_value(async move {
         topic.publish("4711").await?;
         if let Some(delivery) = consumer.try_lease()? {
             topic.publish(delivery.payload().to_vec()).await?;
             delivery.ack().await?;
         }
+        let mut tx = store.transaction();
+        tx.publish(&topic, "4712").ack(consumer.lease()?);
+        tx.commit().await?;
         Ok::<(), Error>(())
     });
 }

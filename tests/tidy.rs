@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("journal", &["types", "error", "clock", "config", "sync", "ticket", "storage"]),
     ("event", &["types", "error", "config", "message"]),
     ("state", &["types", "error", "config", "message", "event"]),
-    ("tables", &["types", "error", "storage"]),
+    ("tables", &["types", "error", "storage", "sync"]),
     (
         "engine",
         &[

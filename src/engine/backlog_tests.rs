@@ -21,6 +21,7 @@ struct Bench {
 
 fn open(disk: &SimDisk, clock: &ManualClock, seed: u64) -> Arc<Engine> {
     let environment = Environment {
+        tables: Arc::new(crate::tables::MemoryTables::default()),
         storage: Arc::new(disk.clone()),
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(SeededEntropy::new(seed)),
@@ -69,7 +70,13 @@ impl Bench {
                 let offsets: Vec<Offset> =
                     engine.letters(group, Offset::ZERO, 3).unwrap().into_iter().map(|(offset, _)| offset).collect();
                 let fate = if self.rng.bool() { Fate::Redriven } else { Fate::Purged };
-                let order = Order { offsets: Some(&offsets), dry_run: false, per_second: None, cancelled: &RUN };
+                let order = Order {
+                    offsets: Some(&offsets),
+                    dry_run: false,
+                    per_second: None,
+                    cancelled: &RUN,
+                    forget_ids: false,
+                };
                 engine.sweep(group, fate, order, &mut |_, _| Ok(true)).unwrap();
             }
             17 => {

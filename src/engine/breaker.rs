@@ -3,12 +3,11 @@
 //! Successes are seen where events are applied, so that no way of acking can be forgotten. Failures are asked about
 //! before their event is made, since whether they are charged depends on the answer.
 
+use super::decide::Decisions;
 use super::flow::Flow;
-use super::park::Obstacle;
 use super::{Core, Engine};
 use crate::config::Breaker;
 use crate::event::{Event, Nack, Run};
-use crate::journal::Span;
 use crate::state::{Group, Hold};
 use crate::types::{GroupId, Offset, Timestamp};
 use std::borrow::Cow;
@@ -133,26 +132,27 @@ impl Fuse {
 }
 
 impl Engine {
-    /// A message failed, or its lease ran out. If the breaker says that this is not the message's fault, that is what
-    /// is recorded; otherwise nothing is.
+    /// A message failed, or its lease ran out. Whether the breaker says that this is not the message's fault: then that
+    /// is what is decided.
     pub(super) fn spare(
         &self,
         core: &mut Core,
+        decisions: &mut Decisions<'_>,
         (group, offset): (GroupId, Offset),
         error: &str,
         wait: Option<Duration>,
-    ) -> Result<Option<Span>, Obstacle> {
-        let Some(held) = core.state.group(group) else { return Ok(None) };
+    ) -> bool {
+        let Some(held) = core.state.group(group) else { return false };
         let breaker = held.policy().breaker;
         // A holder that comes late to a dead letter changes nothing.
         if breaker.failures == 0 || !held.is_open(offset) {
-            return Ok(None);
+            return false;
         }
         let (counters, time) = (held.counters(offset), self.now());
         let fuse = &mut core.flows.of(group).fuse;
         let was_open = matches!(fuse, Fuse::Open { .. });
         let Verdict::Spared(until) = fuse.failed(offset, breaker, time, |pause| self.after(pause)) else {
-            return Ok(None);
+            return false;
         };
         if !was_open && matches!(fuse, Fuse::Open { .. }) {
             tracing::warn!(%group, %until, error, "the breaker opens: nothing is handed out until then");
@@ -160,10 +160,10 @@ impl Engine {
             self.upkeep_by(core, until);
         }
         let due = until.max(wait.map_or(Timestamp::ZERO, |wait| self.after(wait)));
-        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(core, error)) };
-        let span = core.record(&Event::Nack(nack))?;
-        self.upkeep_by(core, due);
-        Ok(Some(span))
+        let error = Cow::Owned(self.bounded(core, error));
+        decisions.events.push(Event::Nack(Nack { group, offset, counters, time, due, error }));
+        decisions.comes_back(due);
+        true
     }
 }
 

@@ -1,16 +1,16 @@
 //! Cleaning: the few messages that are still needed of a mostly dead segment are appended again, so that its file can
 //! go.
 //!
-//! A piece at a time: some frames of the segment are read, each verified; what of them is needed is found under the lock;
-//! it is encoded without it, by topic and offset; and appended under it again. What was settled in between is moved for
-//! nothing, which is no harm. Once all of the segment was gone through, nothing in it is needed, and it is removed as any
-//! other dead one.
+//! A piece at a time: some frames of the segment are read, each verified; what of them is needed is found under the
+//! lock; it is encoded without it, by topic and offset; and appended under it again. What was settled in between is
+//! moved for nothing, which is no harm. Once all of the segment was gone through, nothing in it is needed, and it is
+//! removed as any other dead one.
 
 use super::read::undecodable;
 use super::{Core, Engine};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, MessageView, Published, encode, events};
-use crate::journal::{Carried, Class, Frame, Refusal, Window, seal_of, segment_name};
+use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, seal_of, segment_name};
 use crate::types::{Lsn, Position, SegmentId, Timestamp, TopicId};
 use std::collections::BTreeMap;
 
@@ -71,7 +71,8 @@ impl Engine {
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::error!(%error, segment = %at.segment(), "a message that is needed is damaged; its segment stays");
+                let segment = at.segment();
+                tracing::error!(%error, %segment, "a message that is needed is damaged; its segment stays");
                 cleaner.damage.extend_from_slice(error.damage());
                 let mut core = self.core.lock();
                 core.space.damaged.insert(at.segment());
@@ -243,10 +244,12 @@ impl Engine {
 
 impl Core {
     fn carry(&mut self, load: &Load<'_>) -> Result<(), Refusal> {
-        let place = self.tail.place(load.bytes.len(), Class::Clean)?;
+        self.tail.place(load.bytes.len(), Class::Clean)?;
         let (first, last) = (load.messages.first.get(), load.messages.end.get().saturating_sub(1));
         let event = Event::Move(load.messages.clone());
-        let span = self.append(&event, place, &load.bytes);
+        let (crc, bytes) = (crc32fast::hash(&load.bytes), &load.bytes);
+        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(bytes), &[]);
+        self.apply(span.start, &event);
         let position = span.start.position();
         self.tail.note_carried(load.messages.topic.get(), Carried { first, last, position });
         Ok(())

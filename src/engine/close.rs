@@ -41,7 +41,11 @@ impl Engine {
         self.wake();
         self.serve_line();
         self.give_back_leased();
+        // A checkpoint that is under way comes to its end first: tables that are written and not marked in the journal
+        // would be made anew.
+        let checkpointing = self.checkpointing.lock();
         let outcome = self.finish();
+        drop(checkpointing);
         let unheard = self.core.lock().unheard.take();
         {
             let mut core = self.core.lock();
@@ -61,6 +65,7 @@ impl Engine {
                 tracing::error!("a thread of the store panicked");
             }
         }
+        *self.tables.lock() = None;
         *self.lock.lock() = None;
         outcome?;
         match unheard {
@@ -96,6 +101,7 @@ impl Engine {
                 end
             };
             let made = self.drive(end, Durability::Os, None).and_then(|_| self.make_room(0));
+            let made = made.and_then(|()| self.make_room_for_ids());
             if made.and_then(|()| self.read_wanted()).is_err() {
                 break;
             }

@@ -248,8 +248,13 @@ impl Resolver for Engine {
         self.await_admission(slot, timeout)
     }
 
-    fn unheard(&self, error: crate::error::Error) {
-        self.core.lock().refused_unheard(error);
+    fn unheard(&self, mut error: crate::error::Error) {
+        // A message is kept for `close` to hand back. A transaction is not: it goes here, without the lock, which its
+        // deliveries take when they are given back.
+        let told = error.again();
+        let message: Option<crate::message::Message> = error.take_returned();
+        drop(error);
+        self.core.lock().refused_unheard(message.into_iter().fold(told, crate::error::Error::returning));
     }
 
     fn abandoned(&self, level: Durability) {

@@ -31,6 +31,7 @@ impl Engine {
                 durable: core.tail.durable(),
                 written: core.tail.written(),
                 end,
+                value_bytes: core.state.value_bytes(),
             };
             (topics, stats)
         };

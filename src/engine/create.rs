@@ -1,10 +1,10 @@
 //! Topics and groups: opening, creating, changing, dropping.
 
 use super::{Core, Engine};
-use crate::config::{Durability, Group, Retry, Start, TopicSettings};
+use crate::config::{Durability, Group, Retry, Start, TopicSettings, Window};
 use crate::error::{Code, Error, Result};
 use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, DropGroup, Event};
-use crate::event::{forward_setting, group_patch, topic_patch};
+use crate::event::{forward_setting, group_patch, processed_table_setting, topic_patch};
 use crate::types::{GroupId, TopicId};
 use std::borrow::Cow;
 use std::sync::atomic::Ordering;
@@ -73,6 +73,8 @@ impl Engine {
             if settings.is_some_and(|settings| settings.expires_after.is_some()) {
                 self.lifetimes.store(true, Ordering::Relaxed);
             }
+            self.forgetful
+                .fetch_or(settings.is_some_and(|set| set.deduplicate == Some(Window::Off)), Ordering::Relaxed);
             self.retention_changed(id)?;
         }
         Ok(id)
@@ -97,6 +99,10 @@ impl Engine {
         if let Some(forward) = &settings.forward {
             let to = forward.as_deref().map(|to| self.forward_target(topic, to)).transpose()?;
             patch.push(forward_setting(to));
+        }
+        if let Some(table) = &settings.processed_table {
+            let number = table.as_deref().map(|name| self.table_number(name)).transpose()?.unwrap_or(0);
+            patch.push(processed_table_setting(number));
         }
         let known = self.open_core()?.state.group_named(topic, name).is_some();
         // Where a new group starts; what is gone by then is not there for it.
@@ -128,6 +134,13 @@ impl Engine {
         // There may be more to hand out by the new settings.
         self.tell_waiting(&mut core);
         Ok(group)
+    }
+
+    /// The number of a table of processed ids that is shared: made from its name, so that nothing has to be kept of it.
+    fn table_number(&self, name: &str) -> Result<u64> {
+        check_name("table of processed ids", name)?;
+        let hash = self.hash(&[b"table ", name.as_bytes()].concat());
+        Ok((hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)) >> 1).max(1))
     }
 
     /// The topic that gets copies of a group's dead letters: made if need be.

@@ -6,7 +6,7 @@
 //! turn alone.
 
 use super::filter::Unseen;
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::Result;
@@ -62,6 +62,8 @@ enum Shape {
 pub(super) struct HandOut {
     size: u64,
     since: Timestamp,
+    /// The end of the last record that names messages of the group: whoever was named before is named below it.
+    named: Lsn,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +130,11 @@ impl Engine {
         loop {
             let mut core = self.open_core()?;
             core.check_leasing(stopped)?;
+            if self.inbox_is_full(&core, group) {
+                drop(core);
+                self.checkpoint(true)?;
+                continue;
+            }
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
                 Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
@@ -232,7 +239,7 @@ impl Engine {
         if let Err(refusal) = self.name(core, group, &offsets, visible, now) {
             return Ok(Look::NotNow(refusal.into()));
         }
-        let named = core.tail.end();
+        let named = core.windows.get(&group).map_or(Lsn::ZERO, |window| window.named);
         let deadline = self.after(lease);
         let mut granted = Vec::with_capacity(picks.len());
         for pick in picks {
@@ -245,8 +252,8 @@ impl Engine {
             let skipped = held.skipped(pick.offset);
             granted.push(Granted { offset: pick.offset, epoch, counters, life, suspect: pick.suspect, skipped });
         }
-        let out: Vec<(Offset, u64)> = granted.iter().map(|grant| (grant.offset, grant.epoch)).collect();
-        self.went_out(core, group, &out);
+        let first = granted.first().map(|grant| (grant.offset, grant.epoch));
+        self.went_out(core, group, granted.len(), first);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, ordered, granted, named })
@@ -285,25 +292,15 @@ impl Engine {
             window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
             window.since = now;
             core.windows.insert(group, window);
-            let ahead = last.plus(window.size).min(visible).since(last.next());
-            if let Some(run) = runs.last_mut() {
-                let clear = (0..ahead)
-                    .take_while(|step| {
-                        let offset = last.next().plus(*step);
-                        let waits = core
-                            .state
-                            .topic(held.topic())
-                            .is_some_and(|topic| topic.schedule().waiting().contains(offset));
-                        !waits
-                            && held.past(offset).is_none()
-                            && !held.settled().contains(offset)
-                            && held.needs_record(offset)
-                    })
-                    .count();
-                run.count += clear as u64;
+            let ahead = last.plus(window.size).min(visible);
+            if let Some(run) = runs.last_mut()
+                && let Some(topic) = core.state.topic(held.topic())
+            {
+                run.count += held.untouched_end(last.next(), ahead, topic.schedule().waiting()).since(last.next());
             }
         }
-        core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        let span = core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
+        core.windows.entry(group).or_default().named = span.end;
         Ok(())
     }
 
@@ -315,7 +312,11 @@ impl Engine {
         granted: &[Granted],
         named: Lsn,
     ) -> Result<Vec<Leased>> {
-        if !self.core.lock().reached_names(named) {
+        let (reached, inbox) = {
+            let core = self.core.lock();
+            (core.reached_names(named), self.inbox_of(&core, group))
+        };
+        if !reached {
             self.drive(named, Durability::Os, None)?;
         }
         let cursor = self.cursors.lock().entry(group).or_default().clone();
@@ -353,7 +354,10 @@ impl Engine {
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }
-        Ok(leased)
+        match inbox {
+            Some(terms) => self.leave_out_processed(group, &terms, leased),
+            None => Ok(leased),
+        }
     }
 
     /// Leases that nobody has seen end as if they had never been granted.

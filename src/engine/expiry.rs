@@ -1,11 +1,11 @@
 //! Leases that run out while the process lives.
 
-use super::park::Obstacle;
+use super::decide::Decisions;
+use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::error::Result;
-use crate::event::{BuryReason, Event, Nack};
+use crate::event::BuryReason;
 use crate::types::{GroupId, Offset, Timestamp};
-use std::borrow::Cow;
 
 /// How many leases are ended, or messages looked at, under one hold of the lock.
 const PIECE: usize = 256;
@@ -28,25 +28,27 @@ impl Engine {
             }
             for (offset, epoch) in expired {
                 let Some(held) = core.state.group(group) else { return Ok(()) };
+                let (mut decisions, at) = (Decisions::default(), (group, offset));
                 if held.follows_in_run(offset, epoch) {
-                    self.give_back(core, group, offset, Timestamp::ZERO)?;
+                    self.give_back(core, &mut decisions, at, Timestamp::ZERO)?;
+                    self.record_decided(core, &mut decisions)?;
                     continue;
                 }
-                if self.spare(core, (group, offset), WHY, None)?.is_some() {
+                if self.spare(core, &mut decisions, at, WHY, None) {
+                    self.record_decided(core, &mut decisions)?;
                     continue;
                 }
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);
                 if let Some(reason) = held.limit_reached(offset, counters) {
-                    self.bury_with(core, (group, offset), reason, WHY, counters)?;
-                    continue;
+                    self.bury(core, &mut decisions, at, reason, WHY, counters)?;
+                } else {
+                    let timeouts = held.in_this_life(offset, counters).timeouts;
+                    let wait = core.backoff(group, timeouts);
+                    self.retry(core, &mut decisions, at, counters, wait, WHY);
                 }
-                let timeouts = held.in_this_life(offset, counters).timeouts;
-                let due = self.after(core.backoff(group, timeouts));
-                let nack = Nack { group, offset, counters, time: now, due, error: Cow::Borrowed(WHY) };
-                core.record(&Event::Nack(nack))?;
-                self.upkeep_by(core, due);
+                self.record_decided(core, &mut decisions)?;
             }
         }
     }
@@ -88,6 +90,8 @@ impl Engine {
             BuryReason::Timeouts => format!("its lease ran out {} times", counters.timeouts),
             _ => format!("it failed {} times", counters.failures),
         };
-        self.bury_with(core, (group, offset), reason, &why, counters).map(drop)
+        let mut decisions = Decisions::default();
+        self.bury(core, &mut decisions, (group, offset), reason, &why, counters)?;
+        self.record_decided(core, &mut decisions).map(drop)
     }
 }

@@ -171,15 +171,15 @@ impl Engine {
     }
 
     /// Messages were granted: tokens are taken, and one that goes out of an open breaker is its probe.
-    pub(super) fn went_out(&self, core: &mut Core, group: GroupId, granted: &[(Offset, u64)]) {
+    pub(super) fn went_out(&self, core: &mut Core, group: GroupId, granted: usize, first: Option<(Offset, u64)>) {
         let Some(policy) = core.state.group(group).map(|held| held.policy()) else { return };
         let (rate, breaks) = (policy.rate, policy.breaker.failures > 0);
         if rate.interval().is_some() {
             let now = self.environment.clock.monotonic();
-            core.flows.of(group).bucket.take(rate, now, granted.len());
+            core.flows.of(group).bucket.take(rate, now, granted);
         }
-        if breaks && let (Some(flow), [(offset, epoch), ..]) = (core.flows.groups.get_mut(&group), granted) {
-            flow.fuse.granted(*offset, *epoch);
+        if breaks && let (Some(flow), Some((offset, epoch))) = (core.flows.groups.get_mut(&group), first) {
+            flow.fuse.granted(offset, epoch);
         }
     }
 

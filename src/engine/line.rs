@@ -1,6 +1,6 @@
 //! Publishes that could not be taken in at once: they wait in call order, in a bounded line per topic.
 
-use super::backlog::NoPlace;
+use super::ids::Probe;
 use super::publish::{Terms, disk_full, too_large};
 use super::{Core, Engine};
 use crate::config::Durability;
@@ -9,7 +9,7 @@ use crate::event::Draft;
 use crate::journal::Refusal;
 use crate::message::Message;
 use crate::ticket::Slot;
-use crate::types::TopicId;
+use crate::types::{Lsn, TopicId};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -29,6 +29,13 @@ impl Work {
         }
     }
 
+    pub(super) fn messages(&self) -> &[Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
+        }
+    }
+
     /// The error, with what is refused.
     pub(super) fn hand_back(self, error: Error) -> Error {
         match self {
@@ -45,6 +52,22 @@ pub(super) struct InLine {
     pub(super) work: Work,
     pub(super) level: Durability,
     pub(super) slot: Arc<Slot>,
+    /// What the runs have of its ids; kept true while it waits.
+    pub(super) probe: Probe,
+}
+
+/// Why one that waits can't be taken in now.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stop {
+    Room(Refusal),
+    /// There is no place in the backlog of its topic.
+    Place,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Room(refusal)
+    }
 }
 
 /// What one that waits lacks.
@@ -62,7 +85,7 @@ impl Engine {
         let mut wakers = Vec::new();
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
-            match self.admit_one(core, front) {
+            match self.admit_one(core, front).map_err(|back| *back) {
                 Ok(woken) => wakers.extend(woken),
                 Err((front, Lacks::Place)) => core.set_aside(front),
                 Err((front, Lacks::Room)) => {
@@ -82,35 +105,30 @@ impl Engine {
     }
 
     /// Takes one in, or sends it away. It comes back if it has to wait on.
-    pub(super) fn admit_one(&self, core: &mut Core, front: InLine) -> Result<Option<Waker>, (InLine, Lacks)> {
+    pub(super) fn admit_one(&self, core: &mut Core, front: InLine) -> Result<Option<Waker>, Box<(InLine, Lacks)>> {
         if core.state.topic(front.topic).is_none() {
             return Ok(core.dismiss(front, Error::new(Code::UnknownTopic, "the topic was dropped")));
         }
         let terms = Terms { now: self.now(), level: front.level };
-        let draft = front.work.draft(front.topic);
-        let outcome = match core.make_way(&draft) {
-            Ok(dropped) => core.admit_for(&draft, terms, dropped),
-            Err(NoPlace::Wait) => return Err((front, Lacks::Place)),
-            Err(NoPlace::Refused(error)) => return Ok(core.dismiss(front, error)),
-        };
-        match outcome {
-            Ok(admission) => {
-                self.after_append(core, front.level);
-                self.touched(core, front.topic);
+        match self.admit_waiting(core, &front, terms) {
+            Ok(Ok(admission)) => {
+                self.after_publish(core, front.topic, front.level);
                 // Nobody may be waiting for the ticket any more.
                 self.arm(core, false);
                 Ok(front.slot.fill(Ok(admission)).ok().flatten())
             }
-            Err(Refusal::TooLarge { limit }) => Ok(core.dismiss(front, too_large(limit))),
-            Err(Refusal::BufferFull) => Err((front, Lacks::Room)),
-            Err(refusal @ (Refusal::NoSegment { .. } | Refusal::Reserve)) => {
+            Ok(Err(error)) => Ok(core.dismiss(front, error)),
+            Err(Stop::Place) => Err(Box::new((front, Lacks::Place))),
+            Err(Stop::Room(Refusal::TooLarge { limit })) => Ok(core.dismiss(front, too_large(limit))),
+            Err(Stop::Room(Refusal::BufferFull)) => Err(Box::new((front, Lacks::Room))),
+            Err(Stop::Room(refusal)) => {
                 match refusal {
                     Refusal::NoSegment { bytes } => core.wanted_bytes = core.wanted_bytes.max(bytes),
                     _ => core.space.ask_beyond(),
                 }
                 match core.full.clone() {
                     Some(source) => Ok(core.dismiss(front, disk_full(source))),
-                    None => Err((front, Lacks::Room)),
+                    None => Err(Box::new((front, Lacks::Room))),
                 }
             }
         }
@@ -140,17 +158,7 @@ impl Engine {
             if deadline.is_some_and(|deadline| self.environment.clock.monotonic() >= deadline) {
                 return Ok(false);
             }
-            let end = {
-                let mut core = self.core.lock();
-                let wakers = match core.check() {
-                    Ok(()) => self.room_made(&mut core),
-                    Err(error) => self.dismiss_line(&mut core, &error),
-                };
-                let end = core.tail.end();
-                drop(core);
-                wakers.into_iter().for_each(Waker::wake);
-                end
-            };
+            let end = self.serve_front();
             if slot.is_filled() {
                 return Ok(true);
             }
@@ -159,16 +167,40 @@ impl Engine {
                 Some(false) => return Ok(false),
                 None => {}
             }
-            // What is in the buffer has to leave it, and a segment has to be there.
-            self.drive(end, Durability::Os, None)?;
-            let made = self.make_room(0);
+            let made = self.make_room_behind(end);
             // It may have been sent away, and says why itself.
             if slot.is_filled() {
                 return Ok(true);
             }
             made?;
-            self.read_wanted()?;
         }
+    }
+
+    /// Takes in from the line what there is room for now, and makes room for the rest.
+    pub(super) fn relieve_line(&self) -> Result<()> {
+        let end = self.serve_front();
+        self.make_room_behind(end)
+    }
+
+    /// Takes in from the line what there is room for now. Where the journal ends then.
+    fn serve_front(&self) -> Lsn {
+        let mut core = self.core.lock();
+        let wakers = match core.check() {
+            Ok(()) => self.room_made(&mut core),
+            Err(error) => self.dismiss_line(&mut core, &error),
+        };
+        let end = core.tail.end();
+        drop(core);
+        wakers.into_iter().for_each(Waker::wake);
+        end
+    }
+
+    /// What is in the buffer has to leave it, and a segment has to be there.
+    fn make_room_behind(&self, end: Lsn) -> Result<()> {
+        self.drive(end, Durability::Os, None)?;
+        self.make_room(0)?;
+        self.make_room_for_ids()?;
+        self.read_wanted().map(drop)
     }
 }
 

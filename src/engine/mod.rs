@@ -17,18 +17,24 @@ mod breaker;
 mod clean;
 mod close;
 mod commit;
+mod compose;
 mod count;
 mod create;
 mod create_store;
+mod decide;
 mod deliver;
 mod driver;
 mod drop_topic;
 mod expiry;
+mod extend;
 mod filter;
 mod flow;
+mod ids;
+mod inbox;
 mod kept;
 mod lifetime;
 mod line;
+mod obstacle;
 mod open;
 mod order;
 mod overflow;
@@ -50,7 +56,9 @@ mod stats;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod upkeep;
+mod values;
 mod verify;
 mod visible;
 mod watch;
@@ -60,6 +68,7 @@ pub(crate) use arrivals::Ask;
 pub use breaker::BreakerState;
 pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};
+pub use ids::IdStats;
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
@@ -69,6 +78,7 @@ pub(crate) use settle::Outcome;
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
+pub(crate) use transaction::{Appended, Changes, Settlement};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 pub use watch::{Events, Happening, Notice, What};
@@ -77,14 +87,14 @@ pub use why::Why;
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
 use crate::config::{Durability, Options};
 use crate::error::{Code, Error, Result};
-use crate::event::Event;
-use crate::journal::{Class, Files, Identity, Place, Refusal, Span, Stage, Tail};
+use crate::journal::{Files, Identity, Stage, Tail};
 pub(crate) use crate::state::DeadLetter as ParkedLetter;
 use crate::state::State;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use crate::storage::sim::SimDisk;
 use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::tables::{Runs, SledTables, Tables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
@@ -99,6 +109,7 @@ pub(crate) struct Environment {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) tables: Arc<dyn TablesDoor>,
 }
 
 impl Environment {
@@ -108,16 +119,23 @@ impl Environment {
             storage: Arc::new(RealDisk::new(path)),
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
+            tables: Arc::new(SledTables::new(path)),
         }
     }
 
     /// A store on a simulated disk, all of whose randomness follows from `seed`.
     #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn simulated(disk: &SimDisk, clock: crate::clock::ManualClock, seed: u64) -> Self {
+    pub(crate) fn simulated(
+        disk: &SimDisk,
+        tables: &crate::tables::MemoryTables,
+        clock: crate::clock::ManualClock,
+        seed: u64,
+    ) -> Self {
         Self {
             storage: Arc::new(disk.clone()),
             clock: Arc::new(clock),
             entropy: Arc::new(crate::clock::SeededEntropy::new(seed)),
+            tables: Arc::new(tables.clone()),
         }
     }
 }
@@ -167,6 +185,8 @@ struct Core {
     filters: filter::Filters,
     watchers: watch::Watchers,
     copies: park::Copies,
+    /// Changes of values that may not be shown yet.
+    unsettled: values::Unsettled,
     /// How many publishes were refused whose tickets nobody holds any more, and why the first was. `close` says it.
     unheard: Option<(u64, Error)>,
     waiting: Vec<Waiting>,
@@ -201,6 +221,10 @@ struct Core {
     space: space::Space,
     retaining: retention::Agenda,
     jitter: fastrand::Rng,
+    ids: ids::Ids,
+    inbox: inbox::Inbox,
+    /// By the clock of ages.
+    next_expiry_of_ids: Timestamp,
 }
 
 /// See the module's page.
@@ -232,6 +256,16 @@ pub(crate) struct Engine {
     cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Where the keys of ordered groups are read.
     ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
+    /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
+    runs: Mutex<Arc<Runs>>,
+    mending: Mutex<()>,
+    /// Whether any topic remembers no ids: otherwise nobody needs to ask.
+    forgetful: AtomicBool,
+    /// Processed ids that are on disk, once anybody asked; one checkpoint at a time; and how far the tables were looked
+    /// through for rows that have left their window.
+    tables: Mutex<Option<Arc<dyn Tables>>>,
+    checkpointing: Mutex<()>,
+    swept: Mutex<Option<Vec<u8>>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
@@ -295,8 +329,11 @@ impl Engine {
 }
 
 impl Core {
-    fn new(tail: Tail, state: State, seed: u64) -> Self {
+    fn new(tail: Tail, state: State, seed: u64, ids: ids::Ids) -> Self {
         Self {
+            ids,
+            inbox: inbox::Inbox::default(),
+            next_expiry_of_ids: Timestamp::ZERO,
             tail,
             backlogs: backlog::Backlogs::of(&state),
             flows: flow::Flows::default(),
@@ -307,6 +344,7 @@ impl Core {
             let_go: VecDeque::new(),
             watchers: watch::Watchers::default(),
             copies: park::Copies::default(),
+            unsettled: values::Unsettled::default(),
             unheard: None,
             waiting: Vec::new(),
             leasing: 0,
@@ -350,25 +388,6 @@ impl Core {
             Durability::Os => end <= self.tail.written(),
             Durability::Disk => end <= self.tail.durable(),
         }
-    }
-
-    /// Appends an event and applies it. The caller finds room first: what `place` returned must be for at least so many
-    /// bytes and still hold.
-    fn append(&mut self, event: &Event<'_>, place: Place, bytes: &[u8]) -> Span {
-        let flags = crate::journal::Flags::NONE;
-        let crc = crc32fast::hash(bytes);
-        let span = self.tail.append(flags, crc, bytes.len(), |out| out.extend_from_slice(bytes), None);
-        debug_assert_eq!(span.start, place.lsn);
-        self.apply(span.start, event);
-        span
-    }
-
-    /// Finds room for an event, then appends and applies it.
-    fn record(&mut self, event: &Event<'_>) -> Result<Span, Refusal> {
-        let mut bytes = Vec::with_capacity(64);
-        crate::event::encode(event, &mut bytes);
-        let place = self.tail.place(bytes.len(), Class::Settle)?;
-        Ok(self.append(event, place, &bytes))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Opening is recovery: nothing is answered before everything that was promised has been found and made sure of.
 
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::rebuild::Replay;
 use super::room::Preparer;
 use super::{Core, Engine, Environment, create_store};
-use crate::config::{Durability, Options};
+use crate::config::{Durability, Options, Window};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, Opened};
 use crate::journal::{
@@ -14,7 +14,7 @@ use crate::journal::{
 use crate::state::State;
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
 use crate::sync::{Condvar, Mutex};
-use crate::types::{Incarnation, Timestamp};
+use crate::types::{Incarnation, Lsn, Timestamp};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -46,6 +46,11 @@ pub struct RecoveryReport {
     pub gap: Option<Duration>,
     /// Sealed segments whose index was missing or wrong and was made anew.
     pub rebuilt: u64,
+    /// Stretches of the journal whose published ids were missing beside it, or damaged, and were read from it again.
+    pub ids_rebuilt: u64,
+    /// Why the table of processed ids, in the directory `tables`, was made anew from the journal; `None` if it was not.
+    /// What was there before is in `tables.aside`.
+    pub tables_rebuilt: Option<String>,
 }
 
 /// Takes the store's lock, which dies with the process. The file is never removed.
@@ -174,11 +179,29 @@ impl Engine {
         let mut seed = [0; 8];
         environment.entropy.fill(&mut seed).map_err(|source| Error::io("asking for randomness", source))?;
         let lifetimes = replay.state.topics().any(|topic| topic.policy().expires_after.is_some());
-        let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed));
+        let sealed = files.all().into_iter().filter(|known| known.seal.is_some()).map(|known| known.segment).collect();
+        let journal = super::ids::Journal {
+            storage: &*storage,
+            store: identity.store,
+            sealed,
+            active: found.active.clone(),
+            end: found.end,
+            since: replay.state.ids_since(),
+        };
+        let mut segments: Vec<_> = journal.sealed.clone();
+        segments.push(found.active.clone());
+        let end = Lsn::new(found.active.id, found.end);
+        let source = super::inbox::Source { storage: &*storage, segments, end };
+        let door = &*environment.tables;
+        let inbox = source.recover(door, &replay.state, wall, options.id_memory_bytes)?;
+        let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
+        let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);
+        let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
         core.snapshot.size = replay.snapshot_bytes;
         core.space = super::space::Space::found(&found.walked, &listing, &replay.gone, found.active.id);
         core.tail.stock_mut().set_banked(numbers.banked());
+        core.inbox = inbox.inbox;
         core.last_sync = environment.clock.monotonic();
         let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
         files.add(Known { segment: found.active, seal: None, index: None });
@@ -190,6 +213,8 @@ impl Engine {
             snapshot_damage,
             gap,
             rebuilt,
+            ids_rebuilt: ids.rebuilt,
+            tables_rebuilt: inbox.rebuilt,
             ..RecoveryReport::default()
         };
         let mut engine = Self {
@@ -201,6 +226,12 @@ impl Engine {
             report,
             doubted,
             lifetimes: AtomicBool::new(lifetimes),
+            runs: Mutex::new(Arc::new(ids.runs)),
+            mending: Mutex::default(),
+            forgetful: AtomicBool::new(forgetful),
+            tables: Mutex::new(inbox.tables),
+            checkpointing: Mutex::default(),
+            swept: Mutex::default(),
             files,
             core: Mutex::new(core),
             written: Condvar::new(),
@@ -227,6 +258,8 @@ impl Engine {
 
     /// Writes that the store was opened, by whom, and what follows from how it was left.
     fn announce(&self, clean: bool, time: Timestamp) -> Result<(u64, u64)> {
+        // From the first publish on it is known what is to be left to others.
+        _ = self.measure(&mut self.core.lock());
         let boot_id = Cow::Owned(self.environment.storage.boot_id());
         let opened =
             Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean, doubted: self.doubted });

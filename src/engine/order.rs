@@ -4,8 +4,9 @@
 //! here, ahead of the hand-out and outside the lock, each message once in an opening of the store. A store that is
 //! opened reads nothing for that: the first lease does.
 
+use super::decide::Decisions;
 use super::kept::Kept;
-use super::park::Obstacle;
+use super::obstacle::Obstacle;
 use super::{Core, Engine, ReadCursor};
 use crate::error::{ErrorKind, Result};
 use crate::event::BuryReason;
@@ -89,13 +90,16 @@ impl Engine {
 
     /// Reads ahead until it is known what a message of an ordered group waits for, or the group looks no further.
     pub(super) fn read_up_to(&self, group: GroupId, offset: Offset) -> Result<()> {
-        while let Some(from) = self.open_core()?.read_to(group).filter(|read| *read <= offset) {
+        loop {
+            // A statement of its own: the lock must be free again before anything is read.
+            let next = self.open_core()?.read_to(group).filter(|read| *read <= offset);
+            let Some(from) = next else { return Ok(()) };
             self.read_ahead(group, from, PIECE_MAX)?;
-            if self.open_core()?.read_to(group) == Some(from) {
-                break;
+            let then = self.open_core()?.read_to(group);
+            if then == Some(from) {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// The next messages of a group, without leasing them: keys are read once if those at hand are too few.
@@ -139,7 +143,9 @@ impl Engine {
             let Some((offset, dead)) = core.state.condemned(group) else { return Ok(true) };
             let Some(counters) = core.state.group(group).map(|held| held.counters(offset)) else { return Ok(true) };
             let why = format!("an earlier message of its key, at offset {dead}, is a dead letter");
-            self.bury_with(core, (group, offset), BuryReason::KeyParked, &why, counters)?;
+            let mut decisions = Decisions::default();
+            self.bury(core, &mut decisions, (group, offset), BuryReason::KeyParked, &why, counters)?;
+            self.record_decided(core, &mut decisions)?;
         }
         Ok(false)
     }

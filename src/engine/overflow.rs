@@ -8,10 +8,9 @@ use super::line::{InLine, Work};
 use super::publish::Terms;
 use super::removal::{Whom, removal};
 use super::{Core, Engine};
-use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::{Cause, Draft, Event, Run, encode};
-use crate::journal::{Class, Flags, Note, Refusal};
+use crate::event::{Cause, Draft, Run};
+use crate::journal::{Class, Refusal};
 use crate::ticket::{Admission, Slot};
 use crate::types::TopicId;
 use std::sync::Arc;
@@ -32,21 +31,10 @@ impl Core {
         let (topic, draft) = (draft.topic(), draft.for_company());
         tracing::debug!(%topic, runs = dropped.len(), "the backlog is full: the oldest messages are dropped");
         let removal = removal(Whom::Everybody(topic), Cause::Overflow, dropped);
-        let mut bytes = Vec::with_capacity(draft.len_max().saturating_add(64));
-        encode(&removal, &mut bytes);
-        let place = self.tail.place(bytes.len().saturating_add(draft.len_max()), Class::Publish)?;
-        let first = self.state.topic(topic).map(|topic| topic.end()).unwrap_or_default();
-        draft.write_into(&draft.stamp(first, terms.now, place.base), &mut bytes);
-        let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };
-        let crc = crc32fast::hash(&bytes);
-        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(&bytes), Some(note));
-        self.apply(span.start, &removal);
-        self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
-        if terms.level == Durability::Disk {
-            self.disk_end = span.end;
-        }
-        self.visible.appended(topic, first.plus(draft.count()), span.end, terms.level);
-        Ok(Admission { end: span.end, level: terms.level, first, count: draft.count(), time: terms.now })
+        let recorded = self.record_frame(Class::Publish, &[removal], &[(&draft, terms)])?;
+        let first = recorded.firsts.first().copied().unwrap_or_default();
+        let (end, level, count) = (recorded.span.end, terms.level, draft.count());
+        Ok(Admission { end, level, first, count, time: terms.now, known: Vec::new() })
     }
 
     /// How many publishes of a topic wait, for whatever it is.
@@ -93,7 +81,7 @@ impl Engine {
         for topic in topics {
             let Some(mut line) = core.backlogs.lines.remove(&topic) else { continue };
             while let Some(front) = line.pop_front() {
-                match self.admit_one(core, front) {
+                match self.admit_one(core, front).map_err(|back| *back) {
                     Ok(woken) => wakers.extend(woken),
                     Err((front, _)) => {
                         line.push_front(front);

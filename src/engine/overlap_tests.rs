@@ -108,6 +108,7 @@ const SOON: Duration = Duration::from_secs(20);
 fn open(disk: &SimDisk, gate: &Arc<Gate>) -> Arc<Engine> {
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let environment = Environment {
+        tables: Arc::new(crate::tables::MemoryTables::default()),
         storage: Arc::new(Gated(gate.clone(), storage)),
         clock: Arc::new(ManualClock::starting_at(Timestamp(1_000_000))),
         entropy: Arc::new(SeededEntropy::new(3)),

@@ -1,17 +1,15 @@
-//! Parking a message as a dead letter, with a copy of it for another topic if the group wants one: both in one frame.
+//! Copies of dead letters for another topic, if the group wants them: parked and copied is one frame.
 //!
 //! The copy needs the message itself, and reading that takes the lock and perhaps the disk. So what is decided under
 //! the lock stops with [`Obstacle::Unread`]; whoever called lets go of the lock, reads, and comes again.
 
+use super::obstacle::Obstacle;
 use super::publish::Terms;
 use super::{Core, Engine, ReadCursor};
-use crate::config::{Durability, WhenParked};
 use crate::error::{ErrorKind, Result};
-use crate::event::{Bury, BuryReason, Counters, Draft, Event, encode};
-use crate::journal::{Class, Flags, Note, Refusal, Span};
+use crate::event::{Bury, BuryReason, Counters};
 use crate::message::{Attributes, Message, Record};
 use crate::types::{GroupId, Offset, TopicId};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// So many messages are kept at most between being read and being parked: as many as threads that park at once.
@@ -20,25 +18,21 @@ const READ_MAX: usize = 64;
 /// What the headers of origin begin with.
 const ORIGIN: &str = "millpond-origin-";
 
-/// Why something can't be recorded now. [`Engine::relieve`] does what is needed, without the lock.
-#[derive(Debug)]
-pub(super) enum Obstacle {
-    Room(Refusal),
-    /// A copy of this message is to be published, and it has not been read.
-    Unread(GroupId, Offset),
-}
+/// Messages that were read to be copied; nothing in place of one that can't be read.
+pub(super) type Reads = BTreeMap<(GroupId, Offset), Option<Record>>;
 
-impl From<Refusal> for Obstacle {
-    fn from(refusal: Refusal) -> Self {
-        Self::Room(refusal)
-    }
+/// A copy that is to be published.
+#[derive(Debug)]
+pub(super) struct Copy {
+    pub(super) topic: TopicId,
+    pub(super) message: Message,
+    pub(super) terms: Terms,
 }
 
 /// Messages on their way to become copies.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
-    /// What was read; nothing if it can't be read.
-    read: BTreeMap<(GroupId, Offset), Option<Record>>,
+    pub(super) read: Reads,
     /// What deliveries wait for that were dropped: a drop reads nothing.
     wanted: Vec<(GroupId, Offset)>,
 }
@@ -52,95 +46,52 @@ impl Copies {
 }
 
 impl Engine {
-    /// Parks a message as a dead letter.
-    pub(super) fn bury_with(
+    /// The copy that is to be published when this is parked, and where. `known` are messages that were read for this
+    /// alone.
+    pub(super) fn copy_of(
         &self,
-        core: &mut Core,
-        (group, offset): (GroupId, Offset),
-        reason: BuryReason,
-        error: &str,
-        counters: Counters,
-    ) -> Result<Span, Obstacle> {
-        let life = core.state.group(group).map_or(0, |held| held.life(offset));
-        let (time, error) = (self.now(), Cow::Owned(self.bounded(core, error)));
-        let bury = Bury { group, offset, reason, counters, life, time, error };
-        let span = match self.copy_of(core, &bury)? {
-            Some((topic, copy)) => self.bury_and_publish(core, bury, topic, &copy)?,
-            None => core.record(&Event::Bury(bury))?,
-        };
-        core.copies.read.remove(&(group, offset));
-        if core.state.group(group).is_some_and(|held| held.policy().ordered == Some(WhenParked::ParkKey)) {
-            // It takes along what is behind it.
-            self.upkeep_by(core, time);
-        }
-        tracing::warn!(%group, %offset, ?reason, "a message is parked as a dead letter");
-        Ok(span)
-    }
-
-    /// The copy that is to be published when this is parked, and where.
-    fn copy_of(&self, core: &Core, bury: &Bury<'_>) -> Result<Option<(TopicId, Message)>, Obstacle> {
+        core: &Core,
+        bury: &Bury<'_>,
+        known: Option<&Reads>,
+    ) -> Result<Option<Copy>, Obstacle> {
         let Some(held) = core.state.group(bury.group) else { return Ok(None) };
         // One that is parked already is not parked again, by a holder that comes late.
-        let Some(topic) = held.policy().forward.filter(|_| held.is_open(bury.offset)) else { return Ok(None) };
-        if core.state.topic(topic).is_none() {
-            tracing::error!(%topic, group = held.name(), "the topic for copies of dead letters is gone");
+        let Some(to) = held.policy().forward.filter(|_| held.is_open(bury.offset)) else { return Ok(None) };
+        let Some(topic) = core.state.topic(to) else {
+            tracing::error!(topic = %to, group = held.name(), "the topic for copies of dead letters is gone");
             return Ok(None);
-        }
-        match core.copies.read.get(&(bury.group, bury.offset)) {
-            None => Err(Obstacle::Unread(bury.group, bury.offset)),
-            Some(None) => Ok(None),
-            Some(Some(record)) => {
-                let from = core.state.topic(held.topic()).map_or("", |topic| topic.name());
-                Ok(Some((topic, copy(record, from, held.name(), bury))))
-            }
-        }
-    }
-
-    /// One frame: a crash leaves both or neither.
-    fn bury_and_publish(
-        &self,
-        core: &mut Core,
-        bury: Bury<'_>,
-        topic: TopicId,
-        copy: &Message,
-    ) -> Result<Span, Obstacle> {
-        let level = core.state.topic(topic).and_then(|topic| topic.durability()).unwrap_or(self.options.durability);
-        let terms = Terms { now: bury.time, level };
-        let bury = Event::Bury(bury);
+        };
+        let at = (bury.group, bury.offset);
+        let read = known.and_then(|known| known.get(&at)).or_else(|| core.copies.read.get(&at));
+        let Some(read) = read else { return Err(Obstacle::Unread(bury.group, bury.offset)) };
+        let Some(record) = read else { return Ok(None) };
+        let from = core.state.topic(held.topic()).map_or("", |topic| topic.name());
+        let mut message = copy(record, from, held.name(), bury);
         // A copy lives as long as any message of its topic.
-        let lifetime = core.state.topic(topic).and_then(|topic| topic.policy().expires_after);
-        let mut copy = Cow::Borrowed(copy);
-        if let Some(lifetime) = lifetime {
-            copy.to_mut().attributes_mut().expiry = Some(self.after(lifetime));
+        if let Some(lifetime) = topic.policy().expires_after {
+            message.attributes_mut().expiry = Some(self.after(lifetime));
         }
-        match core.record_and_publish(&bury, &Draft::batch(topic, std::slice::from_ref(&*copy)), terms) {
-            Err(Refusal::TooLarge { limit }) => {
-                tracing::error!(%topic, limit, "a dead letter fits in no frame together with its copy: parked without");
-                Ok(core.record(&bury)?)
-            }
-            outcome => {
-                let span = outcome?;
-                self.after_append(core, level);
-                self.touched(core, topic);
-                // Nobody waits for the copy.
-                self.arm(core, false);
-                Ok(span)
-            }
-        }
+        let level = topic.durability().unwrap_or(self.options.durability);
+        Ok(Some(Copy { topic: to, message, terms: Terms { now: bury.time, level } }))
     }
 
-    /// Reads a message that is about to be parked.
-    pub(super) fn read_to_copy(&self, group: GroupId, offset: Offset) -> Result<()> {
+    /// Reads a message that is about to be parked. Nothing if it can't be read.
+    pub(super) fn read_dead(&self, group: GroupId, offset: Offset) -> Result<Option<Record>> {
         let topic = self.open_core()?.state.group(group).map(|held| held.topic());
-        let Some(topic) = topic else { return Ok(()) };
-        let read = match self.fetch(topic, offset, &mut ReadCursor::default()) {
-            Ok(found) => found,
-            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => return Err(error),
+        let Some(topic) = topic else { return Ok(None) };
+        match self.fetch(topic, offset, &mut ReadCursor::default()) {
+            Ok(found) => Ok(found),
+            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => Err(error),
             Err(error) => {
                 tracing::error!(%topic, %offset, %error, "a dead letter can't be read: parked without a copy of it");
-                None
+                Ok(None)
             }
-        };
+        }
+    }
+
+    /// Reads a message that is about to be parked, and keeps it until then.
+    pub(super) fn read_to_copy(&self, group: GroupId, offset: Offset) -> Result<()> {
+        let read = self.read_dead(group, offset)?;
         let mut core = self.open_core()?;
         let Core { copies, state, .. } = &mut *core;
         // What was settled in another way meanwhile is not needed any more.
@@ -159,28 +110,6 @@ impl Engine {
             self.read_to_copy(*group, *offset)?;
         }
         Ok(!wanted.is_empty())
-    }
-}
-
-impl Core {
-    /// Finds room for an event and a publish together, then appends and applies both.
-    fn record_and_publish(&mut self, event: &Event<'_>, draft: &Draft<'_>, terms: Terms) -> Result<Span, Refusal> {
-        let topic = draft.topic();
-        let mut bytes = Vec::with_capacity(draft.len_max().saturating_add(64));
-        encode(event, &mut bytes);
-        let place = self.tail.place(bytes.len().saturating_add(draft.len_max()), Class::Copy)?;
-        let first = self.state.topic(topic).map(|topic| topic.end()).unwrap_or_default();
-        draft.write_into(&draft.stamp(first, terms.now, place.base), &mut bytes);
-        let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };
-        let crc = crc32fast::hash(&bytes);
-        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(&bytes), Some(note));
-        self.apply(span.start, event);
-        self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
-        if terms.level == Durability::Disk {
-            self.disk_end = span.end;
-        }
-        self.visible.appended(topic, first.plus(draft.count()), span.end, terms.level);
-        Ok(span)
     }
 }
 

@@ -1,19 +1,22 @@
 //! Taking in messages.
 
 use super::backlog::NoPlace;
+use super::compose::note;
+use super::ids::{self, Known, Probe, Unfit};
 use super::line::{InLine, Work};
 use super::overflow::line_full;
 use super::{Core, Engine};
-use crate::config::Durability;
+use crate::config::{Durability, Window};
 use crate::error::{Code, Error, Result};
-use crate::event::{Draft, Event};
-use crate::journal::{Class, Flags, Note, Refusal};
-use crate::message::{BatchReceipt, Message, Receipt};
+use crate::event::Draft;
+use crate::journal::{Class, Flags, Refusal};
+use crate::message::{BatchReceipt, Duplicate, Message, Receipt};
 use crate::ticket::{Admission, Slot, Ticket};
 use crate::types::{Timestamp, TopicId};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::hash::Hasher;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What `Core::admit` needs besides the message.
 #[derive(Clone, Copy, Debug)]
@@ -25,24 +28,19 @@ pub(super) struct Terms {
 impl Core {
     /// Takes in a draft: appends it, applies it, and says where it went. Whatever refuses it changes nothing.
     pub(super) fn admit(&mut self, draft: &Draft<'_>, terms: Terms) -> Result<Admission, Refusal> {
-        let topic = draft.topic();
         let place = self.tail.place(draft.len_max(), Class::Publish)?;
-        let first = self.state.topic(topic).map(|topic| topic.end()).unwrap_or_default();
+        let first = self.next_offset(draft.topic());
         let stamp = draft.stamp(first, terms.now, place.base);
-        let note = Note { stream: topic.get(), first: first.get(), count: draft.count(), time: terms.now };
         let span = self.tail.append(
             Flags::NONE,
             draft.crc(&stamp),
             draft.body_len(&stamp),
             |out| draft.write_into(&stamp, out),
-            Some(note),
+            &[note(draft, terms, first)],
         );
-        self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
-        if terms.level == Durability::Disk {
-            self.disk_end = span.end;
-        }
-        self.visible.appended(topic, first.plus(draft.count()), span.end, terms.level);
-        Ok(Admission { end: span.end, level: terms.level, first, count: draft.count(), time: terms.now })
+        self.took_in(draft, terms, first, span);
+        let (end, level, count) = (span.end, terms.level, draft.count());
+        Ok(Admission { end, level, first, count, time: terms.now, known: Vec::new() })
     }
 }
 
@@ -52,11 +50,10 @@ impl Engine {
         if let Err(error) = self.ready(topic, std::slice::from_mut(&mut message)) {
             return Ticket::refused(self, error.returning(message));
         }
-        let outcome = self.submit(&Draft::one(topic, &message), message.durability);
-        match outcome {
+        match self.offer(topic, Offer::One(&message), message.durability) {
             Submitted::Admitted(admission) => self.ticket(admission, receipt),
             Submitted::Refused(error) => Ticket::refused(self, error.returning(message)),
-            Submitted::Wait(level) => match self.stand_in_line(topic, Work::One(message), level) {
+            Submitted::Wait(level, probe) => match self.stand_in_line(topic, Work::One(message), level, probe) {
                 Ok(slot) => Ticket::in_line(self, slot, receipt),
                 Err(error) => Ticket::refused(self, error),
             },
@@ -66,17 +63,19 @@ impl Engine {
     /// Publishes a batch as one frame: all of it or nothing.
     pub(crate) fn publish_all(self: Arc<Self>, topic: TopicId, mut messages: Vec<Message>) -> Ticket<BatchReceipt> {
         if messages.is_empty() {
-            let receipt = self.end_of(topic).map(|first| BatchReceipt { first, count: 0, time: self.now() });
+            let time = self.now();
+            let receipt =
+                self.end_of(topic).map(|first| BatchReceipt { first, count: 0, time, duplicates: Vec::new() });
             return Ticket::done(receipt);
         }
         if let Err(error) = self.ready(topic, &mut messages) {
             return Ticket::refused(self, error.returning(messages));
         }
         let level = messages.iter().filter_map(|message| message.durability).max();
-        match self.submit(&Draft::batch(topic, &messages), level) {
+        match self.offer(topic, Offer::Batch(&messages), level) {
             Submitted::Admitted(admission) => self.ticket(admission, batch_receipt),
             Submitted::Refused(error) => Ticket::refused(self, error.returning(messages)),
-            Submitted::Wait(level) => match self.stand_in_line(topic, Work::Batch(messages), level) {
+            Submitted::Wait(level, probe) => match self.stand_in_line(topic, Work::Batch(messages), level, probe) {
                 Ok(slot) => Ticket::in_line(self, slot, batch_receipt),
                 Err(error) => Ticket::refused(self, error),
             },
@@ -84,14 +83,12 @@ impl Engine {
     }
 
     fn ticket<T>(self: Arc<Self>, admission: Admission, make: fn(Admission) -> T) -> Ticket<T> {
-        if admission.level == Durability::Memory {
-            return Ticket::done(Ok(make(admission)));
-        }
-        Ticket::committing(self, admission.end, admission.level, make(admission))
+        let (end, level) = (admission.end, admission.level);
+        Ticket::appended(self, end, level, make(admission))
     }
 
     /// Checks limits and hashes ids: what can be done before the lock.
-    fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
+    pub(super) fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
         for message in messages {
             let limit = self.options.max_message_bytes as usize;
             let size = message.payload.len() + message.attributes.as_ref().map_or(0, |attributes| attributes.size());
@@ -103,6 +100,7 @@ impl Engine {
             self.set_times(message);
             if let Some(attributes) = &mut message.attributes
                 && let Some(id) = &attributes.id
+                && self.remembers_ids(topic)
             {
                 attributes.id_hash = Some(self.hash(id));
                 attributes.payload_hash = Some(self.hash(&message.payload));
@@ -118,42 +116,101 @@ impl Engine {
         hasher.finish128().as_bytes()
     }
 
-    fn submit(&self, draft: &Draft<'_>, asked: Option<Durability>) -> Submitted {
-        let mut core = match self.open_core() {
-            Ok(core) => core,
+    /// Whether the ids of what is published to a topic are to be remembered.
+    fn remembers_ids(&self, topic: TopicId) -> bool {
+        let off = |core: &Core| core.state.topic(topic).is_some_and(|held| held.policy().deduplicate == Window::Off);
+        !self.forgetful.load(Ordering::Relaxed) || !off(&self.core.lock())
+    }
+
+    /// Offers messages: those whose id is known are left out, and the answer says which they were.
+    fn offer(&self, topic: TopicId, offer: Offer<'_>, asked: Option<Durability>) -> Submitted {
+        let mut probe = match self.probe(topic, offer.messages()) {
+            Ok(probe) => probe,
             Err(error) => return Submitted::Refused(error),
         };
-        if core.closing {
-            return Submitted::Refused(super::closed());
+        let mut known = Vec::new();
+        loop {
+            let fresh = ids::without(offer.messages(), &known);
+            let draft = match offer {
+                Offer::One(_) => fresh.first().map(|message| Draft::one(topic, message)),
+                Offer::Batch(_) => (!fresh.is_empty()).then(|| Draft::batch(topic, &fresh)),
+            };
+            match self.submit(topic, (offer.messages(), draft.as_ref()), &probe, &known, asked) {
+                Tried::Over(Submitted::Wait(level, _)) => return Submitted::Wait(level, probe),
+                Tried::Over(submitted) => return submitted,
+                Tried::Known(others) => known = others,
+                Tried::Stale => match self.probe(topic, offer.messages()) {
+                    Ok(again) => probe = again,
+                    Err(error) => return Submitted::Refused(error),
+                },
+            }
         }
-        let Some(topic) = core.state.topic(draft.topic()) else {
-            return Submitted::Refused(Error::new(Code::UnknownTopic, "the topic was dropped"));
+    }
+
+    /// Takes in a draft of those messages that are not `known`, if that is still all that is known.
+    fn submit(
+        &self,
+        topic: TopicId,
+        (messages, draft): (&[Message], Option<&Draft<'_>>),
+        probe: &Probe,
+        known: &[Known],
+        asked: Option<Durability>,
+    ) -> Tried {
+        let refused = |error| Tried::Over(Submitted::Refused(error));
+        let wait = |level| Tried::Over(Submitted::Wait(level, Probe::default()));
+        let mut core = match self.open_core() {
+            Ok(core) => core,
+            Err(error) => return refused(error),
         };
-        let level = asked.or(topic.durability()).unwrap_or(self.options.durability);
-        if core.stands_in_line(draft.topic()) {
-            return Submitted::Wait(level);
+        if core.closing {
+            return refused(super::closed());
+        }
+        let Some(held) = core.state.topic(topic) else {
+            return refused(Error::new(Code::UnknownTopic, "the topic was dropped"));
+        };
+        let level = asked.or(held.durability()).unwrap_or(self.options.durability);
+        match core.judge(topic, messages, probe, || self.age_now()) {
+            Ok(now_known) if now_known == known => {}
+            // There is nothing to append, so there is nothing to be prepared for it.
+            Ok(now_known) if now_known.len() == messages.len() => {
+                let terms = Terms { now: self.now(), level };
+                return Tried::Over(Submitted::Admitted(core.repeat(topic, &now_known, terms)));
+            }
+            Ok(now_known) => return Tried::Known(now_known),
+            Err(Unfit::Stale) => return Tried::Stale,
+            Err(Unfit::Reused { index, offset }) => return refused(core.reused(messages, index, offset)),
+        }
+        let terms = Terms { now: self.now(), level };
+        let Some(draft) = draft else {
+            return Tried::Over(Submitted::Admitted(core.repeat(topic, known, terms)));
+        };
+        if core.stands_in_line(topic) {
+            return wait(level);
+        }
+        match self.room_for_ids(&core, probe, messages.len().saturating_sub(known.len())) {
+            Ok(true) => {}
+            Ok(false) => return wait(level),
+            Err(error) => return refused(error),
         }
         let dropped = match core.make_way(draft) {
             Ok(dropped) => dropped,
-            Err(NoPlace::Wait) => return Submitted::Wait(level),
-            Err(NoPlace::Refused(error)) => return Submitted::Refused(error),
+            Err(NoPlace::Wait) => return wait(level),
+            Err(NoPlace::Refused(error)) => return refused(error),
         };
-        let terms = Terms { now: self.now(), level };
         match core.admit_for(draft, terms, dropped) {
             Ok(admission) => {
-                self.after_append(&mut core, level);
-                self.touched(&mut core, draft.topic());
-                Submitted::Admitted(admission)
+                self.after_publish(&mut core, topic, level);
+                Tried::Over(Submitted::Admitted(core.with_known(admission, known)))
             }
-            Err(Refusal::TooLarge { limit }) => Submitted::Refused(too_large(limit)),
-            Err(Refusal::BufferFull) => Submitted::Wait(level),
+            Err(Refusal::TooLarge { limit }) => refused(too_large(limit)),
+            Err(Refusal::BufferFull) => wait(level),
             Err(Refusal::NoSegment { bytes }) => {
                 core.wanted_bytes = core.wanted_bytes.max(bytes);
-                Self::no_room(&core, level)
+                Tried::Over(Self::no_room(&core, level))
             }
             Err(Refusal::Reserve) => {
                 core.space.ask_beyond();
-                Self::no_room(&core, level)
+                Tried::Over(Self::no_room(&core, level))
             }
         }
     }
@@ -162,7 +219,7 @@ impl Engine {
         match core.full.clone() {
             // Known to be full: said at once, and looked at again by the upkeep.
             Some(source) => Submitted::Refused(disk_full(source)),
-            None => Submitted::Wait(level),
+            None => Submitted::Wait(level, Probe::default()),
         }
     }
 
@@ -175,27 +232,55 @@ impl Engine {
         if core.tail.unwritten() >= self.options.write_threshold_bytes {
             self.arm(core, true);
         }
+        if core.ids.wants_flush() {
+            self.call_upkeep(core);
+        }
         self.want_successor(core);
     }
 
-    fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability) -> Result<Arc<Slot>> {
+    fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability, probe: Probe) -> Result<Arc<Slot>> {
         let mut core = self.core.lock();
         let waiting = core.waiting_publishes(topic);
         if waiting >= self.options.max_waiting_publishes {
             return Err(line_full(work, waiting, core.backlogs.lines.contains_key(&topic)));
         }
         let slot = Arc::new(Slot::default());
-        core.put_in_line(InLine { topic, work, level, slot: slot.clone() });
+        let probe = self.fresh_probe(&core, probe);
+        core.put_in_line(InLine { topic, work, level, slot: slot.clone(), probe });
         self.arm(&mut core, true);
         self.call_upkeep(&mut core);
         Ok(slot)
     }
 }
 
+/// Messages that somebody wants to publish.
+#[derive(Clone, Copy)]
+enum Offer<'a> {
+    One(&'a Message),
+    Batch(&'a [Message]),
+}
+
+impl<'a> Offer<'a> {
+    fn messages(self) -> &'a [Message] {
+        match self {
+            Self::One(message) => std::slice::from_ref(message),
+            Self::Batch(messages) => messages,
+        }
+    }
+}
+
 enum Submitted {
     Admitted(Admission),
     Refused(Error),
-    Wait(Durability),
+    Wait(Durability, Probe),
+}
+
+enum Tried {
+    Over(Submitted),
+    /// These are known, and no others: the draft is not the right one.
+    Known(Vec<Known>),
+    /// The runs have to be asked again.
+    Stale,
 }
 
 pub(super) fn too_large(limit: u32) -> Error {
@@ -211,9 +296,14 @@ pub(super) fn disk_full(source: Arc<std::io::Error>) -> Error {
 }
 
 fn receipt(admission: Admission) -> Receipt {
-    Receipt { offset: admission.first, time: admission.time, duplicate: false }
+    match admission.known.first() {
+        Some((_, offset, time)) => Receipt { offset: *offset, time: *time, duplicate: true },
+        None => Receipt { offset: admission.first, time: admission.time, duplicate: false },
+    }
 }
 
-fn batch_receipt(admission: Admission) -> BatchReceipt {
-    BatchReceipt { first: admission.first, count: admission.count, time: admission.time }
+pub(super) fn batch_receipt(admission: Admission) -> BatchReceipt {
+    let Admission { first, count, time, known, .. } = admission;
+    let duplicates = known.into_iter().map(|(index, offset, time)| Duplicate { index, offset, time }).collect();
+    BatchReceipt { first, count, time, duplicates }
 }

@@ -56,8 +56,8 @@ impl Replay {
                 }
                 break;
             }
-            // Newer ones may be named by no segment's first frame, and what they made unneeded may be gone. The walk may
-            // have met them behind what is gone.
+            // Newer ones may be named by no segment's first frame, and what they made unneeded may be gone. The walk
+            // may have met them behind what is gone.
             let met = recovery.snapshots() != snapshots;
             if std::mem::replace(&mut searched, true) || !(met || find_newer(recovery)?) {
                 break;

@@ -3,7 +3,7 @@
 
 use super::Core;
 use crate::event::{Cause, Dropped, Event, Run, Settle};
-use crate::journal::{Class, Flags, Refusal, Span};
+use crate::journal::{Refusal, Span};
 use crate::state::{Group, Topic};
 use crate::types::{GroupId, TopicId};
 use std::borrow::Cow;
@@ -95,17 +95,6 @@ impl Core {
     pub(super) fn remove(&mut self, whom: Whom, cause: Cause, runs: Vec<Run>) -> Result<Span, Refusal> {
         tracing::debug!(?whom, ?cause, runs = runs.len(), "messages are removed");
         self.record(&removal(whom, cause, runs))
-    }
-
-    /// Appends events as one frame, which is there whole or not at all, and applies them in their order.
-    pub(super) fn record_all(&mut self, events: &[Event<'_>]) -> Result<Span, Refusal> {
-        let mut bytes = Vec::with_capacity(64);
-        events.iter().for_each(|event| crate::event::encode(event, &mut bytes));
-        self.tail.place(bytes.len(), Class::Settle)?;
-        let crc = crc32fast::hash(&bytes);
-        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(&bytes), None);
-        events.iter().for_each(|event| self.apply(span.start, event));
-        Ok(span)
     }
 }
 

@@ -82,12 +82,17 @@ impl Engine {
         lacks.then_some(Purpose::Bank)
     }
 
-    /// How large the next segment is to be; says how much is kept in reserve: two of those, or two snapshots and one.
-    pub(super) fn measure(&self, core: &mut Core) -> u32 {
+    /// How large the next segment is to be.
+    pub(super) fn unit(&self, core: &Core) -> u32 {
         let most = self.options.segment_bytes;
         let least = self.options.first_segment_bytes.min(most);
         let held = self.files.capacity(core.tail.active().id).saturating_mul(SEGMENT_GROWTH);
-        let unit = u32::try_from(held).unwrap_or(u32::MAX).clamp(least, most);
+        u32::try_from(held).unwrap_or(u32::MAX).clamp(least, most)
+    }
+
+    /// The same; and says how much is kept in reserve: two of those, or two snapshots and one.
+    pub(super) fn measure(&self, core: &mut Core) -> u32 {
+        let unit = self.unit(core);
         let snapshots = core.snapshot.size.saturating_mul(2).saturating_add(u64::from(unit));
         core.tail.stock_mut().set_reserve(snapshots.max(2 * u64::from(unit)));
         unit
@@ -104,7 +109,10 @@ impl Engine {
     /// Does a piece of the preparation that is due, if any. Whether there is more.
     pub(super) fn prepare_piece(&self, hurry: bool) -> Result<bool> {
         let mut preparer = self.preparing.lock();
-        let Some(plan) = self.plan(&preparer, hurry)? else { return Ok(false) };
+        let Some(plan) = self.plan(&preparer, hurry)? else {
+            self.discard_surplus(&mut preparer);
+            return Ok(false);
+        };
         // From here on without the engine's lock: it takes milliseconds to make a large file.
         self.put_aside(&mut preparer, &plan.passed_over)?;
         let begun = match preparer.preparation.take() {
@@ -149,6 +157,24 @@ impl Engine {
                 core.tail.stock_mut().set_banked(preparer.banked());
                 self.preparation_failed(core, source)
             }
+        }
+    }
+
+    /// Removes a file that is set aside if there are more than are kept: the store was larger once.
+    fn discard_surplus(&self, preparer: &mut Preparer) {
+        let least = {
+            let mut core = self.core.lock();
+            let (room, stock) = (self.spare_room(&mut core), core.tail.stock());
+            if room > 0 || core.full.is_some() {
+                return;
+            }
+            let others = stock.bytes().saturating_sub(preparer.numbers.banked());
+            self.kept(&core).saturating_sub(others)
+        };
+        match preparer.numbers.discard(&*self.environment.storage, least) {
+            Ok(false) => {}
+            Ok(true) => self.core.lock().tail.stock_mut().set_banked(preparer.banked()),
+            Err(error) => tracing::warn!(%error, "a file that is not needed can't be removed"),
         }
     }
 
@@ -207,13 +233,9 @@ impl Engine {
     /// The disk is full, or as good as: publishes are refused until a preparation succeeds. Nothing is poisoned.
     fn preparation_failed(&self, mut core: MutexGuard<'_, Core>, source: std::io::Error) -> Result<bool> {
         let source = Arc::new(source);
-        if core.full.is_none() {
-            tracing::warn!(error = %source, "no segment can be prepared; publishes are refused until there is room");
-        }
-        core.full = Some(source.clone());
+        core.ran_full(source.clone());
         // Whoever wants it still asks again.
         core.wanted_bytes = 0;
-        core.space.look_soon();
         let wakers = self.room_made(&mut core);
         self.wake_followers();
         drop(core);
@@ -221,8 +243,8 @@ impl Engine {
         Err(super::publish::disk_full(source))
     }
 
-    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a segment of
-    /// `wanted` bytes by then.
+    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a
+    /// segment of `wanted` bytes by then.
     pub(super) fn make_room(&self, wanted: u32) -> Result<()> {
         loop {
             match self.prepare_piece(true) {

@@ -1,10 +1,11 @@
 //! Settling what was handed out: done, failed, given back, parked.
 
-use super::park::Obstacle;
+use super::decide::Decisions;
+use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
-use crate::event::{Ack, BuryReason, Delivered, Event, Nack, Release, Run};
+use crate::event::{BuryReason, Run};
 use crate::journal::{Refusal, Span};
 use crate::state::Hold;
 use crate::ticket::Ticket;
@@ -13,9 +14,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
-
-/// Why a message is parked that was only given back.
-const LOWERED: &str = "a limit was lowered below what had happened to it already";
 
 /// So many lost leases are named in an error.
 const NAMED_LOST: usize = 10;
@@ -68,18 +66,7 @@ impl<'a> Settling<'a> {
         if self.group_gone {
             return Err(no_group());
         }
-        if self.lost.is_empty() {
-            return Ok(self.span);
-        }
-        let mut offsets = self.lost.iter().take(NAMED_LOST).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        if self.lost.len() > NAMED_LOST {
-            offsets += &format!(" and {} more", self.lost.len() - NAMED_LOST);
-        }
-        let what = format!(
-            "the lease of offset {offsets} ran out and somebody else has the message, or it is settled; nothing was \
-             changed"
-        );
-        Err(Error::new(Code::LeaseLost, what))
+        if self.lost.is_empty() { Ok(self.span) } else { Err(lease_lost(&self.lost)) }
     }
 }
 
@@ -160,9 +147,10 @@ impl Engine {
         self.admit_line(core)
     }
 
-    fn after_settle(&self, core: &mut Core, group: GroupId, how: &Outcome, level: Durability) {
+    /// What follows from settlements that were appended.
+    pub(super) fn after_settle(&self, core: &mut Core, group: GroupId, returns: bool, level: Durability) {
         // A message that comes back, or a suspect that is through, is somebody else's next one.
-        let returns = !matches!(how, Outcome::Ack) || core.state.group(group).is_some_and(|held| held.suspects() > 0);
+        let returns = returns || core.state.group(group).is_some_and(|held| held.suspects() > 0);
         if returns {
             self.tell_leasing(core);
         } else {
@@ -218,15 +206,12 @@ impl Engine {
             }
             good.sort_unstable();
             if !good.is_empty() {
-                let runs = Cow::Owned(runs(&good));
-                let event = match returned {
-                    Some(due) => Event::Release(Release { group, runs, due, counters: None }),
-                    None => Event::Ack(Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO }),
-                };
-                settling.span = Some(core.record(&event)?);
-                if let Some(due) = returned.filter(|due| *due != Timestamp::ZERO) {
-                    self.upkeep_by(core, due);
+                let mut decisions = Decisions::default();
+                match returned {
+                    Some(due) => decisions.releases(group, runs(&good), due),
+                    None => decisions.acks(core, group, runs(&good), || self.age_now()),
                 }
+                settling.span = Some(self.record_decided(core, &mut decisions)?);
             }
         } else {
             while let Some((offset, epoch)) = settling.held.get(settling.next).copied() {
@@ -236,7 +221,7 @@ impl Engine {
                         return Ok(());
                     }
                     Some(Hold::Lost) => settling.lost.push(offset),
-                    Some(_) => settling.span = Some(self.end_one(core, group, offset, &settling.how)?),
+                    Some(_) => settling.span = Some(self.end_one(core, (group, offset), &settling.how)?),
                 }
                 settling.next += 1;
             }
@@ -245,103 +230,9 @@ impl Engine {
             if level == Durability::Disk {
                 core.disk_end = core.disk_end.max(span.end);
             }
-            self.after_settle(core, group, &settling.how, level);
+            self.after_settle(core, group, !matches!(*settling.how, Outcome::Ack), level);
         }
         Ok(())
-    }
-
-    /// Ends one delivery that is not simply done.
-    fn end_one(&self, core: &mut Core, group: GroupId, offset: Offset, how: &Outcome) -> Result<Span, Obstacle> {
-        let failed =
-            |core: &mut Core, error: &str, after| self.fail(core, (group, offset), BuryReason::Failures, error, after);
-        match how {
-            Outcome::Release { after } => {
-                let due = after.map_or(Timestamp::ZERO, |after| self.after(after));
-                self.give_back(core, group, offset, due)
-            }
-            Outcome::Dropped | Outcome::Panicked if core.closing => {
-                self.give_back(core, group, offset, Timestamp::ZERO)
-            }
-            Outcome::Dropped => failed(core, "the delivery was dropped unsettled", None),
-            Outcome::Panicked => failed(core, "the handler panicked", None),
-            Outcome::Nack { error, after } => failed(core, error, *after),
-            Outcome::Bury { error } => {
-                let counters = core.state.group(group).map(|held| held.counters(offset)).unwrap_or_default();
-                self.bury_with(core, (group, offset), BuryReason::Asked, error, counters)
-            }
-            Outcome::Ack => {
-                let runs = Cow::Owned(vec![Run::one(offset)]);
-                let ack = Ack { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO };
-                Ok(core.record(&Event::Ack(ack))?)
-            }
-        }
-    }
-
-    /// Nothing is charged; but a limit that was lowered while it was out applies now.
-    pub(super) fn give_back(
-        &self,
-        core: &mut Core,
-        group: GroupId,
-        offset: Offset,
-        due: Timestamp,
-    ) -> Result<Span, Obstacle> {
-        let held = core.state.group(group).map(|held| (held, held.counters(offset)));
-        if let Some((held, counters)) = held
-            && let Some(reason) = held.limit_reached(offset, counters)
-        {
-            return self.bury_with(core, (group, offset), reason, LOWERED, counters);
-        }
-        let runs = Cow::Owned(vec![Run::one(offset)]);
-        let span = core.record(&Event::Release(Release { group, runs, due, counters: None }))?;
-        if due != Timestamp::ZERO {
-            self.upkeep_by(core, due);
-        }
-        Ok(span)
-    }
-
-    /// Charges a failure: the message waits, or is parked if that was one too many. `last` is what it is parked for if
-    /// it is the failures that are too many.
-    pub(super) fn fail(
-        &self,
-        core: &mut Core,
-        (group, offset): (GroupId, Offset),
-        last: BuryReason,
-        error: &str,
-        after: Option<Duration>,
-    ) -> Result<Span, Obstacle> {
-        if last == BuryReason::Failures
-            && let Some(span) = self.spare(core, (group, offset), error, after)?
-        {
-            return Ok(span);
-        }
-        let Some(held) = core.state.group(group) else { return Err(Refusal::BufferFull.into()) };
-        let mut counters = held.counters(offset);
-        counters.failures = counters.failures.saturating_add(1);
-        match held.limit_reached(offset, counters) {
-            Some(BuryReason::Failures) => return self.bury_with(core, (group, offset), last, error, counters),
-            Some(reason) => return self.bury_with(core, (group, offset), reason, error, counters),
-            None => {}
-        }
-        let failures = held.in_this_life(offset, counters).failures;
-        let wait = after.unwrap_or_else(|| core.backoff(group, failures));
-        let (time, due) = (self.now(), self.after(wait));
-        let nack = Nack { group, offset, counters, time, due, error: Cow::Owned(self.bounded(core, error)) };
-        let span = core.record(&Event::Nack(nack))?;
-        self.upkeep_by(core, due);
-        Ok(span)
-    }
-
-    /// An error text, cut to what is kept of it.
-    pub(super) fn bounded(&self, core: &Core, text: &str) -> String {
-        // On a full disk every byte is kept for settling.
-        if core.full.is_some() {
-            return String::new();
-        }
-        let mut end = text.len().min(self.options.error_text_bytes);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.get(..end).unwrap_or_default().to_owned()
     }
 
     /// A message that was granted can't be read: it is charged as a failure and tried again later; the others go on.
@@ -351,7 +242,9 @@ impl Engine {
             if core.state.group(group).is_none_or(|held| held.check(offset, epoch) == Hold::Lost) {
                 return Ok(());
             }
-            match self.fail(&mut core, (group, offset), BuryReason::Unreadable, why, None) {
+            let mut decisions = Decisions::default();
+            let failed = self.fail(&mut core, &mut decisions, (group, offset), BuryReason::Unreadable, why, None);
+            match failed.and_then(|()| self.record_decided(&mut core, &mut decisions)) {
                 Ok(_) => return Ok(()),
                 Err(obstacle) => {
                     drop(core);
@@ -360,111 +253,29 @@ impl Engine {
             }
         }
     }
-
-    /// Lengthens a lease: it runs out `by` from now. One that ran out and was not given away runs again, and that is
-    /// in the journal first, as for any hand-out.
-    pub(crate) fn extend(&self, group: GroupId, offset: Offset, epoch: u64, by: Duration) -> Result<()> {
-        let now = self.now();
-        let mut deadline = self.after(by);
-        let named = loop {
-            let mut core = self.open_core()?;
-            let Some(held) = core.state.group(group) else { return Err(no_group()) };
-            let hold = held.check(offset, epoch);
-            if hold == Hold::Lost || !held.is_open(offset) || (hold == Hold::Late && !held.may_resume(offset, epoch)) {
-                let what =
-                    format!("the lease of offset {offset} ran out, or the message is settled: it can't be extended");
-                return Err(Error::new(Code::LeaseLost, what));
-            }
-            if hold == Hold::Late && held.leased() as u64 >= held.policy().max_in_flight {
-                let what = format!("the lease of offset {offset} ran out, and others use all of `max_in_flight` now");
-                return Err(Error::new(Code::LeaseLost, what));
-            }
-            let age = held.policy().max_lease_age;
-            if let Some(last) = held.granted(offset, epoch).map(|granted| granted.plus(age)).filter(|_| !age.is_zero())
-            {
-                if last <= now {
-                    let what = format!("offset {offset} was held for as long as the group's `max_lease_age` allows");
-                    return Err(Error::new(Code::LeaseLost, what));
-                }
-                deadline = deadline.min(last);
-            }
-            let unnamed = hold == Hold::Late && held.needs_record(offset);
-            let runs = Cow::Owned(vec![Run::one(offset)]);
-            let recorded =
-                if unnamed { core.record(&Event::Delivered(Delivered { group, runs })).map(Some) } else { Ok(None) };
-            match recorded {
-                Ok(named) => {
-                    if let Some(held) = core.state.group_mut(group) {
-                        held.extend(offset, epoch, deadline);
-                    }
-                    self.upkeep_by(&mut core, deadline);
-                    break named;
-                }
-                Err(refusal) => {
-                    drop(core);
-                    self.relieve(refusal)?;
-                }
-            }
-        };
-        match named {
-            Some(span) => self.drive(span.end, Durability::Os, None).map(drop),
-            None => Ok(()),
-        }
-    }
-
-    /// Does away with what was in the way: writes what is buffered, prepares a segment, reads what is to be copied.
-    pub(super) fn relieve(&self, obstacle: impl Into<Obstacle>) -> Result<()> {
-        let refusal = match obstacle.into() {
-            Obstacle::Unread(group, offset) => return self.read_to_copy(group, offset),
-            Obstacle::Room(refusal) => refusal,
-        };
-        match refusal {
-            Refusal::TooLarge { limit } => Err(super::publish::too_large(limit)),
-            Refusal::BufferFull => {
-                let end = self.core.lock().tail.end();
-                self.drive(end, Durability::Os, None).map(drop)
-            }
-            Refusal::NoSegment { bytes } => {
-                let mut core = self.core.lock();
-                core.wanted_bytes = core.wanted_bytes.max(bytes);
-                drop(core);
-                self.make_room(bytes)
-            }
-            Refusal::Reserve => {
-                self.core.lock().space.ask_beyond();
-                self.make_room(0)?;
-                match self.core.lock().full.clone() {
-                    Some(source) => Err(super::publish::disk_full(source)),
-                    None => Ok(()),
-                }
-            }
-        }
-    }
 }
 
 impl Core {
-    /// The wait after so many failures, with jitter: between half the policy's wait and all of it.
-    pub(super) fn backoff(&mut self, group: GroupId, failures: u32) -> Duration {
-        let Some(held) = self.state.group(group) else { return Duration::ZERO };
-        let retry = &held.policy().retry;
-        let whole = retry.ceiling(failures);
-        if !retry.jitter {
-            return whole;
-        }
-        let half = whole / 2;
-        let spread = u64::try_from((whole - half).as_millis()).unwrap_or(u64::MAX);
-        half.saturating_add(Duration::from_millis(self.jitter.u64(0..=spread)))
-    }
-
     /// Remembers what has to be done before something that was dropped can be settled.
     fn ask_for(&mut self, obstacle: &Obstacle) {
         match obstacle {
             Obstacle::Room(Refusal::NoSegment { bytes }) => self.wanted_bytes = self.wanted_bytes.max(*bytes),
             Obstacle::Room(Refusal::Reserve) => self.space.ask_beyond(),
-            Obstacle::Room(_) => {}
+            Obstacle::Room(_) | Obstacle::InLine | Obstacle::Refused(_) => {}
             Obstacle::Unread(group, offset) => self.copies.want(*group, *offset),
         }
     }
+}
+
+pub(super) fn lease_lost(lost: &[Offset]) -> Error {
+    let mut offsets = lost.iter().take(NAMED_LOST).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if lost.len() > NAMED_LOST {
+        offsets += &format!(" and {} more", lost.len() - NAMED_LOST);
+    }
+    let what = format!(
+        "the lease of offset {offsets} ran out and somebody else has the message, or it is settled; nothing was changed"
+    );
+    Error::new(Code::LeaseLost, what)
 }
 
 /// Rising offsets as runs.

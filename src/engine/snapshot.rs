@@ -128,7 +128,7 @@ impl Core {
         encode(&Event::SnapshotPart(&piece), &mut bytes);
         self.tail.place(bytes.len(), Class::Snapshot)?;
         let crc = crc32fast::hash(&bytes);
-        let span = self.tail.append(Flags::SNAPSHOT, crc, bytes.len(), |out| out.extend_from_slice(&bytes), None);
+        let span = self.tail.append(Flags::SNAPSHOT, crc, bytes.len(), |out| out.extend_from_slice(&bytes), &[]);
         if let Some(running) = &mut self.snapshot.running {
             running.bytes += bytes.len() as u64;
         }

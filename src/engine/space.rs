@@ -1,12 +1,13 @@
 //! Giving back the space of segments in which nothing matters any more.
 //!
-//! What keeps a segment: a message in it that some group needs, or that retention keeps, and that was not moved on;
-//! an id that is still refused (see [`Core::keeps_ids`]); and until two complete snapshots began behind it everything
-//! else, since an opening starts from one of those. What is settled never matters again, so what was found dead stays so.
+//! What keeps a segment: a message in it that some group needs, or that retention keeps, and that was not moved on; an
+//! id that is still refused (see [`Core::keeps_ids`]); and until two complete snapshots began behind it everything
+//! else, since an opening starts from one of those. What is settled never matters again, so what was found dead stays
+//! so.
 //!
-//! In this order: an event says that the segment is retired, behind everything that made it dead; that is durable; nobody
-//! reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then the file may
-//! be written again. A crash in between leaves a file that the next opening knows to be done with.
+//! In this order: an event says that the segment is retired, behind everything that made it dead; that is durable;
+//! nobody reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then
+//! the file may be written again. A crash in between leaves a file that the next opening knows to be done with.
 
 use super::{Core, Engine};
 use crate::config::Durability;
@@ -19,6 +20,7 @@ use crate::state::Live;
 use crate::types::{Lsn, SegmentId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// For so long after a settlement nobody looks for segments that it may have freed, unless there is another reason to.
@@ -55,6 +57,8 @@ pub(super) struct Space {
     wants_snapshot: bool,
     /// Somebody wants a segment that there is, but not beyond the reserve.
     asked: bool,
+    /// Bytes there were to settle with when the disk ran full.
+    left_when_full: u64,
     /// Segments that went, and their bytes.
     pub(super) freed: (u64, u64),
 }
@@ -123,17 +127,26 @@ impl Space {
 }
 
 impl Core {
-    /// Whether ids in this segment are still needed and are in no other. There is no window of ids yet that could need
-    /// them; cleaning would have to carry them on first.
-    #[expect(clippy::unused_self, reason = "what is kept will follow from the topics")]
-    pub(super) const fn keeps_ids(&self, _segment: SegmentId) -> bool {
-        false
+    /// On a full disk with half of the reserve used nothing more is handed out, so that what is out can be settled. A
+    /// store that is too small to have its reserve goes by what there was when the disk ran full.
+    pub(super) fn is_tight(&self) -> bool {
+        let least = self.tail.stock().reserve().min(self.space.left_when_full) / 2;
+        self.full.is_some() && self.left() < least
     }
 
-    /// On a full disk with half of the reserve used nothing more is handed out, so that what is out can be settled.
-    pub(super) fn is_tight(&self) -> bool {
-        let stock = self.tail.stock();
-        self.full.is_some() && stock.bytes().saturating_add(self.tail.rest()) < stock.reserve() / 2
+    /// Bytes there are to settle with.
+    fn left(&self) -> u64 {
+        self.tail.stock().bytes().saturating_add(self.tail.rest())
+    }
+
+    /// No segment could be made.
+    pub(super) fn ran_full(&mut self, source: Arc<io::Error>) {
+        if self.full.is_none() {
+            tracing::warn!(error = %source, "no segment can be prepared; publishes are refused until there is room");
+            self.space.left_when_full = self.left();
+        }
+        self.full = Some(source);
+        self.space.due = true;
     }
 }
 
@@ -190,16 +203,20 @@ impl Engine {
         (core.space.due, core.space.next_look) = (false, None);
         let rolled = std::mem::take(&mut core.space.rolled);
         let (mut sparse, mut uncovered) = (BTreeMap::new(), 0u64);
+        let needed = self.segments_with_ids(core);
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
             let (id, capacity) = (known.segment.id, u64::from(known.segment.capacity));
             let held = live.get(&id).copied().unwrap_or_default();
-            let dead = held.messages == 0 && !core.keeps_ids(id);
+            let keeps_ids = needed.has(id);
+            let dead = held.messages == 0 && !keeps_ids;
             if dead && id < older {
                 self.retire(core, id)?;
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
+            } else if keeps_ids {
+                // Its file stays for their sake: carrying the rest of it about would free nothing.
             } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(held, capacity) {
-                sparse.insert(id, capacity.saturating_sub(cost_of(held)));
+                sparse.insert(id, (capacity, cost_of(held)));
             } else if all && id < active && self.is_sparse(held, capacity) {
                 uncovered = uncovered.saturating_add(capacity);
             }
@@ -207,12 +224,16 @@ impl Engine {
         core.space.uncovered = uncovered;
         // What a consumer goes through is mostly dead for a while, and then dead: no need to carry that about.
         let lasting = |id: &SegmentId| all || core.space.sparse.contains(id);
-        let (unclean, gains): (Vec<SegmentId>, Vec<u64>) = sparse.iter().filter(|(id, _)| lasting(id)).unzip();
+        let unclean: BTreeMap<SegmentId, (u64, u64)> =
+            sparse.iter().filter(|(id, _)| lasting(id)).map(|(id, sizes)| (*id, *sizes)).collect();
         if rolled || all || core.full.is_some() {
             // Half of a segment moved on to make half of one free would be moved for ever.
             let unit = u64::from(self.measure(core));
-            if gains.iter().fold(0, |sum: u64, gain| sum.saturating_add(*gain)) >= unit / 4 * 3 {
-                core.space.unclean.extend(unclean);
+            let (held, cost) = unclean
+                .values()
+                .fold((0u64, 0u64), |sum, (held, cost)| (sum.0.saturating_add(*held), sum.1.saturating_add(*cost)));
+            if held.saturating_sub(cost) >= unit.min(held) / 4 * 3 {
+                core.space.unclean.extend(unclean.into_keys());
             }
             core.space.sparse = sparse.into_keys().collect();
         }
@@ -273,7 +294,8 @@ impl Engine {
     fn remove_files(&self, leaving: Vec<(Leaving, Lsn)>) -> Result<(), (Vec<(Leaving, Lsn)>, Error)> {
         let mut preparer = self.preparing.lock();
         let storage = &*self.environment.storage;
-        let (mut room, mut aside, mut removed) = (self.spare_room(), Vec::new(), Vec::new());
+        let (mut aside, mut removed) = (Vec::new(), Vec::new());
+        let mut room = self.spare_room(&mut self.core.lock());
         let mut sizes = BTreeMap::new();
         for (leaving, _) in &leaving {
             let (id, bytes) = (leaving.segment.id, u64::from(leaving.segment.capacity));
@@ -312,13 +334,16 @@ impl Engine {
         Ok(())
     }
 
-    /// How many more bytes of files are worth keeping.
-    fn spare_room(&self) -> u64 {
-        let mut core = self.core.lock();
-        let unit = u64::from(self.measure(&mut core));
-        let stock = core.tail.stock();
-        let wanted = stock.reserve().saturating_add(unit.saturating_mul(u64::from(self.options.spare_segments.max(1))));
-        wanted.saturating_sub(stock.bytes())
+    /// How many bytes of files are worth keeping: the reserve, and some to go on to.
+    pub(super) fn kept(&self, core: &Core) -> u64 {
+        let unit = u64::from(self.unit(core));
+        core.tail.stock().reserve().saturating_add(unit.saturating_mul(u64::from(self.options.spare_segments.max(1))))
+    }
+
+    /// How many more that are.
+    pub(super) fn spare_room(&self, core: &mut Core) -> u64 {
+        self.measure(core);
+        self.kept(core).saturating_sub(core.tail.stock().bytes())
     }
 
     fn remove_sidecar(&self, id: SegmentId) {

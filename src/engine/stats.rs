@@ -43,6 +43,8 @@ pub struct StoreStats {
     pub written: Lsn,
     /// The end of the journal, what is only in memory included. Never before `written`.
     pub end: Lsn,
+    /// What the application's values take, as [`Options::max_values_bytes`](crate::Options::max_values_bytes) reckons.
+    pub value_bytes: u64,
 }
 
 /// Numbers of a topic; see [`Topic::stats`](crate::Topic::stats).

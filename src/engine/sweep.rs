@@ -3,11 +3,11 @@
 //! A sweep goes once through the letters that are there when it begins, in the order of offsets. It holds the lock for
 //! a piece at a time, and each piece is one event: wherever it stops, what is done is done, and the rest is as it was.
 
-use super::removal::Whom;
+use super::removal::{Whom, removal};
 use super::{Core, Engine, ParkedLetter};
 use crate::config::Durability;
 use crate::error::Result;
-use crate::event::{Cause, Event, Redrive};
+use crate::event::{Cause, Event, ForgetId, Redrive};
 use crate::types::{GroupId, Lsn, Offset};
 use std::borrow::Cow;
 use std::ops::Bound;
@@ -48,6 +48,8 @@ pub(crate) struct Order<'a> {
     pub(crate) dry_run: bool,
     pub(crate) per_second: Option<u32>,
     pub(crate) cancelled: &'a AtomicBool,
+    /// The ids of what is purged may be published again.
+    pub(crate) forget_ids: bool,
 }
 
 /// When the next piece may go.
@@ -126,7 +128,8 @@ impl Engine {
                     break 'pages;
                 }
                 pace.went(piece.len(), self.environment.clock.monotonic());
-                let (changed, piece_end) = self.end_letters(group, fate, piece)?;
+                let forgotten = if order.forget_ids { self.ids_of_letters(group, piece)? } else { Vec::new() };
+                let (changed, piece_end) = self.end_letters(group, fate, piece, &forgotten)?;
                 swept.matched += piece.len() as u64;
                 swept.changed += changed;
                 end = end.max(piece_end);
@@ -138,7 +141,13 @@ impl Engine {
 
     /// Ends letters, as one event: those that are still what they were when they were chosen. How many, and where the
     /// event ends.
-    fn end_letters(&self, group: GroupId, fate: Fate, chosen: &[(Offset, u32)]) -> Result<(u64, Lsn)> {
+    fn end_letters(
+        &self,
+        group: GroupId,
+        fate: Fate,
+        chosen: &[(Offset, u32)],
+        forgotten: &[ForgetId],
+    ) -> Result<(u64, Lsn)> {
         loop {
             let mut core = self.open_core()?;
             let held = core.state.group(group).ok_or_else(super::settle::no_group)?;
@@ -154,7 +163,13 @@ impl Engine {
                     let runs = Cow::Owned(runs);
                     core.record(&Event::Redrive(Redrive { group, runs, time: self.now() }))
                 }
-                Fate::Purged => core.remove(Whom::Group(group), Cause::Purged, runs),
+                Fate::Purged if forgotten.is_empty() => core.remove(Whom::Group(group), Cause::Purged, runs),
+                Fate::Purged => {
+                    let gone = forgotten.iter().filter(|id| offsets.binary_search(&id.offset).is_ok());
+                    let mut events = vec![removal(Whom::Group(group), Cause::Purged, runs)];
+                    events.extend(gone.copied().map(Event::ForgetId));
+                    core.record_all(&events)
+                }
             };
             match recorded {
                 Ok(span) => {
@@ -170,6 +185,20 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// The ids of letters, as they are forgotten.
+    fn ids_of_letters(&self, group: GroupId, letters: &[(Offset, u32)]) -> Result<Vec<ForgetId>> {
+        let topic = self.open_core()?.state.group(group).ok_or_else(super::settle::no_group)?.topic();
+        let mut cursor = super::ReadCursor::default();
+        let mut ids = Vec::new();
+        for (offset, _) in letters {
+            // One that can't be read keeps its id.
+            let Ok(Some(record)) = self.fetch(topic, *offset, &mut cursor) else { continue };
+            let id = record.attributes.as_ref().and_then(|attributes| attributes.id_hash);
+            ids.extend(id.map(|id_hash| ForgetId { topic, offset: *offset, time: record.time, id_hash }));
+        }
+        Ok(ids)
     }
 
     /// Waits until `turn`, on the monotonic clock. False if it was cancelled first.

@@ -28,6 +28,7 @@ impl Bench {
     fn open(&mut self) -> Arc<Engine> {
         self.seed += 1;
         let environment = Environment {
+            tables: Arc::new(crate::tables::MemoryTables::default()),
             storage: Arc::new(self.disk.clone()),
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(self.seed)),
@@ -72,7 +73,11 @@ fn what_is_published_is_delivered_and_what_is_acked_does_not_come_again_after_re
     let orders = topic(&engine);
     let email = group(&engine);
     for number in 0..10 {
-        let receipt = engine.clone().publish(orders, Message::new(format!("order {number}")).id("x")).wait().unwrap();
+        let receipt = engine
+            .clone()
+            .publish(orders, Message::new(format!("order {number}")).id(format!("{number}")))
+            .wait()
+            .unwrap();
         assert_eq!(receipt.offset, Offset(number));
     }
     let leased = engine.lease(email, 4, Wait::No, &RUN).unwrap();
@@ -181,12 +186,7 @@ fn what_was_dropped_while_there_was_no_room_is_settled_once_there_is_and_the_dro
     while engine
         .core
         .lock()
-        .record(&crate::event::Event::Ack(Ack {
-            group: email,
-            runs: Cow::Owned(vec![Run::one(Offset(0))]),
-            processed: Cow::Borrowed(&[]),
-            time: Timestamp::ZERO,
-        }))
+        .record(&crate::event::Event::Ack(Ack::done(email, Cow::Owned(vec![Run::one(Offset(0))]))))
         .is_ok()
     {}
     let held: Vec<_> = leased.iter().map(|leased| (leased.record.offset, leased.epoch)).collect();
@@ -280,7 +280,8 @@ fn after_a_clean_close_that_had_to_go_on_to_the_next_segment_damage_in_the_one_b
     for byte in [end - 1, end + 20] {
         let disk = bench.disk.fork(1);
         bench.disk.flip_bit(&name, byte, 3).unwrap();
-        let environment = Environment::simulated(&bench.disk, bench.clock.clone(), 9);
+        let environment =
+            Environment::simulated(&bench.disk, &crate::tables::MemoryTables::default(), bench.clock.clone(), 9);
         let error = Engine::open(environment, bench.options.clone(), false).unwrap_err();
         assert_eq!(error.kind(), crate::error::ErrorKind::Corrupt, "byte {byte}: {error}");
         bench.disk = disk;

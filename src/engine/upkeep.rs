@@ -33,6 +33,9 @@ impl Engine {
             Err(error) if error.kind() == crate::error::ErrorKind::Full => {}
             Err(error) => return Err(error),
         }
+        more |= self.flush_ids()?;
+        more |= self.expire_ids()?;
+        more |= self.checkpoint(false)?;
         match self.snapshot_piece().and_then(|again| Ok(again | self.reclaim_piece()?)) {
             Ok(again) => more |= again,
             // What there is of room is for those who settle.
@@ -92,7 +95,7 @@ impl Engine {
     pub(super) fn upkeep_pause(&self, core: &Core) -> Option<Duration> {
         let now = self.now();
         let due = core.next_upkeep.map(|next| next.since(now).max(Duration::from_millis(1)));
-        let full = core.full.is_some().then_some(FULL_PAUSE);
+        let full = (core.full.is_some() || core.ids.failed().is_some()).then_some(FULL_PAUSE);
         let quiet = core.tail.wants_mark().then_some(self.options.sync_interval);
         due.into_iter().chain(full).chain(quiet).min()
     }

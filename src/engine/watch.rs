@@ -38,6 +38,8 @@ pub enum What {
     Redriven,
     /// They expired before the group was given them, or given them again.
     Expired,
+    /// The group had processed their ids already, and is not given them.
+    Processed,
     /// The group is done with them though they were not acked, for another reason: they were purged or passed over.
     Passed,
     /// A policy of the topic dropped them for every group.
@@ -197,6 +199,8 @@ impl Core {
         if let Some(group) = self.flows.saw(event) {
             self.tell_state(group, What::BreakerClosed);
         }
+        self.note_ids(lsn, event);
+        self.note_processed(event);
     }
 
     fn tell(&mut self, event: &Event<'_>) {
@@ -210,6 +214,9 @@ impl Core {
             Event::Ack(event) => self.tell_group(event.group, &event.runs, What::Acked),
             Event::Settle(event) if event.cause == Cause::Expired => {
                 self.tell_group(event.group, &event.runs, What::Expired);
+            }
+            Event::Settle(event) if event.cause == Cause::Processed => {
+                self.tell_group(event.group, &event.runs, What::Processed);
             }
             Event::Settle(event) => self.tell_group(event.group, &event.runs, What::Passed),
             Event::Nack(event) => {

@@ -39,11 +39,23 @@ const fn words(code: Code) -> (&'static str, &'static str) {
         ),
         Code::BacklogFull => (
             "As much waits in the topic as its `max_backlog` allows: consumers are slower than publishers.",
-            "Publish again later; the message is in the error. Add consumers, or have publishes wait or drop the oldest.",
+            "Publish again later; the message is in the error. Add consumers, or let publishes wait or drop old ones.",
         ),
         Code::DiskFull => (
             "No segment can be prepared for more messages: the disk, or the quota, is full. Nothing was lost.",
             "Free some space, or let consumers settle; publishing goes on by itself then. The message is in the error.",
+        ),
+        Code::ValuesFull => (
+            "The application's values would take more than all of them together may.",
+            "Remove some, or raise `max_values_bytes`. The transaction is in the error.",
+        ),
+        Code::UnexpectedEnd => (
+            "A topic did not end where the call expected it to: somebody has published to it since. Nothing was done.",
+            "Read what is new, decide anew, and call again. The message, or the transaction, is in the error.",
+        ),
+        Code::IdsFull => (
+            "As many ids of published messages are remembered as `id_budget` allows, and its policy is to refuse.",
+            "Wait until ids leave their windows, raise the budget, or shorten them. The message is in the error.",
         ),
         Code::LeaseLost => (
             "The lease ran out and somebody else was given the message, or it is settled already.",
@@ -90,11 +102,15 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "Check the name; `Store::topic` makes a topic, unless `create_topics` is off.",
         ),
         Code::UnknownGroup => ("The consumer group was dropped.", "Open it anew with `Topic::consumer`."),
-        Code::BadName => ("A topic or group can't have this name.", "Use 1 to 255 bytes of UTF-8."),
+        Code::BadName => ("A topic, a group or a value can't have this name.", "Use 1 to 255 bytes of UTF-8."),
         Code::BadSetting => ("A setting makes no sense; the error says which and why.", "Change the setting."),
         Code::TooLarge => (
             "The message, or what was to be written with it, is larger than a limit that the error names.",
             "Make it smaller, or raise the limit. The message is in the error.",
+        ),
+        Code::IdReused => (
+            "A message with this id was accepted before, or stands before it in the batch, with another payload.",
+            "Give this one an id of its own; or set `refuse_reused_ids(false)`. The message is in the error.",
         ),
         Code::ForeignDelivery => (
             "A delivery of another group or store was given to be settled here. Nothing was settled.",
@@ -108,6 +124,10 @@ const fn words(code: Code) -> (&'static str, &'static str) {
             "The payload is no value of the typed topic's type: it was written by something else, or as a version that \
              this program doesn't know. The payload is whole.",
             "Teach the reader that version with `TypedTopic::upcast`, or read it untyped.",
+        ),
+        Code::ForeignTopic => (
+            "A transaction names a topic of another store, or of a former opening of this one. Nothing was done.",
+            "Open the topic with the store whose transaction it is; everything is in the error.",
         ),
         Code::Closed => ("The store is closed.", "Open it again."),
         Code::Stopped => {

@@ -186,6 +186,40 @@ fn skip_texts(reader: &mut Reader<'_>, bits: u64) -> Decoded<()> {
     Ok(())
 }
 
+/// The hashes of id and payload, if the id is one to be recognized: what the tables have to know. Copies nothing.
+pub(super) fn hashes(block: &[u8]) -> Decoded<Option<([u8; 16], [u8; 16])>> {
+    let mut reader = Reader::new(block);
+    let bits = reader.varint()?;
+    let has = |bit| bits & bit != 0;
+    if !has(ID_HASH) {
+        return Ok(None);
+    }
+    for field in [ID, KEY] {
+        if has(field) {
+            reader.counted()?;
+        }
+    }
+    if has(HEADERS) {
+        for _ in 0..reader.varint()? {
+            reader.counted()?;
+            reader.counted()?;
+        }
+    }
+    for field in [DUE_DELAY | DUE_WALL, EXPIRY] {
+        if has(field) {
+            reader.varint()?;
+        }
+    }
+    if has(PRIORITY) {
+        reader.byte()?;
+    }
+    if has(CONTENT) {
+        reader.varint()?;
+    }
+    let id = reader.array()?;
+    Ok(Some((id, if has(PAYLOAD_HASH) { reader.array()? } else { [0; 16] })))
+}
+
 fn headers(reader: &mut Reader<'_>, own: impl Fn(&[u8]) -> Bytes) -> Decoded<Vec<(String, Bytes)>> {
     let count = reader.varint()?;
     // Two lengths each at least.

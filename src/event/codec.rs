@@ -52,7 +52,7 @@
 //! 0x20 Opened          incarnation, time, boot id (text), clean (flag), doubted (milliseconds; left out if 0)
 //! 0x21 SegmentRetired  segment
 //! 0x22 TablesTrusted   LSN, checkpoint (hash)
-//! 0x23 SetValue        key (text), value (bytes)
+//! 0x23 SetValue        key (text), given (flag), value (bytes) if given is 1; otherwise the key is removed
 //! 0x24 SnapshotPart    opaque to the end of the body
 //!
 //! 0x30 CreateTopic     topic, time, name (text), settings
@@ -63,7 +63,7 @@
 //! 0x40 CreateGroup     group, topic, time, start, name (text), settings
 //! 0x41 ConfigureGroup  group, settings
 //! 0x42 DropGroup       group
-//! 0x43 Ack             group, runs, processed (count, then a hash each), time
+//! 0x43 Ack             group, runs, processed (count, then a hash each), time, sequence, table (both left out if 0)
 //! 0x44 Nack            group, offset, counters, time, due, error (text)
 //! 0x45 Release         group, runs, due, given (flag), counters if given is 1
 //! 0x46 Bury            group, offset, reason, counters, life, time, error (text)
@@ -74,7 +74,8 @@
 //! 0x4B Pause           group, until
 //!
 //! 0x60 KeepId          topic, offset, time, id (hash), payload (hash)
-//! 0x61 KeepProcessed   group, time, id (hash)
+//! 0x61 KeepProcessed   group, time, id (hash), sequence, table
+//! 0x62 ForgetId        topic, offset, time, id (hash)
 //!
 //! topic, group, segment   varint that fits in 32 bits
 //! counters                leases, failures, timeouts, crashes: each a varint that fits in 32 bits
@@ -125,6 +126,7 @@ pub(super) mod kind {
     pub(in crate::event) const PAUSE: u8 = 0x4B;
     pub(in crate::event) const KEEP_ID: u8 = 0x60;
     pub(in crate::event) const KEEP_PROCESSED: u8 = 0x61;
+    pub(in crate::event) const FORGET_ID: u8 = 0x62;
     /// The first of those that are never used.
     pub(in crate::event) const FIRST_NEVER: u8 = 0xF0;
 }
@@ -163,6 +165,7 @@ pub(crate) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
         Event::Pause(body) => put_event(kind::PAUSE, out, |out| put_body(body, out)),
         Event::KeepId(body) => put_event(kind::KEEP_ID, out, |out| put_body(body, out)),
         Event::KeepProcessed(body) => put_event(kind::KEEP_PROCESSED, out, |out| put_body(body, out)),
+        Event::ForgetId(body) => put_event(kind::FORGET_ID, out, |out| put_body(body, out)),
         // Its body is not known any more: an empty one that may be skipped, as it was.
         Event::Unknown { kind } => out.extend_from_slice(&[*kind, 1]),
     }
@@ -255,6 +258,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Decoded<Option<Event<'_>>> {
         kind::PAUSE => Event::Pause(read_body(kind, body)?),
         kind::KEEP_ID => Event::KeepId(read_body(kind, body)?),
         kind::KEEP_PROCESSED => Event::KeepProcessed(read_body(kind, body)?),
+        kind::FORGET_ID => Event::ForgetId(read_body(kind, body)?),
         _ => return Ok(None),
     };
     let settings: &[Setting] = match &event {

@@ -125,8 +125,9 @@ golden! {
     tables_trusted: encoded(&Event::TablesTrusted(TablesTrusted {
         upto: Lsn::from_raw(0x1_0000_1000), checkpoint: [0x33; 16],
     })) => "222a80a080801033333333333333333333333333333333";
-    set_value: encoded(&Event::SetValue(SetValue { key: "k".into(), value: b"\x00\xff"[..].into() })) =>
-        "230a016b0200ff";
+    set_value: encoded(&Event::SetValue(SetValue { key: "k".into(), value: Some(b"\x00\xff"[..].into()) })) =>
+        "230c016b010200ff";
+    remove_value: encoded(&Event::SetValue(SetValue { key: "k".into(), value: None })) => "2306016b00";
     snapshot_part: encoded(&Event::SnapshotPart(b"\x01\x02\x03")) => "2406010203";
     create_topic: encoded(&Event::CreateTopic(CreateTopic {
         topic: TOPIC, time: TIME, name: "orders".into(),
@@ -176,13 +177,15 @@ golden! {
         topic: TOPIC, runs: runs(&[(0, 7)]), cause: Cause::Settled,
     })) => "330a0101000709";
     drop_group: encoded(&Event::DropGroup(DropGroup { group: GROUP })) => "420203";
-    ack_one: encoded(&Event::Ack(Ack {
-        group: GROUP, runs: vec![Run::one(Offset::new(1000))].into(), processed: (&[][..]).into(),
-        time: Timestamp::ZERO,
-    })) => "430e0301e807010000";
+    ack_one: encoded(&Event::Ack(Ack::done(GROUP, vec![Run::one(Offset::new(1000))].into()))) => "430e0301e807010000";
     ack_processed: encoded(&Event::Ack(Ack {
         group: GROUP, runs: runs(&[(0, 1), (1, 1)]), processed: vec![[0x44; 16], [0x55; 16]].into(), time: TIME,
-    })) => "435a030200010001024444444444444444444444444444444455555555555555555555555555555555f4d395ffbc31";
+        sequence: 300, table: 0,
+    })) => "435e030200010001024444444444444444444444444444444455555555555555555555555555555555f4d395ffbc31ac02";
+    ack_processed_in_a_shared_table: encoded(&Event::Ack(Ack {
+        group: GROUP, runs: runs(&[(0, 1)]), processed: vec![[0x44; 16]].into(), time: TIME,
+        sequence: 1, table: 300,
+    })) => "433c030100010144444444444444444444444444444444f4d395ffbc3101ac02";
     nack: encoded(&Event::Nack(Nack {
         group: GROUP, offset: Offset::new(7), counters: COUNTERS, time: TIME, due: TIME.plus(Duration::from_secs(1)),
         error: "no".into(),
@@ -210,8 +213,11 @@ golden! {
         topic: TOPIC, offset: Offset::new(1000), time: TIME, id_hash: [0x66; 16], payload_hash: [0x77; 16],
     })) => "605201e807f4d395ffbc316666666666666666666666666666666677777777777777777777777777777777";
     keep_processed: encoded(&Event::KeepProcessed(KeepProcessed {
-        group: GROUP, time: TIME, id_hash: [0x88; 16],
-    })) => "612e03f4d395ffbc3188888888888888888888888888888888";
+        group: GROUP, time: TIME, id_hash: [0x88; 16], sequence: 300, table: 0,
+    })) => "613403f4d395ffbc3188888888888888888888888888888888ac0200";
+    forget_id: encoded(&Event::ForgetId(ForgetId {
+        topic: TOPIC, offset: Offset::new(1000), time: TIME, id_hash: [0x66; 16],
+    })) => "623201e807f4d395ffbc3166666666666666666666666666666666";
     unknown_that_may_be_skipped: encoded(&Event::Unknown { kind: 0xEF }) => "ef01";
 }
 

@@ -15,6 +15,7 @@ mod filter_setting;
 mod flow_settings;
 #[cfg(test)]
 mod golden;
+mod identities;
 #[cfg(test)]
 mod properties;
 mod publish;
@@ -29,8 +30,11 @@ mod wire;
 pub(crate) use codec::{encode, events};
 pub(crate) use draft::{Draft, Stamp};
 pub(crate) use extend::read_extended;
+pub(crate) use identities::{Identity, Processed, table_of};
 pub(crate) use publish::{MessageView, Published};
-pub(crate) use settings::{forward_setting, group_patch, merge, patch_group_policy, patch_topic_policy, topic_patch};
+pub(crate) use settings::{
+    forward_setting, group_patch, merge, patch_group_policy, patch_topic_policy, processed_table_setting, topic_patch,
+};
 pub(crate) use wire::DecodeError;
 
 use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
@@ -263,10 +267,24 @@ pub(crate) struct Ack<'a> {
     pub(crate) group: GroupId,
     #[serde(with = "runs")]
     pub(crate) runs: Runs<'a>,
-    /// Hashes of the ids to be kept as processed, with the time; empty if the group keeps none.
+    /// Hashes of the ids to be kept as processed; empty if the group keeps none.
     pub(crate) processed: Cow<'a, [[u8; 16]]>,
     /// When, if `processed` is not empty.
     pub(crate) time: Timestamp,
+    /// The number of the first of `processed` among all that its table ever had; they count from 1. Left out, as is
+    /// what follows, if nothing is processed, so that most acks are as they always were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) sequence: u64,
+    /// The table that several groups share; zero: the group's own.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) table: u64,
+}
+
+impl<'a> Ack<'a> {
+    /// Messages of a group that keeps no ids, or that have none.
+    pub(crate) const fn done(group: GroupId, runs: Runs<'a>) -> Self {
+        Self { group, runs, processed: Cow::Borrowed(&[]), time: Timestamp::ZERO, sequence: 0, table: 0 }
+    }
 }
 
 /// A message's lease ended badly; it is tried again at `due`.
@@ -363,15 +381,26 @@ pub(crate) struct KeepProcessed {
     pub(crate) group: GroupId,
     pub(crate) time: Timestamp,
     pub(crate) id_hash: [u8; 16],
+    /// As in the ack.
+    pub(crate) sequence: u64,
+    pub(crate) table: u64,
 }
 
-/// A value of the application; an empty one removes the key.
+/// The id of a message is forgotten: it may be published again. What was accepted at a later offset stays known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ForgetId {
+    pub(crate) topic: TopicId,
+    pub(crate) offset: Offset,
+    pub(crate) time: Timestamp,
+    pub(crate) id_hash: [u8; 16],
+}
+
+/// A value of the application; none removes the key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SetValue<'a> {
     #[serde(borrow)]
     pub(crate) key: Cow<'a, str>,
-    #[serde(borrow)]
-    pub(crate) value: Cow<'a, [u8]>,
+    pub(crate) value: Option<Cow<'a, [u8]>>,
 }
 
 /// A policy dropped messages of a topic for everybody.
@@ -409,6 +438,7 @@ pub(crate) enum Event<'a> {
     Pause(Pause),
     KeepId(KeepId),
     KeepProcessed(KeepProcessed),
+    ForgetId(ForgetId),
     SetValue(SetValue<'a>),
     Dropped(Dropped<'a>),
     /// A piece of a snapshot: opaque here, see `state::snapshot`.

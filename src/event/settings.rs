@@ -8,6 +8,8 @@
 //!        40 backlog         messages plus one, bytes plus one, 0: no such limit; 0 reject, 1 wait, 2 drop the oldest
 //!        60 priorities      levels, 1: none
 //!        61 aging           milliseconds after which no priority counts
+//!        50 ids             0 not remembered, 1 for milliseconds, 2 the last so many, 3 for ever; then that number
+//!        51 reused ids      0 refused, 1 taken for duplicates
 //! group  1  lease           milliseconds
 //!        2  retry           first wait in milliseconds, longest wait in milliseconds, failures; then 0 for jitter or
 //!                           1 for none; then the waits in milliseconds, if they are listed
@@ -23,19 +25,23 @@
 //!       41  rate            messages, 0 for no limit; milliseconds; burst
 //!       42  breaker         messages that fail in a row, 0 for none; first and longest pause in milliseconds
 //!       60  filter          see `filter_setting`
+//!       50  processed       as 50 of a topic
+//!       51  shared table    the number of the table of processed ids, made from its name; 0: the group's own
 //! ```
 //!
 //! A tag keeps its meaning for ever, zero is no tag, and values may be added at the end of one. Tags of a newer release
 //! are kept and have no effect, and so has a value that means nothing here: what was set before, or the default, holds.
 
 use super::{Patch, Setting, filter_setting, flow_settings};
-use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, WhenParked};
+use crate::config::{Durability, Group, GroupPolicy, Retention, Retry, TopicPolicy, TopicSettings, WhenParked, Window};
 use crate::types::{TopicId, millis};
 use std::time::Duration;
 
 const TOPIC_DURABILITY: u16 = 1;
 const TOPIC_RETENTION: u16 = 20;
 const TOPIC_EXPIRY: u16 = 21;
+const TOPIC_IDS: u16 = 50;
+const TOPIC_REUSED_IDS: u16 = 51;
 
 const GROUP_LEASE: u16 = 1;
 const GROUP_RETRY: u16 = 2;
@@ -47,6 +53,8 @@ const GROUP_MAX_LEASE_AGE: u16 = 22;
 const GROUP_ORDER: u16 = 30;
 const GROUP_LOOK_AHEAD: u16 = 31;
 const GROUP_MAX_RETRYING: u16 = 32;
+const GROUP_PROCESSED: u16 = 50;
+const GROUP_PROCESSED_TABLE: u16 = 51;
 
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
@@ -68,9 +76,37 @@ pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
     });
     let lifetime = settings.expires_after.map(|lifetime| Some(lifetime).filter(|lifetime| *lifetime != Duration::MAX));
     let expiry = lifetime.map(|lifetime| vec![given(lifetime.map(millis))]);
-    let tagged = [(TOPIC_DURABILITY, durability), (TOPIC_RETENTION, retention), (TOPIC_EXPIRY, expiry)];
+    let ids = settings.deduplicate.map(window_values);
+    let reused = settings.refuse_reused_ids.map(|refuse| vec![u64::from(!refuse)]);
+    let tagged = [
+        (TOPIC_DURABILITY, durability),
+        (TOPIC_RETENTION, retention),
+        (TOPIC_EXPIRY, expiry),
+        (TOPIC_IDS, ids),
+        (TOPIC_REUSED_IDS, reused),
+    ];
     let tagged = tagged.into_iter().filter_map(|(tag, values)| Some(Setting { tag, values: values? }));
     tagged.chain(flow_settings::of_topic(settings)).collect()
+}
+
+fn window_values(window: Window) -> Vec<u64> {
+    match window {
+        Window::Off => vec![0],
+        Window::For(span) => vec![1, millis(span)],
+        Window::Last(count) => vec![2, count],
+        Window::Forever => vec![3],
+    }
+}
+
+/// Nothing if it is none of this release.
+fn window(values: &[u64]) -> Option<Window> {
+    match values {
+        [0, ..] => Some(Window::Off),
+        [1, span, ..] => Some(Window::For(Duration::from_millis(*span))),
+        [2, count, ..] => Some(Window::Last(*count)),
+        [3, ..] => Some(Window::Forever),
+        _ => None,
+    }
 }
 
 /// A number that may be missing: plus one, zero if it is.
@@ -97,6 +133,7 @@ pub(crate) fn group_patch(settings: &Group) -> Patch {
         number(GROUP_ORDER, settings.ordered.map(order_number)),
         number(GROUP_LOOK_AHEAD, settings.look_ahead.map(u64::from)),
         number(GROUP_MAX_RETRYING, settings.max_retrying.map(u64::from)),
+        settings.processed.map(|window| Setting { tag: GROUP_PROCESSED, values: window_values(window) }),
     ]
     .into_iter()
     .flatten()
@@ -129,6 +166,11 @@ pub(crate) fn forward_setting(topic: Option<TopicId>) -> Setting {
     Setting { tag: GROUP_FORWARD, values: vec![topic.map_or(0, |topic| u64::from(topic.get()))] }
 }
 
+/// The table of processed ids that is shared, by its number; zero: the group's own.
+pub(crate) fn processed_table_setting(table: u64) -> Setting {
+    Setting { tag: GROUP_PROCESSED_TABLE, values: vec![table] }
+}
+
 /// The policy with what `patch` changes.
 pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> GroupPolicy {
     for setting in patch {
@@ -148,6 +190,8 @@ pub(crate) fn patch_group_policy(mut policy: GroupPolicy, patch: &[Setting]) -> 
             (GROUP_FORWARD, &[topic, ..]) => {
                 policy.forward = u32::try_from(topic).ok().filter(|topic| *topic != 0).map(TopicId::new);
             }
+            (GROUP_PROCESSED, values) => policy.processed = window(values).unwrap_or(policy.processed),
+            (GROUP_PROCESSED_TABLE, &[table, ..]) => policy.processed_table = table,
             (GROUP_DEAD_AGE, &[value, ..]) => policy.dead_age = taken(value).map(Duration::from_millis),
             (GROUP_ORDER, &[number, ..]) => {
                 policy.ordered = match number {
@@ -198,6 +242,8 @@ pub(crate) fn patch_topic_policy(mut policy: TopicPolicy, patch: &[Setting]) -> 
                     max_count: taken(max_count),
                 };
             }
+            (TOPIC_IDS, values) => policy.deduplicate = window(values).unwrap_or(policy.deduplicate),
+            (TOPIC_REUSED_IDS, &[value, ..]) => policy.reused_ids = value != 0,
             (TOPIC_EXPIRY, &[value, ..]) => policy.expires_after = taken(value).map(Duration::from_millis),
             _ => flow_settings::patch_topic(&mut policy, setting),
         }
@@ -275,6 +321,22 @@ mod tests {
             assert_eq!(policy.ordered, Some(when));
             assert_eq!(patch_group_policy(policy, &stored(&Group::default().unordered())).ordered, None);
         }
+    }
+
+    #[test]
+    fn windows_of_ids_come_back_and_one_of_a_newer_release_changes_nothing() {
+        let windows = [Window::Off, Window::For(Duration::from_millis(300)), Window::Last(5), Window::Forever];
+        for window in windows {
+            let patch = topic_patch(&TopicSettings::default().deduplicate(window).refuse_reused_ids(false));
+            let policy = patch_topic_policy(TopicPolicy::default(), &patch);
+            assert_eq!((policy.deduplicate, policy.reused_ids), (window, true));
+            let unknown = [setting(TOPIC_IDS, &[9, 1]), setting(TOPIC_IDS, &[1]), setting(TOPIC_IDS, &[])];
+            assert_eq!(patch_topic_policy(policy, &unknown).deduplicate, window);
+            let patch = group_patch(&Group::default().remember_processed(window));
+            assert_eq!(patch_group_policy(GroupPolicy::default(), &patch).processed, window);
+        }
+        let policy = patch_group_policy(GroupPolicy::default(), &[processed_table_setting(7)]);
+        assert_eq!(policy.processed_table, 7);
     }
 
     #[test]

@@ -102,8 +102,8 @@ fn store_event() -> impl Strategy<Value = Event<'static>> {
         (any::<u64>(), any::<[u8; 16]>()).prop_map(|(upto, checkpoint)| {
             Event::TablesTrusted(TablesTrusted { upto: Lsn::from_raw(upto), checkpoint })
         }),
-        (text(), vec(any::<u8>(), 0..300))
-            .prop_map(|(key, value)| { Event::SetValue(SetValue { key, value: value.into() }) }),
+        (text(), option::of(vec(any::<u8>(), 0..300)))
+            .prop_map(|(key, value)| { Event::SetValue(SetValue { key, value: value.map(Into::into) }) }),
         (topic(), time(), text(), patch()).prop_map(|(topic, time, name, settings)| {
             Event::CreateTopic(CreateTopic { topic, time, name, settings })
         }),
@@ -115,8 +115,13 @@ fn store_event() -> impl Strategy<Value = Event<'static>> {
                 Event::KeepId(KeepId { topic, offset, time, id_hash, payload_hash })
             }
         ),
-        (group(), time(), any::<[u8; 16]>())
-            .prop_map(|(group, time, id_hash)| { Event::KeepProcessed(KeepProcessed { group, time, id_hash }) }),
+        (group(), time(), any::<[u8; 16]>(), any::<u64>(), any::<u64>()).prop_map(
+            |(group, time, id_hash, sequence, table)| {
+                Event::KeepProcessed(KeepProcessed { group, time, id_hash, sequence, table })
+            }
+        ),
+        (topic(), offset(), time(), any::<[u8; 16]>())
+            .prop_map(|(topic, offset, time, id_hash)| { Event::ForgetId(ForgetId { topic, offset, time, id_hash }) }),
     ]
 }
 
@@ -129,9 +134,14 @@ fn group_event() -> impl Strategy<Value = Event<'static>> {
         ),
         (group(), patch()).prop_map(|(group, settings)| Event::ConfigureGroup(ConfigureGroup { group, settings })),
         group().prop_map(|group| Event::DropGroup(DropGroup { group })),
-        (group(), runs(), vec(any::<[u8; 16]>(), 0..4), time()).prop_map(|(group, runs, processed, time)| {
-            Event::Ack(Ack { group, runs, processed: processed.into(), time })
-        }),
+        (group(), runs(), vec(any::<[u8; 16]>(), 0..4), time(), 1u64.., any::<u64>()).prop_map(
+            |(group, runs, processed, time, sequence, table)| {
+                if processed.is_empty() {
+                    return Event::Ack(Ack { time, ..Ack::done(group, runs) });
+                }
+                Event::Ack(Ack { group, runs, processed: processed.into(), time, sequence, table })
+            }
+        ),
         (group(), offset(), counters(), time(), time(), text()).prop_map(
             |(group, offset, counters, time, due, error)| {
                 Event::Nack(Nack { group, offset, counters, time, due, error })

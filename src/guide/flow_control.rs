@@ -42,8 +42,8 @@
 //! * [`max_in_flight`] bounds the deliveries that are out at once: RabbitMQ's prefetch and NATS' `max_ack_pending`, for
 //!   the group as a whole. SQS has a fixed one of 120,000. What waits for a retry is not out.
 //! * [`rate`] is a token bucket: so many in a time, and so many at once.
-//! * Both hold back the hand-out and nothing else. `lease` waits, and wakes when a place or a token is there; `try_lease`
-//!   gives nothing; [`why`](crate::Consumer::why) says which of them it is.
+//! * Both hold back the hand-out and nothing else. `lease` waits, and wakes when a place or a token is there;
+//!   `try_lease` gives nothing; [`why`](crate::Consumer::why) says which of them it is.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {

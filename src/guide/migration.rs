@@ -58,4 +58,5 @@
 //! ```
 //!
 //! What a table can do and this can't: select by any column, and change the row and the job in one SQL transaction. For
-//! the second, keep a small outbox table and let a relay publish from it.
+//! the second, keep a small outbox table and let a relay publish from it, as in
+//! [`transactions`](super::transactions).

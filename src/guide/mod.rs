@@ -6,6 +6,7 @@
 //! * [`poison`]: how a message that kills its process is found.
 //! * [`damage`]: what opening does, and what to do when it refuses.
 //! * [`dead_letters`]: who is charged what, waits, and what becomes of what was given up.
+//! * [`deduplication`]: published twice and accepted once; come twice and processed once.
 //! * [`delayed`]: messages for later, and by which clock.
 //! * [`ordering`]: one holder of a key at a time, in order.
 //! * [`retention`]: what stays, what leaves, and why.
@@ -15,6 +16,7 @@
 //! * [`filters`]: a group that wants some of a topic's messages.
 //! * [`priorities`]: the urgent first.
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
+//! * [`transactions`]: several things as one; small values; outbox, saga, and other patterns.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
@@ -22,6 +24,7 @@
 pub mod asynchronous;
 pub mod damage;
 pub mod dead_letters;
+pub mod deduplication;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
@@ -35,5 +38,6 @@ pub mod poison;
 pub mod priorities;
 pub mod retention;
 pub mod space;
+pub mod transactions;
 pub mod typed;
 pub mod workers;

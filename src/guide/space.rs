@@ -3,21 +3,21 @@
 //! # What takes space
 //!
 //! The journal is a row of segments, files of [`Options::segment_bytes`](crate::Options::segment_bytes) at most. A new
-//! store has one of [`Options::first_segment_bytes`](crate::Options::first_segment_bytes) (4 MiB), and the next ones are
-//! larger as the store is: a small store stays small. A segment stays while something in it matters:
+//! store has one of [`Options::first_segment_bytes`](crate::Options::first_segment_bytes) (4 MiB), and the next ones
+//! are larger as the store is: a small store stays small. A segment stays while something in it matters:
 //!
-//! * a message that some group has not settled, or that a rule of [retention](super::retention) keeps; a dead letter and a
-//!   message that waits for its time are not settled;
+//! * a message that some group has not settled, or that a rule of [retention](super::retention) keeps; a dead letter
+//!   and a message that waits for its time are not settled;
 //! * anything else (acks, topics, groups, settings) until the state was written down twice since.
 //!
 //! Then its file goes, or is kept to be used again ([`Options::spare_segments`](crate::Options::spare_segments)).
-//! Space is given back in whole segments, soon after the last message in one is settled, and at the latest as the journal
-//! goes on. [`StoreStats::segments`](crate::StoreStats::segments) says how much of each is needed.
+//! Space is given back in whole segments, soon after the last message in one is settled, and at the latest as the
+//! journal goes on. [`StoreStats::segments`](crate::StoreStats::segments) says how much of each is needed.
 //!
 //! One message that waits for a year does not keep its segment for a year: a segment of which less than half is needed
-//! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further on,
-//! and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. It happens a little
-//! at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
+//! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further
+//! on, and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. It happens a
+//! little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {
@@ -47,11 +47,11 @@
 //! Whatever is accepted has its space already: in the segment that is written, or in one that was prepared. So a full
 //! disk never breaks a store. It can only keep the next segment from being made. Then:
 //!
-//! * a publish that needs it is refused with [`ErrorKind::Full`](crate::ErrorKind::Full) and the code `disk-full`, and the
-//!   message comes back with [`Error::into_message`](crate::Error::into_message);
+//! * a publish that needs it is refused with [`ErrorKind::Full`](crate::ErrorKind::Full) and the code `disk-full`, and
+//!   the message comes back with [`Error::into_message`](crate::Error::into_message);
 //! * `ack`, `nack`, `release` and `bury` go on: a reserve of two segments, or of two snapshots and a segment if that is
-//!   more, was made before the first segment was full, and is never used for publishing. Of a `nack` the error's text is
-//!   left out;
+//!   more, was made before the first segment was full, and is never used for publishing. Of a `nack` the error's text
+//!   is   left out;
 //! * when half of the reserve is used, nothing more is handed out until what is out is settled and its space is free;
 //! * as consumers settle, segments become free and are used again, which takes no new space. As soon as the reserve is
 //!   whole publishing goes on, without a restart. It is also tried once a second whether there is space again.
@@ -60,8 +60,8 @@
 //! [`Options::warn_free_bytes`](crate::Options::warn_free_bytes); [`StoreStats::full`](crate::StoreStats::full) says
 //! whether it has.
 //!
-//! What is refused is refused for every level of durability, and what the system keeps for itself is no concern of ours:
-//! the promise holds where a file's space can be set aside beforehand, which ext4, XFS and tmpfs do. A file system that
-//! copies on write (Btrfs, ZFS) may need new space to overwrite old; leave it some.
+//! What is refused is refused for every level of durability, and what the system keeps for itself is no concern of
+//! ours: the promise holds where a file's space can be set aside beforehand, which ext4, XFS and tmpfs do. A file
+//! system that copies on write (Btrfs, ZFS) may need new space to overwrite old; leave it some.
 //!
 //! A small disk wants small segments: with the default of 64 MiB a store that has grown keeps 128 MiB in reserve.

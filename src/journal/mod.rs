@@ -25,11 +25,9 @@
 //! ```
 //!
 //! `ver` (u16) is 1. `hash` (u16) names the algorithm by which ids are hashed: 1 is SipHash-1-3 with 128 bits of
-//! output,
-//! keyed with `hash key`. A release that doesn't know a bit of `incompat` must not open the store; bits of `compat` it
-//! may
-//! ignore. `created` is in milliseconds since the Unix epoch. `crc` covers bytes 0 to 60. A future version keeps magic,
-//! version, and a checksum in the last four bytes.
+//! output, keyed with `hash key`. A release that doesn't know a bit of `incompat` must not open the store; bits of
+//! `compat` it may ignore. `created` is in milliseconds since the Unix epoch. `crc` covers bytes 0 to 60. A future
+//! version keeps magic, version, and a checksum in the last four bytes.
 //!
 //! # Segment header, 4096 bytes
 //!
@@ -42,10 +40,8 @@
 //!
 //! `ver` (u16) is 1, `old` (u16) 1 if the file had a life before this one, so that stale bytes stand where no frame is
 //! yet, otherwise 0; `flags` (u32) is 0. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each
-//! time the
-//! file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. The key id
-//! is
-//! zero: not encrypted. `crc` covers bytes 0 to 4092. The file's length is the segment's capacity.
+//! time the file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. The
+//! key id is zero: not encrypted. `crc` covers bytes 0 to 4092. The file's length is the segment's capacity.
 //!
 //! # Frame: 16 bytes of header, then the body
 //!
@@ -54,17 +50,14 @@
 //!  | length, flags   | durable | body crc | header crc | body ...
 //! ```
 //!
-//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed, 2 encrypted (both reserved),
-//!   4 a
-//!   piece of a snapshot, 8 one of the journal's own frames.
+//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed, 2 encrypted (both reserved), 4
+//!   a piece of a snapshot, 8 one of the journal's own frames.
 //! * `durable`: everything before this position of this segment, and every segment before it, was durable when the
-//!   frame
-//!   was made. 0 while the segment before was not.
+//!   frame was made. 0 while the segment before was not.
 //! * `body crc` covers the body and not its place, so that it can be made before the place is known.
 //! * `header crc` covers salt (u64), LSN (u64), and bytes 0 to 12. Salt and LSN are not stored: a frame verifies at its
 //!   own place in its own segment only, and bytes of a former life of the file never do. It is verified before the
-//!   length
-//!   is believed.
+//!   length is believed.
 //!
 //! Frames follow each other without gaps from byte 4096 on. A frame is a fact: all of it counts, or nothing.
 //!
@@ -82,27 +75,23 @@
 //! # Rules
 //!
 //! * Numbers of segments rise in the order of use and are never used twice. A segment is prepared under its `.new`
-//!   name,
-//!   synced, renamed, and the directory synced, before the seal that names it is written.
+//!   name, synced, renamed, and the directory synced, before the seal that names it is written.
 //! * Bytes are written before they are synced, older segments first in both. Nothing in a new segment is promised
-//!   before
-//!   a sync of the old one has covered its seal.
+//!   before a sync of the old one has covered its seal.
 //! * A segment goes when an event that retires it is durable and two complete snapshots began behind it. Then its name
-//!   goes, or changes to one that holds nothing; the directory is synced; and only then may the file be written again, if
-//!   it has no other name and nobody else has a lock on it. Until then it may still be there, which is no damage.
+//!   goes, or changes to one that holds nothing; the directory is synced; and only then may the file be written again,
+//!   if it has no other name and nobody else has a lock on it. Until then it may still be there, which is no damage.
 //! * A failed write or sync poisons the store; neither is tried again.
 //! * Recovery judges every place by the table of `judge`. What lies behind the end is overwritten with zeros, what lies
 //!   behind the highest durable position that a frame claims is written again, both are synced, and only then is
-//!   anything
-//!   answered.
+//!   anything answered.
 //! * A sidecar is written after what it describes is durable, so it is also a claim: a segment that is shorter was cut.
 //!
 //! # What is assumed of the disk
 //!
 //! * A sync that succeeds has made durable what was written before it through the same handle.
 //! * A sector (512 bytes or more) that is written again with the same bytes in front keeps those bytes, whichever
-//!   version
-//!   survives a power cut. Anything else may happen to what was not synced: lost, torn, reordered.
+//!   version survives a power cut. Anything else may happen to what was not synced: lost, torn, reordered.
 //! * Renames within a directory are atomic.
 //! * Damage is random: an adversary who can write to the files can forge them.
 
@@ -143,7 +132,7 @@ pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,
     unfinished_sidecar_name,
 };
-pub(crate) use tail::{Class, Limits, Place, Refusal, Sealed, Span, Start, Tail};
+pub(crate) use tail::{Class, Limits, Refusal, Sealed, Span, Start, Tail};
 
 /// The seal in a frame, if it is one.
 pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {

@@ -209,8 +209,8 @@ impl Preparation {
 
 type Recycled = (SegmentId, Arc<dyn StorageFile>, Arc<dyn StorageFile>);
 
-/// An old file under a new number, locked, if there is one that may be written: one with a second name, or that somebody
-/// reads, is left to whoever has it.
+/// An old file under a new number, locked, if there is one that may be written: one with a second name, or that
+/// somebody reads, is left to whoever has it.
 fn recycle(storage: &dyn Storage, numbers: &mut Numbers, least: u32) -> io::Result<Option<Recycled>> {
     while let Some((old, length)) = numbers.take(least) {
         let name = unfinished_name(old);

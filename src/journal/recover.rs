@@ -327,6 +327,12 @@ impl Recovery {
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
     }
 
+    /// The walk began at the start, and met no frame before this segment; only that of a store that was just created
+    /// may be so.
+    fn lacks_all(&self, id: SegmentId) -> bool {
+        self.from == Lsn::ZERO && self.frames == 0 && self.walked.is_empty() && id != SegmentId(1)
+    }
+
     /// The walk was to start at the start, and its first frame says that there was a segment before.
     fn starts_late(&self, begin: &Begin) -> bool {
         !self.gone.has(begin.previous)
@@ -410,6 +416,13 @@ impl Recovery {
                     _ => self.go_on_after(id)?,
                 }
                 Ok(Some(Step::Damage))
+            }
+            _ if self.lacks_all(id) => {
+                // A file that was prepared and never begun is no journal: what was before it is gone.
+                let what = "nothing of the journal is there but a segment that was never begun".to_owned();
+                self.damage.push(whole_file(SegmentId(1), what));
+                self.end = Some(Lsn::new(id, position));
+                Ok(Some(Step::End))
             }
             _ => {
                 self.end = Some(Lsn::new(id, position));

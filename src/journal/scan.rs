@@ -97,15 +97,14 @@ pub(crate) struct Survey {
     pub(crate) first: Option<Position>,
     /// The highest durable position that one of them claims.
     pub(crate) durable: Position,
-    /// The end of the last byte that isn't zero; in a recycled segment, where bytes say nothing, of the last frame whose
-    /// header verifies.
+    /// The end of the last byte that isn't zero; in a recycled segment, where bytes say nothing, of the last frame
+    /// whose header verifies.
     pub(crate) end: Position,
 }
 
 /// Searches everything from `from` to the end of the segment for whole frames, byte by byte, since where they start is
 /// not known. A frame inside another one's payload is not found if the other is whole, and does not verify unless it
-/// was
-/// written for this very place of this very segment.
+/// was written for this very place of this very segment.
 pub(crate) fn survey(file: &dyn StorageFile, segment: &Segment, from: Position) -> io::Result<Survey> {
     let mut found = Survey { end: from, ..Survey::default() };
     let header = FRAME_HEADER as usize;

@@ -14,11 +14,10 @@
 //!
 //! All fixed fields little-endian. The body is a count of streams, and for each: stream, first, last - first, count,
 //! earliest time, latest - earliest, count of priority runs and for each (level, first, count), count of entries and
-//! for
-//! each (ordinal, position), each as the difference from the one before it.
+//! for each (ordinal, position), each as the difference from the one before it.
 //!
-//! Behind them, if there are any: a count of streams with ordinals that were carried over, and for each: stream, count of
-//! frames and for each (first ordinal, as the difference from the one before it; last - first; position).
+//! Behind them, if there are any: a count of streams with ordinals that were carried over, and for each: stream, count
+//! of frames and for each (first ordinal, as the difference from the one before it; last - first; position).
 //!
 //! The seal at the end is the segment's own (or, after a clean close, says how far the unsealed segment went, with
 //! successor 0): a sidecar of another life of the segment does not fit, and a segment that is shorter than its sidecar

@@ -294,7 +294,8 @@ impl Tail {
     /// reserve is not there.
     fn fits(&self, frame: u32, class: Class) -> bool {
         let reserve = match class {
-            Class::Publish | Class::Copy | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
+            Class::Publish | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
+            Class::Copy if !self.stock.is_whole() => self.active.segment.capacity / 16,
             _ => 0,
         };
         let needed = u64::from(self.end) + u64::from(frame) + u64::from(SEAL_FRAME) + u64::from(reserve);
@@ -327,7 +328,7 @@ impl Tail {
     /// Appends one of the journal's own frames; there must be room.
     fn control(&mut self, control: Control) -> Span {
         let body = control.encode();
-        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), None)
+        self.append(Flags::CONTROL, crc32fast::hash(&body), body.len(), |out| out.put_slice(&body), &[])
     }
 
     /// Whether a `Mark` or `Closed` frame would go into the next segment.
@@ -354,7 +355,7 @@ impl Tail {
         crc: u32,
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
-        note: Option<Note>,
+        notes: &[Note],
     ) -> Span {
         let start = self.end();
         let length = u32::try_from(length).unwrap_or(MAX_BODY);
@@ -366,9 +367,7 @@ impl Tail {
             self.claimed = self.durable;
         }
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
-        if let Some(note) = note {
-            self.index.note(start.position(), note);
-        }
+        notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
         if out.capacity() == 0 {

@@ -10,6 +10,7 @@
 //! * in the group's history and not leased: in `due`;
 //! * otherwise fresh: at or past the `cursor`, or in `back`.
 
+use super::deadlines::Deadlines;
 use super::group::{Group, History};
 use super::offsets::OffsetSet;
 use crate::event::{Counters, Run};
@@ -55,7 +56,7 @@ pub(super) struct Hands {
     /// Fresh offsets before the cursor: passed over, or put back without a word.
     pub(super) back: OffsetSet,
     pub(super) leases: BTreeMap<Offset, Lease>,
-    pub(super) deadlines: BTreeSet<(Timestamp, Offset)>,
+    pub(super) deadlines: Deadlines,
     /// Leases that ended without settling the message and were not replaced.
     pub(super) ended: BTreeMap<Offset, Lease>,
     /// The history of what is neither leased nor dead, by when it is due.
@@ -96,8 +97,13 @@ impl Hands {
 
     /// The messages are settled: nothing of them is left here.
     pub(super) fn settle(&mut self, run: Run) {
-        while let Some(offset) = first_in(&self.leases, run) {
-            self.take(offset);
+        // One by one where they stand, if that is not a longer way than from one that is leased to the next.
+        if run.count <= self.leases.len() as u64 {
+            (run.first.0..run.end().0).for_each(|offset| _ = self.leases.remove(&Offset(offset)));
+        } else {
+            while let Some(offset) = first_in(&self.leases, run) {
+                self.leases.remove(&offset);
+            }
         }
         while let Some(offset) = first_in(&self.ended, run) {
             self.ended.remove(&offset);
@@ -107,15 +113,12 @@ impl Hands {
 
     /// Takes a lease away.
     fn take(&mut self, offset: Offset) -> Option<Lease> {
-        let lease = self.leases.remove(&offset)?;
-        self.deadlines.remove(&(lease.deadline, offset));
-        Some(lease)
+        self.leases.remove(&offset)
     }
 
     fn put(&mut self, offset: Offset, lease: Lease) {
-        self.take(offset);
         self.leases.insert(offset, lease);
-        self.deadlines.insert((lease.deadline, offset));
+        self.deadlines.insert(lease.deadline, offset, &self.leases);
         self.ended.remove(&offset);
         self.back.remove(offset);
     }
@@ -256,15 +259,15 @@ impl Group {
 
     /// The leases that ran out, the oldest first.
     pub(crate) fn expired(&self, now: Timestamp, max: usize) -> Vec<(Offset, u64)> {
-        let over = self.hands.deadlines.range(..=(now, Offset(u64::MAX))).take(max);
-        over.filter_map(|(_, offset)| Some((*offset, self.hands.leases.get(offset)?.epoch))).collect()
+        let over = self.hands.deadlines.until(now, &self.hands.leases);
+        over.into_iter().take(max).map(|(_, offset, epoch)| (offset, epoch)).collect()
     }
 
     /// The earliest moment after `now`, or the oldest deadline, at which something changes by itself.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let due =
             self.hands.due.range((Timestamp(now.0.saturating_add(1)), Offset::ZERO)..).next().map(|(due, _)| *due);
-        let deadline = self.hands.deadlines.first().map(|(deadline, _)| *deadline);
+        let deadline = self.hands.deadlines.first(&self.hands.leases);
         let resumed = Some(self.paused_until).filter(|until| *until > now);
         // The end of time never comes.
         [due, deadline, resumed].into_iter().flatten().filter(|time| *time != Timestamp(u64::MAX)).min()
@@ -273,6 +276,18 @@ impl Group {
     /// Whether a hand-out of this message has to be recorded before it happens.
     pub(crate) fn needs_record(&self, offset: Offset) -> bool {
         !self.handed.contains(offset)
+    }
+
+    /// The end of the run from `from` on of which nothing was handed out, is settled or has a past, and nothing waits
+    /// for its time; at most `limit`.
+    pub(crate) fn untouched_end(&self, from: Offset, limit: Offset, waiting: &OffsetSet) -> Offset {
+        let taken = [
+            waiting.next_present(from),
+            self.settled.next_settled(from),
+            self.history.range(from..).next().map(|(offset, _)| *offset),
+            self.handed.next_present(from),
+        ];
+        taken.into_iter().flatten().fold(limit, Offset::min).max(from)
     }
 
     /// How many messages are leased.

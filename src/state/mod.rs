@@ -28,6 +28,7 @@
 mod backlog;
 mod chunk;
 mod counts;
+mod deadlines;
 mod group;
 mod keys;
 mod lease;
@@ -50,6 +51,7 @@ mod tests;
 mod timely;
 mod topic;
 mod turn;
+mod values;
 
 pub(crate) use counts::GroupCounts;
 pub(crate) use group::Group;
@@ -61,10 +63,13 @@ pub(crate) use past::{DeadLetter, History};
 pub(crate) use snapshot::{MOST_PIECE, PartError, PartId};
 pub(crate) use topic::{Extent, Topic};
 pub(crate) use turn::Turn;
+use values::Values;
+pub(crate) use values::value_cost;
 
-use crate::event::{CreateGroup, CreateTopic, Event, Opened, SetValue, TablesTrusted};
-use crate::types::{GroupId, Incarnation, Lsn, Timestamp, TopicId};
+use crate::event::{CreateGroup, CreateTopic, Event, Opened, TablesTrusted};
+use crate::types::{GroupId, Incarnation, Lsn, SegmentId, Timestamp, TopicId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -90,12 +95,16 @@ struct Store {
     newest_time: Timestamp,
     next_topic: TopicId,
     next_group: GroupId,
-    values: BTreeMap<Box<str>, Box<[u8]>>,
+    values: Values,
     trusted: Option<TablesTrusted>,
     /// When it was last opened.
     opened: Timestamp,
     /// By how many milliseconds ages lag behind the time, as of that opening.
     doubted: u64,
+    /// The first segment with a message whose id is remembered; zero: there is none.
+    ids_since: SegmentId,
+    /// How many ids each table of processed ids ever had, by its number.
+    processed: BTreeMap<u64, u64>,
 }
 
 impl Default for Store {
@@ -107,10 +116,12 @@ impl Default for Store {
             newest_time: Timestamp::ZERO,
             next_topic: TopicId(1),
             next_group: GroupId(1),
-            values: BTreeMap::new(),
+            values: Values::default(),
             trusted: None,
             opened: Timestamp::ZERO,
             doubted: 0,
+            ids_since: SegmentId::ZERO,
+            processed: BTreeMap::new(),
         }
     }
 }
@@ -119,6 +130,9 @@ impl State {
     /// Takes in the next event, which lies in the frame at `lsn`. See the module.
     pub(crate) fn apply(&mut self, lsn: Lsn, event: &Event<'_>) {
         self.store.newest_time = self.store.newest_time.max(time_of(event));
+        if self.store.applied < lsn {
+            self.store.note_ids(lsn, event);
+        }
         match event {
             Event::Publish(run) => self.topic_at(lsn, run.topic, |topic| topic.publish(lsn.segment(), run)),
             Event::Move(run) => self.topic_at(lsn, run.topic, |topic| topic.moved(lsn.segment(), run)),
@@ -129,7 +143,9 @@ impl State {
                 }
             }
             Event::TablesTrusted(event) if self.store.applied < lsn => self.store.trusted = Some(*event),
-            Event::SetValue(event) if self.store.applied < lsn => self.store.set(event),
+            Event::SetValue(event) if self.store.applied < lsn => {
+                self.store.values.set(&event.key, event.value.as_deref())
+            }
             Event::CreateTopic(event) => self.create_topic(lsn, event),
             Event::ConfigureTopic(event) => self.topic_at(lsn, event.topic, |topic| topic.configure(&event.settings)),
             Event::DropTopic(event) => self.drop_topic(lsn, event.topic),
@@ -154,6 +170,7 @@ impl State {
             | Event::SetValue(_)
             | Event::KeepId(_)
             | Event::KeepProcessed(_)
+            | Event::ForgetId(_)
             | Event::SnapshotPart(_)
             | Event::Unknown { .. } => {}
         }
@@ -302,9 +319,35 @@ impl State {
         self.store.trusted.as_ref()
     }
 
+    /// The first segment with a message whose id is remembered, if there is one.
+    pub(crate) fn ids_since(&self) -> Option<SegmentId> {
+        Some(self.store.ids_since).filter(|since| *since != SegmentId::ZERO)
+    }
+
+    /// How many ids a table of processed ids ever had.
+    pub(crate) fn processed(&self, table: u64) -> u64 {
+        self.store.processed.get(&table).copied().unwrap_or(0)
+    }
+
+    /// Whether any id was ever processed.
+    pub(crate) fn has_processed(&self) -> bool {
+        !self.store.processed.is_empty()
+    }
+
     /// A value of the application.
     pub(crate) fn value(&self, key: &str) -> Option<&[u8]> {
-        self.store.values.get(key).map(AsRef::as_ref)
+        self.store.values.get(key)
+    }
+
+    /// The keys of values that begin with `prefix`, in their order.
+    pub(crate) fn keys<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+        let keys = self.store.values.by_key().range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        keys.map(|(key, _)| key.as_ref()).take_while(move |key| key.starts_with(prefix))
+    }
+
+    /// What all values take together.
+    pub(crate) const fn value_bytes(&self) -> u64 {
+        self.store.values.bytes()
     }
 
     pub(crate) fn topic_named(&self, name: &str) -> Option<TopicId> {
@@ -346,12 +389,14 @@ fn members_of(members: &BTreeSet<(TopicId, GroupId)>, topic: TopicId) -> impl It
 }
 
 impl Store {
-    fn set(&mut self, event: &SetValue<'_>) {
-        if event.value.is_empty() {
-            self.values.remove(event.key.as_ref());
-        } else {
-            self.values.insert(event.key.as_ref().into(), event.value.as_ref().into());
+    fn note_ids(&mut self, lsn: Lsn, event: &Event<'_>) {
+        if self.ids_since == SegmentId::ZERO && event.has_identity() {
+            self.ids_since = lsn.segment();
         }
+        event.processed(|processed| {
+            let count = self.processed.entry(processed.table).or_default();
+            *count = (*count).max(processed.sequence);
+        });
     }
 }
 
@@ -368,6 +413,7 @@ fn time_of(event: &Event<'_>) -> Timestamp {
         Event::Redrive(event) => event.time,
         Event::KeepId(event) => event.time,
         Event::KeepProcessed(event) => event.time,
+        Event::ForgetId(event) => event.time,
         _ => Timestamp::ZERO,
     }
 }

@@ -163,3 +163,33 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{PartId, State};
+    use super::*;
+    use crate::event::{CreateTopic, Draft, Event, Setting};
+    use crate::message::Message;
+    use crate::types::{Lsn, Timestamp, TopicId};
+
+    const ORDERS: TopicId = TopicId::new(1);
+
+    #[test]
+    fn levels_come_back_from_a_snapshot_in_bytes_that_keep_their_form() {
+        let mut state = State::default();
+        let settings = vec![Setting { tag: 60, values: vec![3] }];
+        let created = CreateTopic { topic: ORDERS, time: Timestamp(1), name: "orders".into(), settings };
+        state.apply(Lsn::from_raw(1), &Event::CreateTopic(created));
+        let messages: Vec<Message> = [0, 1, 2, 9, 0].map(|level| Message::new("x").priority(level)).into();
+        let draft = Draft::batch(ORDERS, &messages);
+        state.apply(Lsn::from_raw(2), &Event::Publish(draft.published(Offset(0), Timestamp(1))));
+        let pieces = state.encode_part(PartId::Topic(ORDERS)).unwrap().unwrap();
+        // Two sets, each with its length: in its first chunk a run of one at 1, and a run of two at 2.
+        assert!(pieces[0].ends_with(&[2, 4, 0, 2, 1, 1, 4, 0, 2, 2, 2]), "{:?}", pieces[0]);
+        let mut again = State::default();
+        again.restore_piece(Lsn::from_raw(3), &pieces[0]).unwrap();
+        again.restored().unwrap();
+        let held = again.topic(ORDERS).unwrap();
+        assert_eq!([0, 1, 2, 3, 4, 5].map(|offset| held.levels().of(Offset(offset))), [0, 1, 2, 2, 0, 0]);
+    }
+}

@@ -111,6 +111,11 @@ impl Schedule {
         self.past = self.past.saturating_add(usize::try_from(taken).unwrap_or(usize::MAX));
     }
 
+    /// Whether nothing is in it, due or not.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.delays.set.is_empty() && self.deliver_ats.set.is_empty()
+    }
+
     /// What is not due, as far as the clocks have been followed.
     pub(crate) const fn waiting(&self) -> &OffsetSet {
         &self.waiting

@@ -22,10 +22,11 @@ use super::priority::Levels;
 use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
+use super::values::Values;
 use super::{State, Store, packed};
 use crate::config::{GroupPolicy, TopicPolicy};
 use crate::event::{self, Run, Setting, TablesTrusted};
-use crate::types::{GroupId, Incarnation, Lsn, Offset, Timestamp, TopicId};
+use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -80,6 +81,8 @@ struct StorePart<'a> {
     trusted: Option<TablesTrusted>,
     opened: Timestamp,
     doubted: u64,
+    ids_since: SegmentId,
+    processed: Cow<'a, BTreeMap<u64, u64>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -280,10 +283,12 @@ impl State {
             newest_time: self.store.newest_time.max(stored.newest_time),
             next_topic: self.store.next_topic.max(stored.next_topic),
             next_group: self.store.next_group.max(stored.next_group),
-            values: stored.values.into_owned(),
+            values: Values::new(stored.values.into_owned()),
             trusted: stored.trusted,
             opened: stored.opened,
             doubted: stored.doubted,
+            ids_since: stored.ids_since,
+            processed: stored.processed.into_owned(),
         };
     }
 }
@@ -296,10 +301,12 @@ impl Store {
             next_topic: self.next_topic,
             next_group: self.next_group,
             boot_id: Cow::Borrowed(&self.boot_id),
-            values: Cow::Borrowed(&self.values),
+            values: Cow::Borrowed(self.values.by_key()),
             trusted: self.trusted,
             opened: self.opened,
             doubted: self.doubted,
+            ids_since: self.ids_since,
+            processed: Cow::Borrowed(&self.processed),
         })
     }
 }

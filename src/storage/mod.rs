@@ -110,8 +110,8 @@ pub(crate) trait StorageFile: Send + Sync + Debug {
     fn sync(&self) -> Result<()>;
 
     /// Sees to it that the first `len` bytes can be written without running out of space; new bytes read as zeros, and
-    /// the file's length becomes at least `len`. False if the file system can't say so: then only bytes that were written
-    /// and synced are certain to have their space.
+    /// the file's length becomes at least `len`. False if the file system can't say so: then only bytes that were
+    /// written and synced are certain to have their space.
     fn allocate(&self, len: u64) -> Result<bool>;
 
     /// How many names the file has.

@@ -15,10 +15,12 @@
 mod awaited;
 mod filter;
 mod flow;
+mod ids;
 mod letters;
 mod model;
 mod order;
 mod space;
+mod transactions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,16 +3,18 @@
 use crate::awaited::Awaited;
 use crate::filter::Sorted;
 use crate::flow::Narrow;
+use crate::ids::{self, Ids, OpenIds};
 use crate::letters;
 use crate::model::{Fact, Firm, Found, KEEPS, Model};
 use crate::order::{self, Order};
 use crate::space;
+use crate::transactions::Transactions;
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Clock, Consumer, Delivery, Durability, Error, Group, ManualClock, Message, Offset, Options, Receipt, Retention,
     Retry, Run, Store, TopicSettings,
 };
-use millpond::{Ticket, Timestamp, Topic};
+use millpond::{Ticket, Timestamp, Topic, Window};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::future::Future;
@@ -41,6 +43,7 @@ struct Open {
     store: Store,
     topics: Vec<Topic>,
     consumers: Vec<Consumer>,
+    ids: Option<OpenIds>,
     held: Vec<(usize, Delivery)>,
     runs: Vec<(usize, Run)>,
     pending: Vec<Pending>,
@@ -56,6 +59,10 @@ pub(crate) struct World {
     order: Order,
     narrow: Narrow,
     sorted: Sorted,
+    transactions: Transactions,
+    ids: Ids,
+    /// Whether ids are remembered: what holds them stays on the disk, whatever else becomes of it.
+    with_ids: bool,
     open: Option<Open>,
     openings: u64,
     published: u64,
@@ -80,6 +87,9 @@ impl World {
             clock,
             model: Model::new(TOPICS, GROUPS),
             order: Order::new(&mut rng),
+            transactions: Transactions::default(),
+            ids: Ids::default(),
+            with_ids: rng.bool(),
             open: None,
             openings: 0,
             published: 0,
@@ -94,6 +104,7 @@ impl World {
         Store::options()
             .segment_bytes(segment)
             .first_segment_bytes(16 << 10)
+            .id_memory_bytes(self.rng.choice([16 << 10, 64 << 10]).unwrap())
             .tail_cache_bytes(self.rng.choice([0, 4096, 1 << 20]).unwrap())
             .buffer_bytes(self.rng.choice([4096, 1 << 20]).unwrap())
     }
@@ -124,7 +135,9 @@ impl World {
                 self.disk.set_faults(Faults::default());
             }
             let options = self.options();
-            let opened = Store::open_simulated(&self.disk, self.clock.clone(), self.rng.u64(..), options);
+            self.ids.meddle(&mut self.rng, &self.disk);
+            let (clock, seed) = (self.clock.clone(), self.rng.u64(..));
+            let opened = Store::open_simulated_with(&self.disk, &self.ids.tables, clock, seed, options);
             match opened.and_then(|store| self.prepare(store)) {
                 Ok(open) => {
                     if cut {
@@ -134,6 +147,11 @@ impl World {
                     let found = self.read_all(&open)?;
                     letters::check(&open.store, &open.consumers, GROUPS)?;
                     self.narrow.check()?;
+                    let ends: Vec<usize> = found.iter().map(|found| found.end).collect();
+                    self.transactions.reopened(&self.model, &open.store, &open.consumers, (&ends, least))?;
+                    if let Some(ids) = &open.ids {
+                        self.ids.reopened(&mut self.rng, ids, least)?;
+                    }
                     self.open = Some(open);
                     for (topic, found) in found.iter().enumerate() {
                         self.model.reopened(topic, found, least)?;
@@ -167,7 +185,8 @@ impl World {
         let (mut topics, mut consumers) = (Vec::new(), Vec::new());
         for (topic, keeps) in KEEPS.into_iter().enumerate() {
             let rules = if keeps { Retention::everything() } else { Retention::until_settled() };
-            let rules = TopicSettings::default().retention(rules);
+            let window = if self.with_ids { Window::default() } else { Window::Off };
+            let rules = TopicSettings::default().retention(rules).deduplicate(window);
             let topic = store.topic_with(&format!("topic {topic}"), rules)?;
             for group in 0..GROUPS {
                 let settings = self.order.settings(group, letters::settings(group, settings.clone()));
@@ -175,9 +194,10 @@ impl World {
             }
             topics.push(topic);
         }
+        let ids = self.with_ids.then(|| ids::prepare(&store)).transpose()?;
         let (held, runs) = (Vec::new(), Vec::new());
         let (pending, acks, awaited) = (Vec::new(), Vec::new(), Awaited::default());
-        Ok(Open { store, topics, consumers, held, runs, pending, acks, awaited })
+        Ok(Open { store, topics, consumers, ids, held, runs, pending, acks, awaited })
     }
 
     fn read_all(&self, open: &Open) -> Result<Vec<Found>, String> {
@@ -247,7 +267,7 @@ impl World {
 
     /// Looks at what has resolved meanwhile. False if the store is poisoned.
     fn settle_pending(&mut self, open: &mut Open) -> bool {
-        let mut good = true;
+        let mut good = self.transactions.settle_pending(&mut self.model);
         let model = &mut self.model;
         let mut at = 0;
         while at < open.pending.len() {
@@ -508,8 +528,22 @@ impl World {
     /// One step of the workload.
     fn step(&mut self) -> Check {
         let Some(mut open) = self.open.take() else { return self.reopen(Firm::Disk) };
-        let dice = self.rng.u8(0..131);
+        let dice = self.rng.u8(0..145);
         let good = match dice {
+            139.. => {
+                let (rng, model) = (&mut self.rng, &mut self.model);
+                // Who holds which key is followed where single deliveries are settled.
+                let unordered = |(group, _): &(usize, Delivery)| !order::is_ordered(*group);
+                let (mut free, mut rest): (Vec<_>, Vec<_>) = open.held.drain(..).partition(unordered);
+                let good = self.transactions.commit(rng, model, &open.store, &open.topics, &mut free)?;
+                rest.append(&mut free);
+                open.held = rest;
+                good
+            }
+            131.. => match &open.ids {
+                Some(ids) => self.ids.step(&mut self.rng, ids)?,
+                None => true,
+            },
             128.. => space::clean(&open.store),
             118.. => self.sorted.step(&mut self.rng)?,
             102.. => {
@@ -648,7 +682,7 @@ impl World {
         self.narrow.drain()?;
         self.sorted.drain()?;
         let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
-        space::check(&self.disk, &open.store, &self.model)?;
+        space::check(&self.disk, &open.store, &self.model, self.with_ids)?;
         let found = self.read_all(&open)?;
         space::still_there(&mut self.model, &found)
     }

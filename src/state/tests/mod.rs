@@ -168,7 +168,7 @@ fn delivered(group: GroupId, runs: &[Run]) -> Event<'_> {
 }
 
 fn ack(group: GroupId, runs: &[Run]) -> Event<'_> {
-    Event::Ack(Ack { group, runs: runs.into(), processed: Cow::Borrowed(&[]), time: Timestamp::ZERO })
+    Event::Ack(Ack::done(group, runs.into()))
 }
 
 fn nack(group: GroupId, offset: u64, counters: Counters, due: u64, error: &str) -> Event<'_> {
@@ -216,7 +216,8 @@ fn assert_whole(state: &State) {
             assert_eq!(group.dead.range(run.first..run.end()).next(), None, "in flight though dead");
         }
         assert_eq!(hands.leases.keys().find(|offset| !group.is_open(**offset)), None, "leased though done with");
-        let deadlines: Vec<_> = hands.deadlines.iter().map(|(deadline, offset)| (*offset, *deadline)).collect();
+        let deadlines = hands.deadlines.until(Timestamp(u64::MAX), &hands.leases);
+        let deadlines: Vec<_> = deadlines.into_iter().map(|(deadline, offset, _)| (offset, deadline)).collect();
         let mut leases: Vec<_> = hands.leases.iter().map(|(offset, lease)| (*offset, lease.deadline)).collect();
         leases.sort_by_key(|(offset, deadline)| (*deadline, *offset));
         assert_eq!(deadlines, leases);

@@ -226,7 +226,10 @@ fn event_of(state: &State, step: &Step) -> Option<Event<'static>> {
         }
         Step::SetValue { key, value } => {
             let key = Cow::Owned(format!("key {key}"));
-            Event::SetValue(SetValue { key, value: Cow::Owned(vec![7; usize::from(*value)]) })
+            Event::SetValue(SetValue {
+                key,
+                value: value.checked_sub(1).map(|length| Cow::Owned(vec![7; usize::from(length)])),
+            })
         }
         Step::Configure { topic: on, group: of, limit } if limit % 2 == 0 => {
             let settings =
@@ -251,7 +254,7 @@ fn group_event(group: GroupId, what: &What) -> Event<'static> {
     let counters =
         |count: u32| Counters { leases: count, failures: count / 2, timeouts: count / 3, crashes: count / 4 };
     match what {
-        What::Ack(run) => Event::Ack(Ack { group, runs: runs(run), processed: Cow::Borrowed(&[]), time: Timestamp(0) }),
+        What::Ack(run) => Event::Ack(Ack::done(group, runs(run))),
         What::Settle(run) => Event::Settle(Settle { group, runs: runs(run), cause: Cause::Purged }),
         What::Nack { offset, counters: count, due } => nack(group, *offset, counters(*count), *due, "no"),
         What::Release { run, due, counters: count } => {
@@ -405,7 +408,7 @@ proptest! {
 fn a_large_part_is_cut_into_pieces_that_have_to_be_whole() {
     let mut world = World::with(0);
     let large: Vec<u8> = (0..3_000_000_u32).map(|place| place.to_le_bytes()[1]).collect();
-    world.apply(&Event::SetValue(SetValue { key: "large".into(), value: Cow::Borrowed(&large) }));
+    world.apply(&Event::SetValue(SetValue { key: "large".into(), value: Some(Cow::Borrowed(&large)) }));
     let pieces = world.state.encode_part(PartId::Store).unwrap().unwrap();
     assert_eq!(pieces.len(), 3);
     assert!(pieces.iter().all(|piece| piece.len() <= MOST_PIECE));
@@ -456,6 +459,6 @@ fn the_bytes_of_a_schedule_keep_their_form() {
     world.apply(&publish_later(TOPIC, 3, 301, false));
     let pieces = world.state.encode_part(PartId::Topic(TOPIC)).unwrap().unwrap();
     // Counted: the delays (300, 1) and (301, 3), the deliver-at (100, 2); each time less the one before, each offset
-    // less the one before, folded. Then that something expires.
-    assert!(pieces[0].ends_with(&[5, 0xac, 2, 2, 1, 4, 2, 100, 4, 1]), "{:?}", pieces[0]);
+    // less the one before, folded. Then that something expires, and that there are no priorities.
+    assert!(pieces[0].ends_with(&[5, 0xac, 2, 2, 1, 4, 2, 100, 4, 1, 0]), "{:?}", pieces[0]);
 }

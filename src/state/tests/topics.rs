@@ -147,9 +147,13 @@ fn one_event_never_names_more_than_a_million_deliveries() {
 fn values_are_set_and_removed() {
     let mut world = World::with(0);
     let set =
-        |key: &'static str, value: &'static [u8]| Event::SetValue(SetValue { key: key.into(), value: value.into() });
-    world.apply(&set("mark", b"7"));
-    assert_eq!(world.state.value("mark"), Some(b"7".as_slice()));
-    world.apply(&set("mark", b""));
-    assert_eq!(world.state.value("mark"), None);
+        |value: Option<&'static [u8]>| Event::SetValue(SetValue { key: "mark".into(), value: value.map(Into::into) });
+    world.apply(&set(Some(b"7")));
+    world.apply(&set(Some(b"seven")));
+    assert_eq!(world.state.value("mark"), Some(b"seven".as_slice()));
+    assert_eq!(world.state.value_bytes(), 4 + 5 + 64);
+    world.apply(&set(Some(b"")));
+    assert_eq!(world.state.value("mark"), Some(b"".as_slice()), "empty is a value too");
+    world.apply(&set(None));
+    assert_eq!((world.state.value("mark"), world.state.value_bytes()), (None, 0));
 }

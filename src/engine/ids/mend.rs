@@ -1,0 +1,102 @@
+//! Making ids anew from the journal, a stretch of a segment at a time.
+
+use super::{Core, rows_of};
+use crate::engine::Engine;
+use crate::engine::read::undecodable;
+use crate::error::{Code, Error, Result};
+use crate::event::{Event, events};
+use crate::journal::{Flags, Scanner, Segment, Sighting, seal_of, segment_name};
+use crate::storage::{Access, Storage};
+use crate::tables::{Delta, Range, Run, write};
+use crate::types::{Lsn, Position};
+use std::sync::Arc;
+
+/// The events of a stretch of a segment, each frame's with where it ends; `range` begins where a frame does. All of it
+/// has been written. A frame for which `each` says no is the last.
+pub(in crate::engine) fn events_of(
+    storage: &dyn Storage,
+    segment: &Arc<Segment>,
+    range: Range,
+    each: &mut dyn FnMut(&[Event<'_>], Lsn) -> Result<bool>,
+) -> Result<()> {
+    let name = segment_name(segment.id);
+    let failed = |source| Error::io(format!("reading {name}"), source);
+    let file = storage.open(&name, Access::Read).map_err(failed)?;
+    let mut scanner = Scanner::new(file, segment.clone());
+    scanner.seek(range.from);
+    while scanner.position() < range.to {
+        let position = scanner.position();
+        let Sighting::Frame(frame) = scanner.next().map_err(failed)? else {
+            let damage = crate::journal::damaged(segment.id, position, "a frame whose ids are needed is damaged");
+            return Err(Error::new(Code::Damaged, "the journal is damaged").with_damage(vec![damage]));
+        };
+        if seal_of(&frame).is_some() {
+            break;
+        }
+        if frame.header.flags.has(Flags::SNAPSHOT) || frame.header.flags.has(Flags::CONTROL) {
+            continue;
+        }
+        let events: Vec<Event<'_>> =
+            events(&frame.body, segment.base).collect::<Result<_, _>>().map_err(|error| undecodable(&frame, error))?;
+        if !each(&events, Lsn::new(segment.id, frame.next))? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The ids of a stretch, as far as `limit` bytes hold them; and where it stopped.
+pub(super) fn ids_of(
+    storage: &dyn Storage,
+    segment: &Arc<Segment>,
+    range: Range,
+    limit: usize,
+) -> Result<(Delta, Position)> {
+    let (mut delta, mut stopped) = (Delta::default(), range.to);
+    events_of(storage, segment, range, &mut |events, end| {
+        for event in events {
+            event.identities(|identity| {
+                let (key, row) = rows_of(identity);
+                // What is read back is durable.
+                delta.insert(key, row, Lsn::ZERO);
+            });
+        }
+        if delta.bytes() > limit {
+            stopped = end.position();
+            return Ok(false);
+        }
+        Ok(true)
+    })?;
+    Ok((delta, stopped))
+}
+
+impl Engine {
+    /// Makes a run anew that can't be read, unless somebody else just did.
+    pub(super) fn mend_run(&self, run: &Arc<Run>, error: &std::io::Error) -> Result<()> {
+        let _alone = self.mending.lock();
+        let there = |known: &Arc<Run>| Arc::ptr_eq(known, run);
+        if !self.runs.lock().all().iter().any(there) {
+            return Ok(());
+        }
+        tracing::warn!(run = run.name(), %error, "published ids can't be read; they are read from the journal again");
+        let id = run.owner.segment;
+        let active = Some(self.core.lock().tail.active().clone()).filter(|active| active.id == id);
+        let known = active.or_else(|| self.files.known(id).map(|known| known.segment));
+        let segment = known.ok_or_else(|| {
+            Error::new(Code::SegmentMissing, format!("{} is needed, and is not there", segment_name(id)))
+        })?;
+        let storage = &*self.environment.storage;
+        let (delta, _) = ids_of(storage, &segment, run.range, usize::MAX)?;
+        let rows = delta.sorted();
+        let made = write(storage, run.owner, (run.range, 0), rows.len() as u64, rows.map(Ok));
+        self.put_run(made.map_err(|source| Error::io("writing published ids anew", source))?, None);
+        self.core.lock().count_mended();
+        Ok(())
+    }
+}
+
+impl Core {
+    fn count_mended(&mut self) {
+        self.ids.counts.mended = self.ids.counts.mended.saturating_add(1);
+    }
+}

@@ -1,0 +1,142 @@
+//! What follows from what is known of ids, for those who publish: what is answered, and what there is room for.
+
+use super::{Known, Of, Probe, Unfit};
+use crate::config::Durability;
+use crate::engine::backlog::NoPlace;
+use crate::engine::line::{InLine, Stop, Work};
+use crate::engine::publish::{Terms, disk_full};
+use crate::engine::{Core, Engine};
+use crate::error::{Code, Error, Result};
+use crate::event::Draft;
+use crate::journal::Refusal;
+use crate::message::Message;
+use crate::ticket::Admission;
+use crate::types::{Lsn, Offset, TopicId};
+use std::borrow::Cow;
+
+/// The messages that are not known, in their order.
+pub(in crate::engine) fn without<'a>(messages: &'a [Message], known: &[Known]) -> Cow<'a, [Message]> {
+    if known.is_empty() {
+        return Cow::Borrowed(messages);
+    }
+    let mut known = known.iter().peekable();
+    let fresh = |(index, _): &(usize, &Message)| known.next_if(|known| known.index == *index).is_none();
+    Cow::Owned(messages.iter().enumerate().filter(fresh).map(|(_, message)| message.clone()).collect())
+}
+
+impl Core {
+    /// What is answered if all the ids are known: nothing is appended, and it resolves when what was accepted before is
+    /// as durable as is asked now.
+    pub(in crate::engine) fn repeat(&mut self, topic: TopicId, known: &[Known], terms: Terms) -> Admission {
+        let first = self.state.topic(topic).map(|held| held.end()).unwrap_or_default();
+        let (level, time) = (terms.level, terms.now);
+        self.with_known(Admission { end: Lsn::ZERO, level, first, count: 0, time, known: Vec::new() }, known)
+    }
+
+    /// Says in the answer which messages are known, and has it wait for those.
+    pub(in crate::engine) fn with_known(&mut self, mut admission: Admission, known: &[Known]) -> Admission {
+        for (place, one) in known.iter().enumerate() {
+            let (offset, time) = match one.of {
+                Of::Before { offset, time, end } => {
+                    admission.end = admission.end.max(end);
+                    (offset, time)
+                }
+                Of::Within(first) => {
+                    // As many come before it in the topic as there are new ones before it in the call.
+                    let skipped = known.iter().take(place).filter(|other| other.index < first).count();
+                    (admission.first.plus(first.saturating_sub(skipped) as u64), admission.time)
+                }
+            };
+            admission.known.push((one.index, offset, time));
+        }
+        if admission.level == Durability::Disk {
+            self.disk_end = self.disk_end.max(admission.end);
+        }
+        self.ids.counts.duplicates = self.ids.counts.duplicates.saturating_add(known.len() as u64);
+        admission
+    }
+
+    /// The error for an id that was used for something else.
+    pub(in crate::engine) fn reused(&mut self, messages: &[Message], index: usize, offset: Option<Offset>) -> Error {
+        self.ids.counts.reused = self.ids.counts.reused.saturating_add(1);
+        let id = messages.get(index).and_then(|message| message.attributes.as_ref()?.id.clone()).unwrap_or_default();
+        let id = String::from_utf8_lossy(id.get(..id.len().min(64)).unwrap_or_default()).into_owned();
+        let before = match offset {
+            Some(offset) => format!("the message at offset {offset} was published with it, and with another payload"),
+            None => "a message before it in the same batch has it, and another payload".to_owned(),
+        };
+        let place = if messages.len() > 1 { format!(" of message {index} of the batch") } else { String::new() };
+        let advice = "give this one an id of its own, or set `refuse_reused_ids(false)` on the topic";
+        Error::new(Code::IdReused, format!("the id {id:?}{place} is taken: {before}; {advice}"))
+    }
+}
+
+impl Engine {
+    /// Whether there is room for so many more ids now; an error if there will be none by waiting.
+    pub(in crate::engine) fn room_for_ids(&self, core: &Core, probe: &Probe, new: usize) -> Result<bool> {
+        if !probe.has_ids() {
+            return Ok(true);
+        }
+        if core.over_budget(&self.options.id_budget, new) {
+            let what = "as many ids are remembered as `id_budget` allows; messages without an id are still taken in";
+            return Err(Error::new(Code::IdsFull, what));
+        }
+        match (core.ids.is_full(), core.ids.failed()) {
+            (false, _) => Ok(true),
+            (true, None) => Ok(false),
+            (true, Some(source)) => Err(disk_full(source)),
+        }
+    }
+
+    /// A probe that is true of the present runs, for one that is about to stand in line; the old one may not be.
+    pub(in crate::engine) fn fresh_probe(&self, core: &Core, mut probe: Probe) -> Probe {
+        if probe.has_ids() && probe.generation() != core.ids.generation {
+            // A run was added in the moment since. It is seldom, and the answer has to be true under this lock. One
+            // that can't be read now is found out when the turn comes.
+            let runs = self.runs.lock().clone();
+            if let Ok(found) = runs.find(&*self.environment.storage, &probe.keys) {
+                probe.found = found;
+            }
+        }
+        probe
+    }
+
+    /// Takes in one that stands in line. The outer error is that it has to go on waiting, or can't be taken in; the
+    /// inner one refuses it.
+    pub(in crate::engine) fn admit_waiting(
+        &self,
+        core: &mut Core,
+        waiting: &InLine,
+        terms: Terms,
+    ) -> Result<Result<Admission>, Stop> {
+        let messages = waiting.work.messages();
+        let known = match core.judge(waiting.topic, messages, &waiting.probe, || self.age_now()) {
+            Ok(known) => known,
+            Err(Unfit::Reused { index, offset }) => return Ok(Err(core.reused(messages, index, offset))),
+            Err(Unfit::Stale) => {
+                let what = "ids that were to be asked for could not be read; publish it again";
+                return Ok(Err(Error::new(Code::Io, what)));
+            }
+        };
+        let fresh = without(messages, &known);
+        if fresh.is_empty() {
+            return Ok(Ok(core.repeat(waiting.topic, &known, terms)));
+        }
+        match self.room_for_ids(core, &waiting.probe, fresh.len()) {
+            Ok(true) => {}
+            Ok(false) => return Err(Refusal::BufferFull.into()),
+            Err(error) => return Ok(Err(error)),
+        }
+        let draft = match (&waiting.work, &*fresh) {
+            (Work::One(_), [message]) => Draft::one(waiting.topic, message),
+            _ => Draft::batch(waiting.topic, &fresh),
+        };
+        let dropped = match core.make_way(&draft) {
+            Ok(dropped) => dropped,
+            Err(NoPlace::Wait) => return Err(Stop::Place),
+            Err(NoPlace::Refused(error)) => return Ok(Err(error)),
+        };
+        let admission = core.admit_for(&draft, terms, dropped)?;
+        Ok(Ok(core.with_known(admission, &known)))
+    }
+}

@@ -1,0 +1,229 @@
+//! The tables when a store is opened, and when they fail while it is open: made anew from the journal.
+
+use super::{Fresh, ID_BYTES, insert};
+use crate::engine::Engine;
+use crate::engine::ids::events_of;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::journal::Segment;
+use crate::state::State;
+use crate::storage::Storage;
+use crate::tables::{Change, Hash, MemoryTables, ProcessedKey, Range, Seen, Tables, TablesDoor};
+use crate::types::{Lsn, Position, Timestamp};
+use std::io;
+use std::sync::Arc;
+
+/// Rows that are read back and looked at, of those that the journal says must be there.
+const SPOT_CHECKS: usize = 1000;
+
+/// What recovery found.
+#[derive(Debug, Default)]
+pub(in crate::engine) struct RecoveredInbox {
+    pub(in crate::engine) inbox: super::Inbox,
+    pub(in crate::engine) tables: Option<Arc<dyn Tables>>,
+    /// Why the tables were made anew, if they were.
+    pub(in crate::engine) rebuilt: Option<String>,
+}
+
+/// Where processed ids are read from: all segments there are, in order, and how far the last one goes.
+pub(in crate::engine) struct Source<'a> {
+    pub(in crate::engine) storage: &'a dyn Storage,
+    pub(in crate::engine) segments: Vec<Arc<Segment>>,
+    pub(in crate::engine) end: Lsn,
+}
+
+pub(super) fn unreadable() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a row of processed ids can't be read")
+}
+
+impl Source<'_> {
+    /// Gives every processed id between two places, in pieces of about `limit` bytes.
+    fn read(&self, from: Lsn, to: Lsn, limit: usize, piece: &mut dyn FnMut(&mut Fresh) -> Result<()>) -> Result<Fresh> {
+        let mut fresh = Fresh::new();
+        let last = to.min(self.end);
+        for segment in self.segments.iter().filter(|segment| (from.segment()..=last.segment()).contains(&segment.id)) {
+            let first = Position(crate::journal::SEGMENT_HEADER);
+            let begin = if segment.id == from.segment() { from.position().max(first) } else { first };
+            let end = if segment.id == last.segment() { last.position() } else { Range::END };
+            tracing::info!(segment = %segment.id, last = %last.segment(), "processed ids are read from the journal");
+            events_of(self.storage, segment, Range { from: begin, to: end }, &mut |events: &[Event<'_>], _| {
+                for event in events {
+                    event.processed(|processed| {
+                        let key = ProcessedKey { table: processed.table, id: processed.id };
+                        insert(&mut fresh, key, Seen { time: processed.time, sequence: processed.sequence });
+                    });
+                }
+                if fresh.len().saturating_mul(ID_BYTES) > limit {
+                    piece(&mut fresh)?;
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(fresh)
+    }
+
+    /// Opens the tables if they hold what the journal says; or says why they can't be used.
+    fn trust(&self, door: &dyn TablesDoor, state: &State, now: Timestamp) -> Result<Result<Arc<dyn Tables>, String>> {
+        let Some(trusted) = state.tables_trusted() else {
+            return Ok(Err("the journal names no checkpoint".to_owned()));
+        };
+        let tables = match door.open() {
+            Ok(tables) => tables,
+            Err(error) => return Ok(Err(format!("they can't be opened: {error}"))),
+        };
+        match tables.checkpoint() {
+            Ok(Some(id)) if id == trusted.checkpoint => {}
+            Ok(_) => return Ok(Err("they are not those that the journal names".to_owned())),
+            Err(error) => return Ok(Err(format!("their checkpoint can't be read: {error}"))),
+        }
+        // What the last segment before the mark says has to be there.
+        let begin = Lsn::new(trusted.upto.segment(), Position::ZERO);
+        let known = self.read(begin, trusted.upto, usize::MAX, &mut |_| Ok(()))?;
+        // What is in its window now was in it whenever the tables were swept.
+        let windows = super::windows(state, now);
+        let kept = |(key, seen): &(&ProcessedKey, &Seen)| {
+            windows.get(&key.table).is_some_and(|terms| terms.iter().any(|terms| terms.covers(**seen)))
+        };
+        for (key, seen) in known.iter().filter(kept).take(SPOT_CHECKS) {
+            let row = tables.get(&key.bytes()).map(|row| row.and_then(|row| Seen::take(&row)));
+            match row {
+                Ok(Some(row)) if row.sequence >= seen.sequence => {}
+                Ok(_) => return Ok(Err("a row that must be there is not".to_owned())),
+                Err(error) => return Ok(Err(format!("a row can't be read: {error}"))),
+            }
+        }
+        Ok(Ok(tables))
+    }
+
+    /// Makes the tables anew from everything up to `to`.
+    fn rebuild(&self, door: &dyn TablesDoor, to: Lsn, limit: usize) -> Result<Arc<dyn Tables>> {
+        let fresh_ones = || door.set_aside().and_then(|()| door.open());
+        let tables = fresh_ones().unwrap_or_else(|error| {
+            tracing::error!(%error, "no tables can be made; processed ids stay in memory until the next opening");
+            Arc::new(MemoryTables::default())
+        });
+        // What is not named in the journal is not believed by anybody: any number will do meanwhile.
+        let unnamed: Hash = [0; 16];
+        let put = |fresh: &mut Fresh| -> Result<()> {
+            // Pieces are in the order of the journal, and a later row of a key is the newer one.
+            let mut batch: Vec<Change> = fresh.drain().map(|(key, seen)| (key.bytes(), Some(seen.bytes()))).collect();
+            batch.sort_unstable();
+            tables.commit(&batch, unnamed).map_err(|source| Error::io("making the tables anew", source))
+        };
+        let mut rest = self.read(Lsn::ZERO, to, limit, &mut { put })?;
+        put(&mut rest)?;
+        Ok(tables)
+    }
+
+    /// The tables, and what came since they were last written.
+    pub(in crate::engine) fn recover(
+        &self,
+        door: &dyn TablesDoor,
+        state: &State,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<RecoveredInbox> {
+        let mut found = RecoveredInbox::default();
+        if !state.has_processed() {
+            // Whatever is there is nothing that anybody needs.
+            return Ok(found);
+        }
+        match self.trust(door, state, now)? {
+            Ok(tables) => {
+                let upto = state.tables_trusted().map_or(Lsn::ZERO, |trusted| trusted.upto);
+                let put = |fresh: &mut Fresh| -> Result<()> {
+                    // More than memory may take: it is in the journal, so it may enter. The mark stays where it is.
+                    let mut batch: Vec<Change> =
+                        fresh.drain().map(|(key, seen)| (key.bytes(), Some(seen.bytes()))).collect();
+                    batch.sort_unstable();
+                    let id = tables.checkpoint().ok().flatten().unwrap_or_default();
+                    tables.commit(&batch, id).map_err(|source| Error::io("writing processed ids", source))
+                };
+                match self.read(upto, self.end, limit, &mut { put }) {
+                    Ok(fresh) => {
+                        (found.inbox.fresh, found.inbox.upto) = (fresh, upto);
+                        found.tables = Some(tables);
+                        return Ok(found);
+                    }
+                    Err(error) if error.kind() == crate::error::ErrorKind::Corrupt => return Err(error),
+                    Err(error) => found.rebuilt = Some(error.to_string()),
+                }
+            }
+            Err(why) => {
+                // A store that never came so far as to write its tables lacks nothing.
+                found.rebuilt = Some(why).filter(|_| state.tables_trusted().is_some() || door.exists());
+            }
+        }
+        if let Some(why) = &found.rebuilt {
+            tracing::warn!(why, "the tables of processed ids are made anew from the journal");
+        }
+        if found.rebuilt.is_none() {
+            // All that there is fits in memory, or is put into new tables.
+            let held = self.read(Lsn::ZERO, self.end, usize::MAX, &mut |_| Ok(()))?;
+            if held.len().saturating_mul(ID_BYTES) <= limit {
+                found.inbox.fresh = held;
+                return Ok(found);
+            }
+        }
+        found.tables = Some(self.rebuild(door, self.end, limit)?);
+        (found.inbox.upto, found.inbox.unmarked) = (self.end, true);
+        Ok(found)
+    }
+}
+
+impl Engine {
+    /// Asks the tables, opening them if they are not. If that fails, they are set aside and made anew, and asked again.
+    pub(super) fn with_tables<T>(&self, ask: impl Fn(&dyn Tables) -> io::Result<T>) -> Result<T> {
+        let door = &*self.environment.tables;
+        let held = self.tables.lock().clone();
+        let tables = match held {
+            Some(tables) => tables,
+            None => {
+                let mut slot = self.tables.lock();
+                match &*slot {
+                    Some(tables) => tables.clone(),
+                    None => {
+                        // Nothing that is there is known to the journal: it is of another time.
+                        let opened = if door.exists() { door.set_aside() } else { Ok(()) }.and_then(|()| door.open());
+                        let opened = opened.unwrap_or_else(|error| {
+                            tracing::error!(%error, "no tables can be made; processed ids stay in memory");
+                            Arc::new(MemoryTables::default())
+                        });
+                        *slot = Some(opened.clone());
+                        opened
+                    }
+                }
+            }
+        };
+        match ask(&*tables) {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                tracing::warn!(%error, "the tables of processed ids fail; they are made anew from the journal");
+                let again = self.remake_tables(&tables)?;
+                ask(&*again).map_err(|source| Error::io("asking tables that were just made anew", source))
+            }
+        }
+    }
+
+    /// Takes failed tables out of use and makes new ones, unless somebody else just did.
+    fn remake_tables(&self, failed: &Arc<dyn Tables>) -> Result<Arc<dyn Tables>> {
+        let mut slot = self.tables.lock();
+        if let Some(tables) = slot.as_ref().filter(|tables| !Arc::ptr_eq(tables, failed)) {
+            return Ok(tables.clone());
+        }
+        *slot = None;
+        let (segments, end) = {
+            let core = self.open_core()?;
+            let mut segments: Vec<Arc<Segment>> = self.files.all().into_iter().map(|known| known.segment).collect();
+            segments.retain(|segment| segment.id <= core.tail.active().id);
+            (segments, core.tail.durable())
+        };
+        let source = Source { storage: &*self.environment.storage, segments, end };
+        let tables = source.rebuild(&*self.environment.tables, end, self.options.id_memory_bytes)?;
+        *slot = Some(tables.clone());
+        let mut core = self.core.lock();
+        core.inbox.unmarked = true;
+        self.call_upkeep(&mut core);
+        Ok(tables)
+    }
+}

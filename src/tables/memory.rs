@@ -1,0 +1,136 @@
+//! The tables in memory: for the simulator, where they can be emptied, rolled back or broken at will, and for a store
+//! whose sled can't be used.
+
+use super::{Change, Hash, Tables, TablesDoor};
+use crate::sync::Mutex;
+use std::collections::BTreeMap;
+use std::io::{Error, Result};
+use std::ops::Bound;
+use std::sync::Arc;
+
+/// How many copies of earlier states are kept.
+const COPIES: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    rows: BTreeMap<Vec<u8>, Vec<u8>>,
+    checkpoint: Option<Hash>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    content: Content,
+    earlier: Vec<Content>,
+    /// So many calls go well, then every one fails until the tables are set aside.
+    good: Option<u64>,
+    set_aside: u64,
+}
+
+/// See the module. Clones are the same tables.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryTables {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl MemoryTables {
+    fn turn(&self) -> Result<crate::sync::MutexGuard<'_, Inner>> {
+        let mut inner = self.inner.lock();
+        match &mut inner.good {
+            Some(0) => Err(Error::other("the tables are broken, as they were told to be")),
+            Some(left) => {
+                *left -= 1;
+                Ok(inner)
+            }
+            None => Ok(inner),
+        }
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl MemoryTables {
+    /// Everything is gone, as if the directory had been deleted.
+    pub(crate) fn clear(&self) {
+        self.inner.lock().content = Content::default();
+    }
+
+    /// As they were so many commits ago, or as long ago as is known.
+    pub(crate) fn roll_back(&self, commits: usize) {
+        let mut inner = self.inner.lock();
+        let at = inner.earlier.len().saturating_sub(commits.max(1));
+        inner.content = inner.earlier.get(at).cloned().unwrap_or_default();
+        inner.earlier.truncate(at);
+    }
+
+    /// Takes the last row away and keeps the checkpoint: what no honest disk does.
+    pub(crate) fn lose_a_row(&self) {
+        self.inner.lock().content.rows.pop_last();
+    }
+
+    /// So many calls go well, then all fail until the tables are set aside.
+    pub(crate) fn fail_after(&self, calls: u64) {
+        self.inner.lock().good = Some(calls);
+    }
+
+    /// How often they were set aside.
+    pub(crate) fn times_set_aside(&self) -> u64 {
+        self.inner.lock().set_aside
+    }
+
+    /// How many rows there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.inner.lock().content.rows.len()
+    }
+}
+
+impl Tables for MemoryTables {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        Ok(self.turn()?.content.rows.get(key).cloned())
+    }
+
+    fn scan(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let inner = self.turn()?;
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = inner.content.rows.range::<[u8], _>((after, Bound::Unbounded)).take(limit);
+        Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn commit(&self, batch: &[Change], checkpoint: Hash) -> Result<()> {
+        let mut inner = self.turn()?;
+        let before = inner.content.clone();
+        inner.earlier.push(before);
+        if inner.earlier.len() > COPIES {
+            inner.earlier.remove(0);
+        }
+        for (key, value) in batch {
+            match value {
+                Some(value) => drop(inner.content.rows.insert(key.clone(), value.clone())),
+                None => drop(inner.content.rows.remove(key)),
+            }
+        }
+        inner.content.checkpoint = Some(checkpoint);
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<Option<Hash>> {
+        Ok(self.turn()?.content.checkpoint)
+    }
+}
+
+impl TablesDoor for MemoryTables {
+    fn open(&self) -> Result<Arc<dyn Tables>> {
+        drop(self.turn()?);
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn set_aside(&self) -> Result<()> {
+        let mut inner = self.inner.lock();
+        inner.set_aside += 1;
+        inner.good = None;
+        inner.content = Content::default();
+        Ok(())
+    }
+
+    fn exists(&self) -> bool {
+        self.inner.lock().content.checkpoint.is_some()
+    }
+}

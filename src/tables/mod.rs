@@ -1,0 +1,74 @@
+//! Which ids were seen: views of the journal, which may be deleted at any time and are made again from it.
+//!
+//! There are two tables, a file here for each. [`published`](Published) answers who publishes with an id;
+//! [`processed`](Seen) answers who is about to be handed a message. Rows have a fixed size: hashes and numbers, no
+//! payloads. What came since a table was last written is held in memory by the engine, and only what is durable in the
+//! journal enters a table.
+//!
+//! **Published ids** come at the rate of messages. sled takes 30 to 70 thousand of them a second and hundreds of
+//! megabytes of memory for a million; so they lie in sorted, checksummed runs beside the segment of the journal that
+//! they came with (`run`, `runs`), each with a filter in memory (`filter`): an id that was never seen costs no read,
+//! one that was costs one. A run covers a stretch of one segment, and says which: one that is missing or damaged is
+//! made again from that stretch alone.
+//!
+//! **Processed ids** come at the rate of acks, and have no segment that they belong to: a group keeps them as long as
+//! it wants. They are in a store of rows, behind the trait [`Tables`]: sled (`sled`), or a twin in memory (`memory`)
+//! for the simulator, which can be emptied, rolled back or made to fail at will. It is trusted only if it holds the
+//! checkpoint id that the journal names (see the event `TablesTrusted`).
+
+mod delta;
+mod filter;
+mod memory;
+mod processed;
+mod published;
+mod run;
+mod runs;
+mod sled;
+mod writer;
+
+pub(crate) use self::sled::SledTables;
+pub(crate) use delta::Delta;
+pub(crate) use memory::MemoryTables;
+pub(crate) use processed::{ProcessedKey, Seen};
+pub(crate) use published::{Published, PublishedKey};
+pub(crate) use run::{Owner, Range, Run, name as run_name, run_of_name};
+pub(crate) use runs::{Found, Runs};
+pub(crate) use writer::{Rows, rewrite, write};
+
+use std::fmt::Debug;
+use std::io::Result;
+use std::sync::Arc;
+
+/// A keyed 128-bit hash.
+pub(crate) type Hash = [u8; 16];
+
+/// A change of a row: its key, and its new value or that it is gone.
+pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// A store of rows, in one order, durable from commit to commit.
+pub(crate) trait Tables: Send + Sync + Debug {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Up to `limit` rows behind `after`, in the order of their keys; from the first one on if there is none.
+    fn scan(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
+
+    /// Puts rows in, and when all of them are durable, the checkpoint id: it is never there without them.
+    fn commit(&self, batch: &[Change], checkpoint: Hash) -> Result<()>;
+
+    /// The id of the last commit, if there was one.
+    fn checkpoint(&self) -> Result<Option<Hash>>;
+}
+
+/// The way to the tables: passed in like the disk, since what lies behind it does its own input and output.
+pub(crate) trait TablesDoor: Send + Sync + Debug {
+    /// Opens what is there, or makes it. Whatever goes wrong in there is an error here, a panic and a stall included.
+    fn open(&self) -> Result<Arc<dyn Tables>>;
+
+    /// Puts what is there out of the way, so that [`open`](Self::open) makes it anew. Called when nothing is open, or
+    /// what is open is not to be used any more.
+    fn set_aside(&self) -> Result<()>;
+
+    /// Whether anything is there.
+    fn exists(&self) -> bool;
+}
