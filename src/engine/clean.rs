@@ -3,9 +3,10 @@
 //!
 //! A piece at a time: some frames of the segment are read, each verified; what of them is needed is found under the
 //! lock; it is encoded without it, by topic and offset; and appended under it again. What was settled in between is
-//! moved for nothing, which is no harm. Once all of the segment was gone through, nothing in it is needed, and it is
-//! removed as any other dead one.
+//! moved for nothing, which is no harm. Then the ids of the segment that are still refused are appended again (see
+//! `ids`). Once all of it was gone through, nothing in it is needed, and it is removed as any other dead one.
 
+use super::ids::Carrying;
 use super::read::undecodable;
 use super::{Core, Engine};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
@@ -41,6 +42,8 @@ pub struct Cleaned {
 pub(super) struct Cleaner {
     /// The segment that is being gone through, and how far.
     at: Option<Lsn>,
+    /// Its messages lie further on; its ids are on their way.
+    carrying: Option<Carrying>,
     moved: u64,
     moved_bytes: u64,
     damage: Vec<Damage>,
@@ -56,33 +59,48 @@ impl Engine {
     /// Goes on with the segment that is being cleaned, or begins with the next one. Whether there is more to do.
     pub(super) fn clean_piece(&self) -> Result<bool> {
         let mut cleaner = self.cleaning.lock();
-        let at = match cleaner.at.take().or_else(|| self.next_unclean()) {
-            Some(at) => at,
-            None => return Ok(false),
-        };
-        match self.clean_from(&mut cleaner, at) {
-            Ok(next) => {
+        let (segment, outcome) = if let Some(carrying) = cleaner.carrying.take() {
+            (carrying.segment(), self.carry_piece(&mut cleaner, carrying))
+        } else if let Some(at) = cleaner.at.take().or_else(|| self.next_unclean()) {
+            let segment = at.segment();
+            let outcome = self.clean_from(&mut cleaner, at).and_then(|next| {
                 cleaner.at = next;
                 if next.is_none() {
-                    let mut core = self.core.lock();
-                    core.space.unclean.remove(&at.segment());
-                    core.space.look_soon();
+                    cleaner.carrying = self.begin_carrying(segment)?;
                 }
-                Ok(true)
-            }
+                // Ids that are not in runs yet are there soon: it is begun again then.
+                Ok(next.is_some() || cleaner.carrying.is_some())
+            });
+            (segment, outcome)
+        } else {
+            return Ok(false);
+        };
+        match outcome {
+            Ok(more) => Ok(more),
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                let segment = at.segment();
-                tracing::error!(%error, %segment, "a message that is needed is damaged; its segment stays");
+                tracing::error!(%error, %segment, "what is needed of a segment is damaged; it stays");
                 cleaner.damage.extend_from_slice(error.damage());
                 let mut core = self.core.lock();
-                core.space.damaged.insert(at.segment());
-                core.space.unclean.remove(&at.segment());
+                core.space.damaged.insert(segment);
+                core.space.unclean.remove(&segment);
                 Ok(true)
             }
             // Without room it is begun again when there is some.
             Err(error) if error.kind() == ErrorKind::Full => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Goes on with the ids of a segment; when they are through, so is the segment.
+    fn carry_piece(&self, cleaner: &mut Cleaner, mut carrying: Carrying) -> Result<bool> {
+        if self.carry_ids(&mut carrying)? {
+            cleaner.carrying = Some(carrying);
+        } else {
+            let mut core = self.core.lock();
+            core.space.unclean.remove(&carrying.segment());
+            core.space.look_soon();
+        }
+        Ok(true)
     }
 
     fn next_unclean(&self) -> Option<Lsn> {
@@ -186,6 +204,7 @@ impl Engine {
             cleaner.damage.clear();
         }
         self.write_sidecars()?;
+        while self.flush_ids()? {}
         self.look_now()?;
         // What two snapshots begin behind may go.
         for _ in 0..2 {

@@ -12,13 +12,16 @@ impl Engine {
     pub(crate) fn stats(&self) -> Result<StoreStats> {
         let (topics, mut stats) = {
             let core = self.open_core()?;
-            let live = core.state.live();
+            let (live, ids) = (core.state.live(), self.kept_ids(&core));
             let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
             let end = core.tail.end();
             let segments = self.chain(&core).into_iter().map(|id| {
                 let seal = self.files.known(id).and_then(|known| known.seal);
                 let used = seal.map_or(end.position().get(), |seal| seal.length);
-                SegmentStats { id, bytes: u64::from(used), live_bytes: live.get(&id).map_or(0, |live| live.bytes) }
+                let bytes = u64::from(used);
+                // Of one whose ids are still in memory it is not known how many there are.
+                let id_bytes = ids.get(&id).map_or(0, |held| bytes.min(*held));
+                SegmentStats { id, bytes, live_bytes: live.get(&id).map_or(0, |live| live.bytes), id_bytes }
             });
             let stats = StoreStats {
                 incarnation: self.incarnation,

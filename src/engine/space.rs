@@ -1,9 +1,9 @@
 //! Giving back the space of segments in which nothing matters any more.
 //!
 //! What keeps a segment: a message in it that some group needs, or that retention keeps, and that was not moved on; an
-//! id that is still refused (see `ids`); and until two complete snapshots began behind it everything
-//! else, since an opening starts from one of those. What is settled never matters again, so what was found dead stays
-//! so.
+//! id that is in its window and was not carried over (see `ids`); and until two complete snapshots began behind it
+//! everything else, since an opening starts from one of those. What is settled never matters again, so what was found
+//! dead stays so.
 //!
 //! In this order: an event says that the segment is retired, behind everything that made it dead; that is durable;
 //! nobody reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then
@@ -196,28 +196,25 @@ impl Engine {
     /// Retires what is dead, and says what is to be cleaned: what was mostly dead a segment ago and still is, or, with
     /// `all`, whatever is.
     pub(super) fn find_dead(&self, core: &mut Core, all: bool) -> Result<(), Refusal> {
-        let live = core.state.live();
+        let (live, ids) = (core.state.live(), self.kept_ids(core));
         let older = core.tail.snapshots().older.segment();
         let active = core.tail.active().id;
         core.space.looked = core.tail.appended();
         (core.space.due, core.space.next_look) = (false, None);
         let rolled = std::mem::take(&mut core.space.rolled);
         let (mut sparse, mut uncovered) = (BTreeMap::new(), 0u64);
-        let needed = self.segments_with_ids(core);
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
             let (id, capacity) = (known.segment.id, u64::from(known.segment.capacity));
             let held = live.get(&id).copied().unwrap_or_default();
-            let keeps_ids = needed.has(id);
-            let dead = held.messages == 0 && !keeps_ids;
+            let kept = ids.get(&id).copied().unwrap_or(0);
+            let (dead, cost) = (held.messages == 0 && kept == 0, cost_of(held).saturating_add(kept));
             if dead && id < older {
                 self.retire(core, id)?;
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
-            } else if keeps_ids {
-                // Its file stays for their sake: carrying the rest of it about would free nothing.
-            } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(held, capacity) {
-                sparse.insert(id, (capacity, cost_of(held)));
-            } else if all && id < active && self.is_sparse(held, capacity) {
+            } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(cost, capacity) {
+                sparse.insert(id, (capacity, cost));
+            } else if all && id < active && self.is_sparse(cost, capacity) {
                 uncovered = uncovered.saturating_add(capacity);
             }
         }
@@ -243,14 +240,15 @@ impl Engine {
         Ok(())
     }
 
-    fn is_sparse(&self, held: Live, capacity: u64) -> bool {
-        cost_of(held).saturating_mul(100) < capacity.saturating_mul(u64::from(self.options.clean_below))
+    fn is_sparse(&self, cost: u64, capacity: u64) -> bool {
+        cost.saturating_mul(100) < capacity.saturating_mul(u64::from(self.options.clean_below))
     }
 
     /// Says that a segment is dead. Everything that made it so lies before that in the journal.
     fn retire(&self, core: &mut Core, id: SegmentId) -> Result<(), Refusal> {
         let span = core.record(&Event::SegmentRetired(SegmentRetired { segment: id }))?;
         core.tail.forget(id);
+        self.drop_ids_of(core, id);
         core.space.unclean.remove(&id);
         if let Some(leaving) = self.files.retire(id) {
             core.space.leaving.push((leaving, span.end));
@@ -321,6 +319,9 @@ impl Engine {
             aside.iter().for_each(|(id, _)| self.remove_sidecar(*id));
             preparer.numbers.set_aside(storage, &aside)
         })();
+        if outcome.is_ok() {
+            sizes.keys().for_each(|id| self.remove_runs_of(*id));
+        }
         let mut core = self.core.lock();
         core.tail.stock_mut().set_banked(preparer.banked());
         if let Err(source) = outcome {

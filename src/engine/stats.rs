@@ -126,4 +126,7 @@ pub struct SegmentStats {
     pub bytes: u64,
     /// Bytes of messages in it that some group has not settled, or that belong to a topic without groups.
     pub live_bytes: u64,
+    /// Bytes, about, of the ids in it that are in their windows and lie nowhere else: what carrying them over to a new
+    /// segment takes. All of it, while they are not sorted yet.
+    pub id_bytes: u64,
 }

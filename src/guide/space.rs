@@ -8,6 +8,8 @@
 //!
 //! * a message that some group has not settled, or that a rule of [retention](super::retention) keeps; a dead letter
 //!   and a message that waits for its time are not settled;
+//! * an id in its window, of a message that was published or of one that a group has processed
+//!   ([deduplication](super::deduplication));
 //! * anything else (acks, topics, groups, settings) until the state was written down twice since.
 //!
 //! Then its file goes, or is kept to be used again ([`Options::spare_segments`](crate::Options::spare_segments)).
@@ -16,8 +18,9 @@
 //!
 //! One message that waits for a year does not keep its segment for a year: a segment of which less than half is needed
 //! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further
-//! on, and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. It happens a
-//! little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
+//! on, and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. Of an id whose
+//! message is gone 64 bytes are written again
+//! ([`SegmentStats::id_bytes`](crate::SegmentStats::id_bytes)). It happens a little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {

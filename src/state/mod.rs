@@ -68,6 +68,7 @@ pub(crate) use values::value_cost;
 
 use crate::event::{CreateGroup, CreateTopic, Event, Opened, TablesTrusted};
 use crate::types::{GroupId, Incarnation, Lsn, SegmentId, Timestamp, TopicId};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -105,6 +106,18 @@ struct Store {
     ids_since: SegmentId,
     /// How many ids each table of processed ids ever had, by its number.
     processed: BTreeMap<u64, u64>,
+    /// What each segment has of the ids of each table: two numbers and a time for each pair of both that there is.
+    processed_in: BTreeMap<(SegmentId, u64), Tally>,
+}
+
+/// What a segment has of the processed ids of one table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) count: u64,
+    /// When the latest of them was processed.
+    pub(crate) latest: Timestamp,
+    /// As the how-manieth of its table the last of them came.
+    pub(crate) last: u64,
 }
 
 impl Default for Store {
@@ -122,6 +135,7 @@ impl Default for Store {
             doubted: 0,
             ids_since: SegmentId::ZERO,
             processed: BTreeMap::new(),
+            processed_in: BTreeMap::new(),
         }
     }
 }
@@ -329,6 +343,11 @@ impl State {
         self.store.processed.get(&table).copied().unwrap_or(0)
     }
 
+    /// What each segment has of the processed ids of each table.
+    pub(crate) const fn processed_in(&self) -> &BTreeMap<(SegmentId, u64), Tally> {
+        &self.store.processed_in
+    }
+
     /// Whether any id was ever processed.
     pub(crate) fn has_processed(&self) -> bool {
         !self.store.processed.is_empty()
@@ -396,7 +415,13 @@ impl Store {
         event.processed(|processed| {
             let count = self.processed.entry(processed.table).or_default();
             *count = (*count).max(processed.sequence);
+            let tally = self.processed_in.entry((lsn.segment(), processed.table)).or_default();
+            tally.count = tally.count.saturating_add(1);
+            (tally.latest, tally.last) = (tally.latest.max(processed.time), tally.last.max(processed.sequence));
         });
+        if let Event::SegmentRetired(event) = event {
+            self.processed_in.retain(|(segment, _), _| *segment != event.segment);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::schedule::Schedule;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
 use super::values::Values;
-use super::{State, Store, packed};
+use super::{State, Store, Tally, packed};
 use crate::config::{GroupPolicy, TopicPolicy};
 use crate::event::{self, Run, Setting, TablesTrusted};
 use crate::types::{GroupId, Incarnation, Lsn, Offset, SegmentId, Timestamp, TopicId};
@@ -83,6 +83,7 @@ struct StorePart<'a> {
     doubted: u64,
     ids_since: SegmentId,
     processed: Cow<'a, BTreeMap<u64, u64>>,
+    processed_in: Cow<'a, BTreeMap<(SegmentId, u64), Tally>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -289,6 +290,7 @@ impl State {
             doubted: stored.doubted,
             ids_since: stored.ids_since,
             processed: stored.processed.into_owned(),
+            processed_in: stored.processed_in.into_owned(),
         };
     }
 }
@@ -307,6 +309,7 @@ impl Store {
             doubted: self.doubted,
             ids_since: self.ids_since,
             processed: Cow::Borrowed(&self.processed),
+            processed_in: Cow::Borrowed(&self.processed_in),
         })
     }
 }

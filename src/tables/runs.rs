@@ -94,6 +94,18 @@ impl Runs {
         Self { generation: self.generation.wrapping_add(1), runs, handles: self.handles.clone() }
     }
 
+    /// Without those of a segment.
+    pub(crate) fn without_segment(&self, segment: SegmentId) -> Self {
+        let (going, runs): (Vec<_>, Vec<_>) = self.runs.iter().cloned().partition(|run| run.owner.segment == segment);
+        going.iter().for_each(|run| self.handles.forget(run));
+        Self { generation: self.generation.wrapping_add(1), runs, handles: self.handles.clone() }
+    }
+
+    /// Whether there is one of the same stretch.
+    pub(crate) fn has(&self, run: &Run) -> bool {
+        self.runs.iter().any(|known| (known.owner, known.range) == (run.owner, run.range))
+    }
+
     /// What is known of these ids; if a run can't be read, which.
     ///
     /// Run by run and not id by id: the looks into one filter do not wait for each other.

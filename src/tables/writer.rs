@@ -132,7 +132,23 @@ pub(crate) struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     pub(crate) fn new(storage: &dyn Storage, run: &'a Run) -> Result<Self> {
-        Ok(Self { run, file: run.file(storage)?, block: Vec::new().into_iter(), next: 0 })
+        Self::from_block(storage, run, 0)
+    }
+
+    /// From a block on.
+    pub(crate) fn from_block(storage: &dyn Storage, run: &'a Run, next: usize) -> Result<Self> {
+        Ok(Self { run, file: run.file(storage)?, block: Vec::new().into_iter(), next })
+    }
+
+    /// The rows of the next block; nothing behind the last one.
+    pub(crate) fn next_block(&mut self) -> Option<Result<Vec<(PublishedKey, Published)>>> {
+        if self.next >= self.run.firsts.len() {
+            return None;
+        }
+        let mut block = [0; BLOCK];
+        let rows = self.run.block(&*self.file, self.next, &mut block);
+        self.next = if rows.is_ok() { self.next + 1 } else { usize::MAX };
+        Some(rows.map(|rows| rows.filter_map(Published::take).collect()))
     }
 }
 
@@ -144,18 +160,9 @@ impl Iterator for Rows<'_> {
             if let Some(row) = self.block.next() {
                 return Some(Ok(row));
             }
-            if self.next >= self.run.firsts.len() {
-                return None;
-            }
-            let mut block = [0; BLOCK];
-            let rows = self.run.block(&*self.file, self.next, &mut block);
-            self.next += 1;
-            match rows {
-                Ok(rows) => self.block = rows.filter_map(Published::take).collect::<Vec<_>>().into_iter(),
-                Err(error) => {
-                    self.next = usize::MAX;
-                    return Some(Err(error));
-                }
+            match self.next_block()? {
+                Ok(rows) => self.block = rows.into_iter(),
+                Err(error) => return Some(Err(error)),
             }
         }
     }

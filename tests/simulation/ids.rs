@@ -1,6 +1,7 @@
 //! Ids in the simulation (I6, I10): two topics of their own, one that remembers what was published, and one whose group
 //! remembers what it processed; with tables that vanish, are damaged, or are old ones, whenever the store is closed.
 
+use crate::gone::{self, Gone, OpenGone};
 use crate::model::Firm;
 use millpond::testing::{SimDisk, SimTables};
 use millpond::{Consumer, Durability, Error, Group, Message, Offset, Receipt, Store, Topic, TopicSettings, Window};
@@ -17,6 +18,7 @@ pub(crate) struct Ids {
     published: BTreeMap<u64, (Offset, Firm)>,
     /// What is processed, and how firmly.
     processed: BTreeMap<u64, Firm>,
+    pub(crate) gone: Gone,
     /// Runs as they once were.
     older: Vec<(String, Vec<u8>)>,
 }
@@ -26,6 +28,7 @@ pub(crate) struct OpenIds {
     once: Topic,
     again: Topic,
     book: Consumer,
+    pub(crate) gone: OpenGone,
 }
 
 pub(crate) fn prepare(store: &Store) -> Result<OpenIds, Error> {
@@ -33,7 +36,7 @@ pub(crate) fn prepare(store: &Store) -> Result<OpenIds, Error> {
     let again = store.topic_with("again", TopicSettings::default().deduplicate(Window::Off))?;
     let settings = Group::default().remember_processed(Window::Forever).lease(Duration::from_secs(3600));
     let book = again.consumer("book", settings)?;
-    Ok(OpenIds { once, again, book })
+    Ok(OpenIds { once, again, book, gone: gone::prepare(store)? })
 }
 
 fn message(number: u64) -> Message {
@@ -45,6 +48,14 @@ fn number(id: Option<&[u8]>) -> u64 {
 }
 
 impl Ids {
+    /// How many ids are published whose messages stay, how many messages the group has before it, how many ids it has
+    /// processed.
+    pub(crate) fn counts(&self, open: &OpenIds) -> (u64, u64, u64) {
+        let stats = open.book.stats();
+        let again = stats.ready + stats.leased + stats.retrying + stats.delayed + stats.dead;
+        (self.published.len() as u64, again, self.processed.len() as u64)
+    }
+
     /// Does to the tables what nobody should, while the store is closed.
     pub(crate) fn meddle(&mut self, rng: &mut fastrand::Rng, disk: &SimDisk) {
         match rng.u8(0..8) {
@@ -102,6 +113,7 @@ impl Ids {
                 (false, None) => {}
             }
         }
+        self.gone.reopened(rng, &open.gone, least)?;
         debug_assert!(self.processed.keys().all(|id| acked.contains(id)));
         Ok(())
     }
@@ -136,7 +148,8 @@ impl Ids {
     /// One step. Whether the store is still good.
     pub(crate) fn step(&mut self, rng: &mut fastrand::Rng, open: &OpenIds) -> Result<bool, String> {
         let level = rng.choice([Durability::Memory, Durability::Os, Durability::Disk]).unwrap();
-        match rng.u8(0..4) {
+        match rng.u8(0..7) {
+            4.. => self.gone.step(rng, &open.gone),
             0 => match self.publish(rng.u64(0..POOL), open, level) {
                 Ok(outcome) => outcome.map(|()| true),
                 Err(_) => Ok(false),

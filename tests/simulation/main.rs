@@ -15,6 +15,7 @@
 mod awaited;
 mod filter;
 mod flow;
+mod gone;
 mod ids;
 mod letters;
 mod model;

@@ -1,5 +1,6 @@
 //! Disk space: cleaning by hand now and then, and at a quiet moment what is on the disk is held against I11.
 
+use crate::ids::{Ids, OpenIds};
 use crate::model::{Firm, Found, KEEPS, Model};
 use crate::world::GROUPS;
 use millpond::testing::SimDisk;
@@ -9,15 +10,28 @@ use millpond::{Offset, Store};
 const SEGMENT: u64 = 64 << 10;
 /// What the journal adds to a message, about, and its entries in an index.
 const OVERHEAD: u64 = 48;
+/// An id that is remembered: the event that carries it over, and its row beside the segment.
+const ID: u64 = 64 + 57;
+/// One that was processed; its row is in the tables.
+const PROCESSED: u64 = 40;
 
 /// Cleans what there is to clean. False if the store is poisoned.
 pub(crate) fn clean(store: &Store) -> bool {
     store.clean_now().is_ok()
 }
 
-/// What somebody needs, or what is kept.
-fn live_bytes(model: &Model) -> u64 {
+/// What somebody needs, or what is kept; and ids, if there are any, whatever became of their messages.
+fn live_bytes(model: &Model, ids: Option<(&Ids, &OpenIds)>) -> u64 {
     let mut live = 0;
+    if let Some((ids, open)) = ids {
+        let (once, again, processed) = ids.counts(open);
+        // Both topics have their ids and small payloads in the message.
+        live += once * (ID + OVERHEAD + 48) + again * (OVERHEAD + 48) + processed * PROCESSED;
+        let (gone, unsettled) = ids.gone.counts(&open.gone);
+        live += gone * ID + unsettled * (OVERHEAD + 348);
+        let known = model.topics.iter().flatten().filter(|entry| entry.key.is_some());
+        live += known.map(|_| ID).sum::<u64>();
+    }
     for (topic, log) in model.topics.iter().enumerate() {
         let groups = &model.groups[topic * GROUPS..][..GROUPS];
         for (index, entry) in log.iter().enumerate() {
@@ -33,25 +47,22 @@ fn live_bytes(model: &Model) -> u64 {
 }
 
 /// At a quiet moment: nothing is in flight, all that was asked for is answered.
-pub(crate) fn check(disk: &SimDisk, store: &Store, model: &Model, with_ids: bool) -> Result<(), String> {
+pub(crate) fn check(disk: &SimDisk, store: &Store, model: &Model, ids: Option<(&Ids, &OpenIds)>) -> Result<(), String> {
     while store.step_upkeep().map_err(|error| format!("the upkeep fails: {error}"))? {}
     let cleaned = store.clean_now().map_err(|error| format!("cleaning fails: {error}"))?;
     if !cleaned.damage.is_empty() {
         return Err(format!("I9: cleaning found damage: {:?}", cleaned.damage));
     }
     while store.step_upkeep().map_err(|error| format!("the upkeep fails: {error}"))? {}
-    if with_ids {
-        return Ok(());
-    }
     let bytes: u64 =
         disk.file_names().iter().map(|name| disk.read_file(name).map_or(0, |file| file.len() as u64)).sum();
-    let (stats, live) = (store.stats(), live_bytes(model));
+    let (stats, live) = (store.stats(), live_bytes(model, ids));
     let bound = 2 * live + 8 * SEGMENT + 3 * stats.snapshot_bytes;
     if bytes > bound {
         return Err(format!("I11: {bytes} bytes on disk, {live} of them needed, the bound is {bound}: {stats:?}"));
     }
     // The last of them, and those that the two newest snapshots are in.
-    let dead = stats.segments.iter().filter(|segment| segment.live_bytes == 0).count();
+    let dead = stats.segments.iter().filter(|segment| segment.live_bytes + segment.id_bytes == 0).count();
     if dead > 4 {
         return Err(format!("I11: {dead} segments are dead and still there: {:?}", stats.segments));
     }

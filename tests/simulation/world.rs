@@ -61,7 +61,7 @@ pub(crate) struct World {
     sorted: Sorted,
     transactions: Transactions,
     ids: Ids,
-    /// Whether ids are remembered: what holds them stays on the disk, whatever else becomes of it.
+    /// Whether ids are remembered.
     with_ids: bool,
     open: Option<Open>,
     openings: u64,
@@ -540,12 +540,12 @@ impl World {
                 open.held = rest;
                 good
             }
-            131.. => match &open.ids {
+            128.. => match &open.ids {
                 Some(ids) => self.ids.step(&mut self.rng, ids)?,
                 None => true,
             },
-            128.. => space::clean(&open.store),
-            118.. => self.sorted.step(&mut self.rng)?,
+            125.. => space::clean(&open.store),
+            117.. => self.sorted.step(&mut self.rng)?,
             102.. => {
                 self.narrow.check()?;
                 self.narrow.step(&mut self.rng)?
@@ -682,7 +682,13 @@ impl World {
         self.narrow.drain()?;
         self.sorted.drain()?;
         let Some(open) = self.open.take() else { return Err("not open".to_owned()) };
-        space::check(&self.disk, &open.store, &self.model, self.with_ids)?;
+        if let Some(ids) = &open.ids {
+            self.ids.gone.drain(&ids.gone)?;
+        }
+        space::check(&self.disk, &open.store, &self.model, open.ids.as_ref().map(|open| (&self.ids, open)))?;
+        if let Some(ids) = &open.ids {
+            self.ids.gone.all_known(&ids.gone)?;
+        }
         let found = self.read_all(&open)?;
         space::still_there(&mut self.model, &found)
     }

@@ -57,10 +57,15 @@ impl Engine {
         }
     }
 
-    /// A run takes its place; what it was made of leaves the memory at the same moment.
+    /// A run takes its place; what it was made of leaves the memory at the same moment. One that was only made anew
+    /// takes the place of the other; where there is none any more, its segment was done with meanwhile.
     pub(super) fn put_run(&self, run: Run, frozen: Option<&Arc<Frozen>>) {
         let mut core = self.core.lock();
         let mut runs = self.runs.lock();
+        if frozen.is_none() && !runs.has(&run) {
+            core.ids.going.entry(run.owner.segment).or_default().push(run.range);
+            return;
+        }
         *runs = Arc::new(runs.with(run));
         core.runs_changed(frozen.map(|frozen| &**frozen), runs.generation);
         if frozen.is_some() {
@@ -159,10 +164,10 @@ impl Taken {
     }
 }
 
-type Windows = BTreeMap<TopicId, (Window, Offset)>;
+pub(super) type Windows = BTreeMap<TopicId, (Window, Offset)>;
 
 /// Whether an id is worth keeping: one of a topic that was dropped is not.
-fn holds(windows: &Windows, topic: TopicId, offset: Offset, time: Timestamp, now: Timestamp) -> bool {
+pub(super) fn holds(windows: &Windows, topic: TopicId, offset: Offset, time: Timestamp, now: Timestamp) -> bool {
     let row = crate::tables::Published { offset, time, ..crate::tables::Published::default() };
     windows.get(&topic).is_some_and(|(window, end)| in_window(*window, &row, *end, now))
 }

@@ -10,9 +10,10 @@
 //! [`Core::judge`] is where every publish with an id is looked at, and [`Core::note_ids`] is where every id is
 //! remembered: it is called for each event that is applied, so that nothing that is in the journal can be missing here.
 
+mod carry;
+#[cfg(test)]
+mod carry_tests;
 mod flush;
-#[cfg_attr(not(test), expect(dead_code, reason = "the removal of segments will call it"))]
-mod keep;
 mod line;
 mod mend;
 mod probe;
@@ -21,6 +22,7 @@ mod stats;
 mod stay;
 mod take;
 
+pub(super) use carry::Carrying;
 pub(super) use mend::events_of;
 pub(super) use probe::Probe;
 pub(super) use recover::{Journal, Recovered};
@@ -33,7 +35,7 @@ use crate::event::Event;
 use crate::message::Message;
 use crate::tables::{Delta, Owner, Published, PublishedKey, Range};
 use crate::types::{Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Where a segment's first frame is: a stretch from there on leaves nothing out.
@@ -61,6 +63,10 @@ pub(super) struct Ids {
     generation: u64,
     /// What the runs take: memory, rows and bytes on disk.
     runs: Taken,
+    /// Segments whose ids lie further on: what is left in them of ids is needed no more.
+    carried: BTreeSet<SegmentId>,
+    /// Runs that are not asked any more and whose files go with their segments.
+    going: BTreeMap<SegmentId, Vec<Range>>,
     /// Bytes that all of this may take in memory.
     limit: usize,
     /// Why the last run could not be written, until one is.
@@ -120,6 +126,8 @@ impl Ids {
             frozen: VecDeque::new(),
             generation: 0,
             runs: Taken::default(),
+            carried: BTreeSet::new(),
+            going: BTreeMap::new(),
             limit,
             failed: None,
             counts: Counts::default(),

@@ -1,38 +1,75 @@
-//! Segments that stay for the sake of ids: what is remembered of published and processed messages has to be in the
+//! What keeps a segment for the sake of ids: what is remembered of published and processed messages has to be in the
 //! journal as long as its window lasts, since tables and runs can be lost at any time.
 
-use crate::config::Window;
+use super::Taken;
+use super::flush::holds;
 use crate::engine::{Core, Engine};
+use crate::tables::{Owner, Range, run_name};
 use crate::types::SegmentId;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// Which segments those are.
-#[derive(Debug, Default)]
-pub(in crate::engine) struct Staying {
-    /// They hold ids of published messages.
-    published: BTreeSet<SegmentId>,
-    /// Some group remembers what it has processed. Which segments hold such ids is not known, so all of them may.
-    any: bool,
-}
+/// Bytes of the event that carries an id over, about.
+const ID_BYTES: u64 = 64;
 
-impl Staying {
-    /// Whether the segment holds ids that may be asked for. It is taken to, where that is not known.
-    pub(in crate::engine) fn has(&self, segment: SegmentId) -> bool {
-        self.any || self.published.contains(&segment)
+/// More than any segment holds.
+const EVERYTHING: u64 = u64::MAX / 4;
+
+impl Engine {
+    /// What each segment has of ids that are needed and lie nowhere else, in bytes, about. One whose ids are not all in
+    /// runs yet has more than it could hold: nothing is done with it before they are.
+    pub(in crate::engine) fn kept_ids(&self, core: &Core) -> BTreeMap<SegmentId, u64> {
+        let (windows, now) = (core.windows_of_ids(), self.age_now());
+        let mut kept = core.processed_to_keep(now);
+        for run in self.runs.lock().all() {
+            let needed = run.shares.iter().filter(|share| holds(&windows, share.topic, share.last, share.latest, now));
+            let rows = needed.map(|share| share.rows).fold(0, u64::saturating_add);
+            if rows > 0 {
+                let bytes = kept.entry(run.owner.segment).or_default();
+                *bytes = bytes.saturating_add(rows.saturating_mul(ID_BYTES));
+            }
+        }
+        kept.retain(|segment, _| !core.ids.carried.contains(segment));
+        let waiting = core.ids.frozen.iter().map(|frozen| frozen.owner.segment);
+        let active = (!core.ids.active.is_empty()).then_some(core.ids.owner.segment);
+        kept.extend(waiting.chain(active).map(|segment| (segment, EVERYTHING)));
+        kept
+    }
+
+    /// The ids of a segment need it no more: they lie further on, or have left their windows. Its runs are not asked
+    /// any more, and their files go with the segment's.
+    pub(in crate::engine) fn drop_ids_of(&self, core: &mut Core, segment: SegmentId) {
+        let mut runs = self.runs.lock();
+        let going: Vec<Range> =
+            runs.all().iter().filter(|run| run.owner.segment == segment).map(|run| run.range).collect();
+        if going.is_empty() {
+            return;
+        }
+        *runs = Arc::new(runs.without_segment(segment));
+        core.ids.runs = Taken::of(&runs);
+        core.ids.going.entry(segment).or_default().extend(going);
+        core.runs_changed(None, runs.generation);
+    }
+
+    /// The files of a segment are gone; those of its runs follow. What is left is removed by the next opening.
+    pub(in crate::engine) fn remove_runs_of(&self, segment: SegmentId) {
+        let (going, owner) = {
+            let mut core = self.core.lock();
+            core.ids.carried.remove(&segment);
+            let owner = Owner { segment, ..core.ids.owner };
+            (core.ids.going.remove(&segment).unwrap_or_default(), owner)
+        };
+        for range in going {
+            drop(self.environment.storage.remove(&run_name(&owner, range)));
+        }
     }
 }
 
-impl Engine {
-    /// The segments that can't go yet on account of ids.
-    pub(in crate::engine) fn segments_with_ids(&self, core: &Core) -> Staying {
-        let frozen = core.ids.frozen.iter().map(|frozen| frozen.owner.segment);
-        let mut published: BTreeSet<SegmentId> = frozen.collect();
-        if !core.ids.active.is_empty() {
-            published.insert(core.ids.owner.segment);
-        }
-        // Runs go as their windows end, and their segments are free then.
-        published.extend(self.runs.lock().all().iter().map(|run| run.owner.segment));
-        let any = core.state.groups().any(|group| group.policy().processed != Window::Off);
-        Staying { published, any }
+impl Core {
+    /// Whether all ids of a segment are in runs, so that those say what it has.
+    pub(super) fn ids_are_in_runs(&self, segment: SegmentId) -> bool {
+        let waiting = self.ids.frozen.iter().any(|frozen| frozen.owner.segment == segment);
+        let active = self.ids.owner.segment == segment && !self.ids.active.is_empty();
+        !waiting && !active && segment < self.tail.active().id
     }
 }

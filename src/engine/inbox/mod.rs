@@ -11,7 +11,6 @@
 
 mod checkpoint;
 mod hand;
-#[cfg_attr(not(test), expect(dead_code, reason = "the removal of segments will call it"))]
 mod keep;
 mod open;
 
