@@ -121,8 +121,8 @@ impl Engine {
     }
 
     pub(super) fn write_sidecar(&self, sealed: &Sealed) -> Result<()> {
-        // It claims that the segment is durable, seal and all, so it may not be there before that is so: a segment whose
-        // seal is lost goes on, and what was said of it would stand beside it for ever.
+        // It claims that the segment is durable, seal and all, so it may not be there before that is so: a segment
+        // whose seal is lost goes on, and what was said of it would stand beside it for ever.
         let end = match sealed.seal.successor {
             SegmentId::ZERO => sealed.seal.length,
             _ => sealed.seal.end(),
