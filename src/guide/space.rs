@@ -19,8 +19,8 @@
 //! One message that waits for a year does not keep its segment for a year: a segment of which less than half is needed
 //! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further
 //! on, and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. Of an id whose
-//! message is gone 64 bytes are written again
-//! ([`SegmentStats::id_bytes`](crate::SegmentStats::id_bytes)). It happens a little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
+//! message is gone 64 bytes are written again ([`SegmentStats::id_bytes`](crate::SegmentStats::id_bytes)). It happens
+//! a little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {

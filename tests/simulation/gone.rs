@@ -1,5 +1,5 @@
-//! Ids whose messages are gone (I6): a topic whose group settles whatever comes, so that of its messages nothing is left
-//! but their ids, which are carried from segment to segment.
+//! Ids whose messages are gone (I6): a topic whose group settles whatever comes, so that of its messages nothing is
+//! left but their ids, which are carried from segment to segment.
 
 use crate::model::Firm;
 use millpond::{Consumer, Durability, Error, Group, Message, Offset, Receipt, Store, Topic, TopicSettings, Window};
