@@ -158,3 +158,31 @@ fn a_transaction_keeps_to_the_limit_of_a_backlog_and_never_waits_for_a_place() {
         store.close().unwrap();
     }
 }
+
+/// More than fits in any segment there is: one of their own is made for them, and files to keep the reserve whole. What
+/// was made for that is not thrown away as more than is kept, before it was used.
+#[test]
+fn what_is_larger_than_several_segments_finds_room_at_once() {
+    for count in [100, 200, 400, 800] {
+        for settles in [false, true] {
+            let disk = SimDisk::new(4);
+            let store = open(&disk, small().durability(Durability::Os));
+            let orders = store.topic("orders").unwrap();
+            let email = orders.consumer("email", Group::default()).unwrap();
+            // So that there is a reserve already, and little beyond it.
+            (0..100).for_each(|_| _ = orders.publish(message()).wait().unwrap());
+            let mut tx = store.transaction();
+            (0..count).for_each(|_| _ = tx.publish(&orders, message()).set("k", "v"));
+            if settles {
+                tx.ack(email.lease().unwrap());
+            }
+            assert_eq!(tx.commit().wait().unwrap().receipts.len(), count, "{count} messages, {settles}");
+            let batch = orders.publish_all((0..count).map(|_| message())).wait().unwrap();
+            assert_eq!(batch.first, Offset::new(100 + count as u64));
+            // What was kept for them goes when they are through, a file at a time.
+            (0..100).for_each(|_| _ = store.step_upkeep().unwrap());
+            let stats = store.stats();
+            assert!(stats.disk_bytes < 8 * (32 << 10) + 1_200 * count as u64, "{count} messages, {settles}: {stats:?}");
+        }
+    }
+}

@@ -335,10 +335,13 @@ impl Engine {
         Ok(())
     }
 
-    /// How many bytes of files are worth keeping: the reserve, and some to go on to.
+    /// How many bytes of files are worth keeping: the reserve, and some to go on to. Where a large segment was made for
+    /// a frame that fits in no other, that and the reserve: else what is made for it beyond the reserve would be thrown
+    /// away again before it is used, each time somebody asks for it.
     pub(super) fn kept(&self, core: &Core) -> u64 {
-        let unit = u64::from(self.unit(core));
-        core.tail.stock().reserve().saturating_add(unit.saturating_mul(u64::from(self.options.spare_segments.max(1))))
+        let (unit, stock) = (u64::from(self.unit(core)), core.tail.stock());
+        let next = unit.saturating_mul(u64::from(self.options.spare_segments.max(1)));
+        stock.reserve().saturating_add(next.max(u64::from(stock.largest())))
     }
 
     /// How many more that are.

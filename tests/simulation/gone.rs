@@ -13,9 +13,12 @@ const POOL: u64 = 400;
 pub(crate) struct Gone {
     /// What was published, and how firmly.
     published: BTreeMap<u64, (Offset, Firm)>,
+    /// Published twice just before the store went.
+    twice: Vec<u64>,
 }
 
 pub(crate) struct OpenGone {
+    store: Store,
     topic: Topic,
     sink: Consumer,
 }
@@ -23,7 +26,7 @@ pub(crate) struct OpenGone {
 pub(crate) fn prepare(store: &Store) -> Result<OpenGone, Error> {
     let topic = store.topic_with("gone", TopicSettings::default().deduplicate(Window::Forever))?;
     let sink = topic.consumer("sink", Group::default())?;
-    Ok(OpenGone { topic, sink })
+    Ok(OpenGone { store: store.clone(), topic, sink })
 }
 
 fn message(number: u64) -> Message {
@@ -44,10 +47,46 @@ impl Gone {
         for (_, firm) in self.published.values_mut() {
             *firm = if *firm >= least { Firm::Disk } else { Firm::Asked };
         }
-        for _ in 0..10 {
-            self.publish(rng.u64(0..POOL), open, Durability::Os).map_err(|error| format!("ids: {error}"))??;
+        let twice = std::mem::take(&mut self.twice);
+        for id in twice.into_iter().chain((0..10).map(|_| rng.u64(0..POOL))) {
+            self.publish(id, open, Durability::Os).map_err(|error| format!("ids: {error}"))??;
         }
         Ok(())
+    }
+
+    /// The same id for less than the disk and then for the disk: the second answer is a promise that the first was not.
+    /// Soon after, the store goes.
+    pub(crate) fn publish_twice(&mut self, rng: &mut fastrand::Rng, open: &OpenGone) -> Result<(), String> {
+        for _ in 0..rng.usize(1..4) {
+            let (id, first) = (rng.u64(0..POOL), rng.choice([Durability::Memory, Durability::Os]).unwrap());
+            for level in [first, Durability::Disk] {
+                match self.publish(id, open, level) {
+                    Ok(outcome) => outcome?,
+                    Err(_) => return Ok(()),
+                }
+            }
+            self.twice.push(id);
+        }
+        Ok(())
+    }
+
+    /// Some of them in a transaction, with the acks of others.
+    fn transact(&mut self, rng: &mut fastrand::Rng, open: &OpenGone) -> Result<bool, String> {
+        let level = rng.choice([Durability::Memory, Durability::Os, Durability::Disk]).unwrap();
+        let Ok(held) = open.sink.lease_many(rng.usize(0..3), Duration::ZERO) else { return Ok(false) };
+        let mut tx = open.store.transaction();
+        tx.durability(level);
+        held.for_each(|delivery| _ = tx.ack(delivery));
+        let (ids, end) = ((0..rng.usize(0..5)).map(|_| rng.u64(0..POOL)), open.topic.end_offset());
+        let ids: Vec<u64> = ids.collect();
+        ids.iter().for_each(|id| _ = tx.publish(&open.topic, message(*id)));
+        let Ok(committed) = tx.commit().wait() else { return Ok(false) };
+        for (place, (id, receipt)) in ids.iter().zip(&committed.receipts).enumerate() {
+            // One that stands twice in it is its own duplicate.
+            let end = if ids[..place].contains(id) { open.topic.end_offset() } else { end };
+            self.answered(*id, *receipt, end, level.into())?;
+        }
+        Ok(true)
     }
 
     /// Every id that was promised is known.
@@ -85,6 +124,9 @@ impl Gone {
 
     /// One step. Whether the store is still good.
     pub(crate) fn step(&mut self, rng: &mut fastrand::Rng, open: &OpenGone) -> Result<bool, String> {
+        if rng.u8(0..4) == 0 {
+            return self.transact(rng, open);
+        }
         if rng.bool() {
             let level = rng.choice([Durability::Memory, Durability::Os, Durability::Disk]).unwrap();
             return match self.publish(rng.u64(0..POOL), open, level) {

@@ -52,6 +52,7 @@ pub(crate) struct Entry {
     /// It may be settled without having been handed out.
     pub(crate) expires: bool,
     pub(crate) key: Option<u64>,
+    pub(crate) has_id: bool,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -29,8 +29,8 @@ fn live_bytes(model: &Model, ids: Option<(&Ids, &OpenIds)>) -> u64 {
         live += once * (ID + OVERHEAD + 48) + again * (OVERHEAD + 48) + processed * PROCESSED;
         let (gone, unsettled) = ids.gone.counts(&open.gone);
         live += gone * ID + unsettled * (OVERHEAD + 348);
-        let known = model.topics.iter().flatten().filter(|entry| entry.key.is_some());
-        live += known.map(|_| ID).sum::<u64>();
+        // Those with a key have an id too, and those of transactions.
+        live += model.topics.iter().flatten().filter(|entry| entry.has_id).map(|_| ID).sum::<u64>();
     }
     for (topic, log) in model.topics.iter().enumerate() {
         let groups = &model.groups[topic * GROUPS..][..GROUPS];

@@ -2,7 +2,7 @@
 
 use crate::model::{Entry, Fact, Firm, Model};
 use crate::world::GROUPS;
-use millpond::{Committed, Consumer, Delivery, Durability, Offset, Store, Ticket, Topic, Transaction, Why};
+use millpond::{Committed, Consumer, Delivery, Durability, Message, Offset, Store, Ticket, Topic, Transaction, Why};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -65,9 +65,12 @@ impl Transactions {
             let topic = rng.usize(0..topics.len());
             let mut payload = format!("{topic}/transaction {number}/{place}/").into_bytes();
             payload.resize(payload.len() + rng.choice([0, 0, 100, 1500]).unwrap(), b'x');
-            tx.publish(&topics[topic], payload.clone());
+            tx.publish(&topics[topic], Message::new(payload.clone()).id(payload.clone()));
             asked.messages.push(Fact::Message { topic, index: ends[topic] });
-            entries.push((topic, Entry { payload, firm: Firm::Asked, deliver_at: 0, expires: false, key: None }));
+            entries.push((
+                topic,
+                Entry { payload, firm: Firm::Asked, deliver_at: 0, expires: false, key: None, has_id: true },
+            ));
             ends[topic] += 1;
         }
         if wrong {

@@ -337,6 +337,13 @@ impl World {
         Ok(())
     }
 
+    /// Ids that are published twice, just before the store goes.
+    fn repeat(&mut self) -> Check {
+        let ids = self.open.as_ref().and_then(|open| open.ids.as_ref());
+        let Some(ids) = ids.filter(|_| self.rng.u8(0..4) == 0) else { return Ok(()) };
+        self.ids.gone.publish_twice(&mut self.rng, &ids.gone)
+    }
+
     fn publish(&mut self, open: &mut Open) -> bool {
         let level = self.rng.choice([Durability::Memory, Durability::Os, Durability::Disk, Durability::Disk]).unwrap();
         // Often of the same length, so that a stale frame could stand exactly behind a new one.
@@ -374,7 +381,7 @@ impl World {
         let index = self.model.topics[topic].len();
         let fact = Fact::Message { topic, index };
         let mut ticket = open.topics[topic].publish(message);
-        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires, key };
+        let entry = crate::model::Entry { payload, firm: Firm::Asked, deliver_at, expires, key, has_id: key.is_some() };
         let _ = writeln!(self.trace, "publish {topic} {index} {level:?}");
         match poll(&mut ticket) {
             Poll::Ready(Ok(receipt)) => {
@@ -601,6 +608,7 @@ impl World {
             if self.rng.bool() {
                 self.burst(60)?;
             }
+            self.repeat()?;
             match self.rng.u8(0..8) {
                 0 => self.close()?,
                 1..=3 => {
@@ -628,6 +636,7 @@ impl World {
                     self.step()?;
                 }
                 self.burst(4)?;
+                self.repeat()?;
                 let power = self.rng.bool();
                 self.die(power)?;
             }
