@@ -157,12 +157,12 @@ fn main() {
     }
     let directory = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = directory.path().join("store");
-    raw_sled(directory.path());
     let (store, topic) = open(&path);
     batches(&topic, 0..scaled(1_000_000), message);
     rates(&topic, "1 million in the window", scaled(1_000_000), ">= 450 thousand");
     store.close().unwrap();
     if !in_earnest() {
+        raw_sled(directory.path());
         return;
     }
     let path = directory.path().join("large");
@@ -175,4 +175,5 @@ fn main() {
     println!("{:58}  {:>10} KiB, of 65536 allowed", "memory for ids", stats.memory_bytes >> 10);
     store.close().unwrap();
     drop(opening(&path, "with more than 10 million ids, after a clean close", "<= 2 s"));
+    raw_sled(directory.path());
 }

@@ -155,9 +155,10 @@ impl Options {
     }
 
     /// How many bytes of memory the ids of published messages may take, at least 16 KiB: those that came last, and the
-    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room. The
-    /// filters take about 1.7 bytes an id and are not bounded yet: beyond some 35 million ids they exceed the default.
-    /// Default: 64 MiB.
+    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room. To
+    /// find one that is on disk takes 2.4 bytes of memory, and less the more of this is used, so that new ids cost more
+    /// reads; but never under 0.7, so that beyond some 40 million ids the default is exceeded. Those that came last may
+    /// take half of it in any case. Default: 64 MiB.
     #[must_use]
     pub fn id_memory_bytes(mut self, bytes: usize) -> Self {
         self.id_memory_bytes = bytes;

@@ -128,7 +128,13 @@ impl Engine {
             Ok(probe) => probe,
             Err(error) => return Submitted::Refused(error),
         };
+        // What is known is not encoded first, only to be left out.
         let mut known = Vec::new();
+        if probe.has_found()
+            && let Ok(core) = self.open_core()
+        {
+            known = core.judge(topic, offer.messages(), &probe, || self.age_now()).unwrap_or_default();
+        }
         loop {
             let fresh = ids::without(offer.messages(), &known);
             let draft = match offer {

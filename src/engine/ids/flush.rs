@@ -18,7 +18,7 @@ impl Engine {
     pub(in crate::engine) fn flush_ids(&self) -> Result<bool> {
         // Publishers that wait for room do it too: one at a time.
         let _alone = self.mending.lock();
-        let frozen = {
+        let (frozen, expected) = {
             let mut core = self.open_core()?;
             if core.tail.active().id != core.ids.owner.segment {
                 core.turn_ids();
@@ -28,14 +28,16 @@ impl Engine {
                 core.ids.freeze(end.position(), end);
             }
             match core.ids.frozen.front() {
-                Some(frozen) => frozen.clone(),
+                Some(frozen) => {
+                    (frozen.clone(), room_in_filter(frozen.delta.len(), core.ids.runs.memory, core.ids.limit))
+                }
                 None => return Ok(false),
             }
         };
         // Nothing may be remembered on disk that can still be lost in the journal.
         self.drive(frozen.end, Durability::Disk, None)?;
         let rows = frozen.delta.sorted();
-        let (storage, expected) = (&*self.environment.storage, rows.len() as u64);
+        let storage = &*self.environment.storage;
         match write(storage, frozen.owner, (frozen.range, 0), expected, rows.map(Ok)) {
             Ok(run) => {
                 self.put_run(run, Some(&frozen));
@@ -124,7 +126,7 @@ impl Engine {
             let keep = |key: &PublishedKey, row: &crate::tables::Published| {
                 holds(&windows, key.topic, row.offset, row.time, now)
             };
-            match rewrite(&*self.environment.storage, run, keep) {
+            match rewrite(&*self.environment.storage, run, run.rows.saturating_sub(over), keep) {
                 Ok(run) => self.put_run(run, None),
                 Err(error) => tracing::warn!(%error, "ids that have left their window stay on disk for now"),
             }
@@ -149,13 +151,27 @@ impl Engine {
             let Some(oldest) = filled.min_by_key(|run| (run.owner.segment, run.range)).filter(|_| !within) else {
                 return Ok(());
             };
-            let empty = rewrite(&*self.environment.storage, oldest, |_, _| false)
+            let empty = rewrite(&*self.environment.storage, oldest, 0, |_, _| false)
                 .map_err(|source| Error::io("forgetting the oldest ids", source))?;
             tracing::warn!(ids = oldest.rows, "the oldest ids are forgotten before their window ends: `id_budget`");
             self.core.lock().ids.counts.forgotten += oldest.rows;
             self.put_run(empty, None);
         }
     }
+}
+
+/// For how many ids the filter of a run of `rows` is made, where runs take `memory` bytes of `limit` already. With much
+/// of it used the filters become smaller, and say yes of ids that are not there more often: 16 bits for each id, then
+/// 8 from half of the limit on, 4 from three quarters, 2 beyond it. Besides, each id takes 3.4 bits to be found by.
+pub(super) fn room_in_filter(rows: usize, memory: usize, limit: usize) -> u64 {
+    let quarters = memory.saturating_mul(4) / limit.max(1);
+    let share = match quarters {
+        0 | 1 => 1,
+        2 => 2,
+        3 => 4,
+        _ => 8,
+    };
+    rows.div_ceil(share) as u64
 }
 
 impl Taken {
@@ -176,5 +192,19 @@ impl Core {
     /// The window of each topic, and its next offset.
     pub(super) fn windows_of_ids(&self) -> Windows {
         self.state.topics().map(|topic| (topic.id(), (topic.policy().deduplicate, topic.end()))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room_in_filter;
+
+    #[test]
+    fn filters_become_smaller_as_the_memory_for_ids_is_used() {
+        let (rows, limit) = (1_000, 64 << 20);
+        let rooms =
+            [0, limit / 4, limit / 2, limit / 4 * 3, limit, limit * 9].map(|used| room_in_filter(rows, used, limit));
+        assert_eq!(rooms, [1_000, 1_000, 500, 250, 125, 125]);
+        assert_eq!((room_in_filter(0, 0, 0), room_in_filter(1, usize::MAX, 0)), (0, 1));
     }
 }

@@ -22,6 +22,11 @@ impl Probe {
         self.has_ids
     }
 
+    /// Whether some of the messages may be known.
+    pub(in crate::engine) fn has_found(&self) -> bool {
+        !self.found.rows.is_empty() || !self.within.is_empty()
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.found.generation
     }

@@ -1,5 +1,6 @@
 //! Ids when a store is opened: which runs are there, which stretches of the journal lack one.
 
+use super::flush::room_in_filter;
 use super::mend::ids_of;
 use super::{Frozen, Ids, START, Taken};
 use crate::error::{Error, Result};
@@ -99,7 +100,8 @@ impl Recovered {
             }
             let range = Range { to: stopped, ..range };
             let rows = delta.sorted();
-            match write(journal.storage, owner, (range, 0), rows.len() as u64, rows.map(Ok)) {
+            let expected = room_in_filter(rows.len(), self.runs.memory(), self.ids.limit);
+            match write(journal.storage, owner, (range, 0), expected, rows.map(Ok)) {
                 Ok(run) => self.runs = self.runs.with(run),
                 Err(source) => {
                     // A full disk keeps nobody from opening: they stay in memory until they can be written.
