@@ -98,6 +98,26 @@ impl Retention {
         self
     }
 
+    /// How each rule is called and what it says, in the order of the methods above; ages in milliseconds.
+    ///
+    /// ```
+    /// let minute = std::time::Duration::from_secs(60);
+    /// let retention = millpond::Retention::until_settled().keep_count(1000).max_age(minute);
+    /// let rules: Vec<_> = retention.rules().collect();
+    /// assert_eq!(rules, [("keep_count", 1000), ("max_age", 60_000)]);
+    /// ```
+    pub fn rules(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let rules = [
+            ("keep_age", self.keep_age.map(crate::types::millis)),
+            ("keep_bytes", self.keep_bytes),
+            ("keep_count", self.keep_count),
+            ("max_age", self.max_age.map(crate::types::millis)),
+            ("max_bytes", self.max_bytes),
+            ("max_count", self.max_count),
+        ];
+        rules.into_iter().filter_map(|(name, rule)| Some((name, rule?)))
+    }
+
     /// Whether what is settled may stay.
     pub(crate) fn keeps(&self) -> bool {
         self.keep_age.is_some() || self.keep_bytes.is_some() || self.keep_count.is_some()

@@ -149,3 +149,69 @@ fn every_error_code_is_explained() {
     let unknown = Command::new(env!("CARGO_BIN_EXE_millpond")).args(["explain", "lokced"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
 }
+
+#[test]
+fn topics_and_groups_are_listed() {
+    let (_dir, path) = orders();
+    let listed = lines(&done(&["ls"], &path, &["--json"]));
+    assert_eq!((listed.len(), &listed[0]["topic"], &listed[0]["messages"]), (1, &"orders".into(), &20.into()));
+    assert!(done(&["ls"], &path, &[]).starts_with("TOPIC "));
+    let groups = lines(&done(&["groups"], &path, &["orders", "--json"]));
+    let group = (&groups[0]["group"], &groups[0]["ready"], &groups[0]["dead"]);
+    assert_eq!(group, (&"email".into(), &10.into(), &5.into()));
+    assert_eq!(lines(&done(&["groups"], &path, &["--json"])).len(), 1);
+    let (code, _, err) = millpond(&["groups"], &path, &["nobody"]);
+    assert!(code == 2 && err.contains("nobody"), "{err}");
+}
+
+#[test]
+fn a_group_is_paused_and_resumed() {
+    let (_dir, path) = orders();
+    assert_eq!(done(&["pause"], &path, &["orders", "email"]), "paused: until resumed\n");
+    assert_eq!(done(&["resume"], &path, &["orders", "email"]), "resumed\n");
+    assert_eq!(done(&["resume"], &path, &["orders", "email"]), "it was not paused\n");
+    assert!(done(&["pause"], &path, &["orders", "email", "--for", "2h"]).starts_with("paused: 20"));
+    let (code, _, err) = millpond(&["pause"], &path, &["orders", "sms"]);
+    assert!(code == 2 && err.contains("no group \"sms\": it has email"), "{err}");
+}
+
+#[test]
+fn retention_is_shown_and_set_and_a_topic_is_purged() {
+    let (_dir, path) = orders();
+    assert!(done(&["retention"], &path, &["orders"]).starts_with("--keep-count "));
+    let (code, _, err) = millpond(&["retention"], &path, &["orders", "--max-count", "8"]);
+    assert!(code == 2 && err.contains("--yes"), "{err}");
+    let set = done(&["retention"], &path, &["orders", "--max-count", "8", "--keep-age", "7d", "--yes", "--json"]);
+    assert_eq!(lines(&set), [serde_json::json!({ "keep_age": 604_800_000, "max_count": 8 })]);
+    assert_eq!(
+        done(&["retention"], &path, &["orders", "--until-settled", "--yes"]),
+        "until every group has settled it\n"
+    );
+    let purged = done(&["purge"], &path, &["orders", "--before", "15", "--yes", "--json"]);
+    let purged = lines(&purged);
+    // 12, 13 and 14: the rule above has dropped what is before; the five dead letters are still there, and 15 to 19.
+    assert_eq!((&purged[0]["purged"], &purged[0]["left"]), (&3.into(), &10.into()));
+    assert_eq!(done(&["purge"], &path, &["orders", "--yes"]), "5 purged, 5 are left\n");
+}
+
+#[test]
+fn shells_and_manuals_are_told_of_every_command() {
+    let plain = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_millpond")).args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (_, help) = plain(&["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names: Vec<&str> = commands.filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 14, "{names:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, script) = plain(&["completions", shell]);
+        assert_eq!(code, Some(0));
+        names.iter().for_each(|name| assert!(script.contains(name), "{shell} lacks {name}"));
+    }
+    let (code, page) = plain(&["man"]);
+    assert!(code == Some(0) && names.iter().filter(|name| **name != "help").all(|name| page.contains(name)));
+    let (code, page) = plain(&["man", "put"]);
+    assert!(code == Some(0) && page.contains(".TH millpond-put"), "{page}");
+    assert_eq!(plain(&["man", "nothing"]).0, Some(2));
+}

@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &[]),
     ("error", &["types"]),
     ("clock", &["types", "error", "sync"]),
-    ("retention", &[]),
+    ("retention", &["types"]),
     ("config", &["types", "error", "clock", "retention"]),
     ("ticket", &["types", "error", "clock", "config", "sync"]),
     ("message", &["types", "error", "config"]),

@@ -76,6 +76,7 @@ impl Engine {
                 waiting_publishes: core.waiting_publishes(topic) as u64,
                 delayed: held.schedule().waiting().len(),
                 removed: Removed::of_topic(held),
+                retention: held.policy().retention,
                 groups: Vec::new(),
             };
             (stats, held.groups().to_vec())

@@ -5,6 +5,7 @@
 
 use super::breaker::BreakerState;
 use super::removal::Removed;
+use crate::config::Retention;
 use crate::types::{Incarnation, Lsn, Offset, SegmentId, Timestamp};
 use std::time::Duration;
 
@@ -72,6 +73,8 @@ pub struct TopicStats {
     pub delayed: u64,
     /// Messages that were dropped for every group, by cause.
     pub removed: Removed,
+    /// The rules by which messages stay, besides what the groups need.
+    pub retention: Retention,
     /// Its consumer groups, by name.
     pub groups: Vec<GroupStats>,
 }

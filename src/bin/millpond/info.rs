@@ -2,7 +2,8 @@
 
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
-use millpond::{Store, StoreStats, Timestamp};
+use crate::overview;
+use millpond::{Store, StoreStats};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -49,20 +50,9 @@ impl Info {
 fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
     output::json_line(out, &json!({ "kind": "store", "openings": stats.incarnation.get() }))?;
     for topic in &stats.topics {
-        let line = json!({
-            "kind": "topic", "topic": topic.name, "messages": topic.messages, "first": topic.first.get(),
-            "end": topic.end.get(), "bytes": topic.bytes, "delayed": topic.delayed, "backlog": topic.backlog,
-        });
-        output::json_line(out, &line)?;
+        output::json_line(out, &overview::topic_line(topic))?;
         for group in &topic.groups {
-            let oldest = group.oldest_claimable.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-            let line = json!({
-                "kind": "group", "topic": topic.name, "group": group.name, "ready": group.ready,
-                "leased": group.leased, "retrying": group.retrying, "delayed": group.delayed,
-                "blocked": group.key_blocked, "suspects": group.suspects, "dead": group.dead,
-                "oldest_ms": oldest, "paused_until": group.paused_until.map(|until| until.get()),
-            });
-            output::json_line(out, &line)?;
+            output::json_line(out, &overview::group_line(topic, group))?;
         }
     }
     for segment in &stats.segments {
@@ -74,75 +64,22 @@ fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Until when a group is paused.
-fn paused(until: Timestamp) -> String {
-    if until == Timestamp::new(u64::MAX) { "until resumed".to_owned() } else { output::time(until) }
-}
-
 fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
-    let right = Align::Right;
-    let mut topics = Table::new(&[
-        ("TOPIC", Align::Left),
-        ("MESSAGES", right),
-        ("FIRST", right),
-        ("NEXT", right),
-        ("BYTES", right),
-        ("GROUPS", right),
-    ]);
-    let mut groups = Table::new(&[
-        ("GROUP", Align::Left),
-        ("TOPIC", Align::Left),
-        ("READY", right),
-        ("LEASED", right),
-        ("RETRYING", right),
-        ("DELAYED", right),
-        ("BLOCKED", right),
-        ("SUSPECT", right),
-        ("DEAD", right),
-        ("OLDEST", right),
-        ("PAUSED", Align::Left),
-    ]);
-    let mut any_group = false;
-    for topic in &stats.topics {
-        topics.row([
-            output::text(topic.name.as_bytes()),
-            topic.messages.to_string(),
-            topic.first.to_string(),
-            topic.end.to_string(),
-            output::size(topic.bytes),
-            topic.groups.len().to_string(),
-        ]);
-        for group in &topic.groups {
-            any_group = true;
-            groups.row([
-                output::text(group.name.as_bytes()),
-                output::text(topic.name.as_bytes()),
-                group.ready.to_string(),
-                group.leased.to_string(),
-                group.retrying.to_string(),
-                group.delayed.to_string(),
-                group.key_blocked.to_string(),
-                group.suspects.to_string(),
-                group.dead.to_string(),
-                group.oldest_claimable.map_or_else(|| "-".to_owned(), output::span),
-                group.paused_until.map_or_else(|| "-".to_owned(), paused),
-            ]);
-        }
-    }
-    let mut segments = Table::new(&[("SEGMENT", right), ("BYTES", right), ("LIVE", right)]);
-    for segment in &stats.segments {
-        segments.row([segment.id.to_string(), output::size(segment.bytes), output::size(segment.live_bytes)]);
-    }
     if stats.topics.is_empty() {
         writeln!(out, "no topics yet")?;
     } else {
-        topics.write(out)?;
+        overview::topics(&stats.topics).write(out)?;
     }
-    if any_group {
+    if stats.topics.iter().any(|topic| !topic.groups.is_empty()) {
         writeln!(out)?;
-        groups.write(out)?;
+        overview::groups(&stats.topics).write(out)?;
     }
     if !stats.segments.is_empty() {
+        let right = Align::Right;
+        let mut segments = Table::new(&[("SEGMENT", right), ("BYTES", right), ("LIVE", right)]);
+        for segment in &stats.segments {
+            segments.row([segment.id.to_string(), output::size(segment.bytes), output::size(segment.live_bytes)]);
+        }
         writeln!(out)?;
         segments.write(out)?;
     }

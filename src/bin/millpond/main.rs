@@ -7,11 +7,17 @@ mod dlq;
 mod explain;
 mod failure;
 mod info;
+mod list;
 mod output;
+mod overview;
+mod pause;
 mod peek;
+mod purge;
 mod put;
+mod retention;
 mod schedule;
 mod seek;
+mod shell;
 mod verify;
 mod why;
 mod work;
@@ -50,12 +56,20 @@ enum Command {
     Work(work::Work),
     Peek(peek::Peek),
     Info(info::Info),
+    Ls(list::Ls),
+    Groups(list::Groups),
+    Pause(pause::Pause),
+    Resume(pause::Resume),
+    Retention(retention::Retention),
+    Purge(purge::Purge),
     Dlq(dlq::Dlq),
     Schedule(schedule::Schedule),
     Seek(seek::Seek),
     Why(why::Why),
     Explain(explain::Explain),
     Verify(verify::Verify),
+    Completions(shell::Completions),
+    Man(shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -64,12 +78,20 @@ fn main() -> ExitCode {
         Command::Work(work) => work.run(),
         Command::Peek(peek) => peek.run(),
         Command::Info(info) => info.run(),
+        Command::Ls(ls) => ls.run(),
+        Command::Groups(groups) => groups.run(),
+        Command::Pause(pause) => pause.run(),
+        Command::Resume(resume) => resume.run(),
+        Command::Retention(retention) => retention.run(),
+        Command::Purge(purge) => purge.run(),
         Command::Dlq(dlq) => dlq.run(),
         Command::Schedule(schedule) => schedule.run(),
         Command::Seek(seek) => seek.run(),
         Command::Why(why) => why.run(),
         Command::Explain(explain) => explain.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Completions(completions) => completions.run::<Cli>(),
+        Command::Man(man) => man.run::<Cli>(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
