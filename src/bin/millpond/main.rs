@@ -4,12 +4,15 @@
 
 mod arguments;
 mod dlq;
+mod doctor;
+mod dump;
 mod explain;
 mod failure;
 mod info;
 mod output;
 mod peek;
 mod put;
+mod repair;
 mod schedule;
 mod seek;
 mod verify;
@@ -26,11 +29,13 @@ Examples:
   millpond peek ./pond numbers -n 3
   millpond info ./pond
   millpond dlq ls ./pond numbers printer
-  millpond verify ./pond
+  millpond verify ./pond || millpond repair ./pond
+  millpond doctor ./pond
 
 Exit codes:
   0  done
-  1  failed on the way, or (verify) damaged, or (work --once) left a new dead letter
+  1  failed on the way, or (verify, dump) damaged, (repair) something is lost,
+     (doctor) there is a warning, or (work --once) left a new dead letter
   2  not begun: wrong usage, no such store or topic, or the store is locked by its owner
 
 A store is a directory that one process has open at a time. While one command
@@ -56,6 +61,9 @@ enum Command {
     Why(why::Why),
     Explain(explain::Explain),
     Verify(verify::Verify),
+    Repair(repair::Repair),
+    Dump(dump::Dump),
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +78,9 @@ fn main() -> ExitCode {
         Command::Why(why) => why.run(),
         Command::Explain(explain) => explain.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Repair(repair) => repair.run(),
+        Command::Dump(dump) => dump.run(),
+        Command::Doctor(doctor) => doctor.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
