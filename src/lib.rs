@@ -69,7 +69,8 @@
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
-//! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
+//! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
+//! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -100,6 +101,7 @@ mod redrive;
 mod replay;
 mod retention;
 mod run;
+mod salvage;
 mod schedule;
 #[expect(dead_code, reason = "the fold keeps what later parts will ask for")]
 #[cfg_attr(not(test), expect(unused_imports, reason = "likewise"))]
@@ -127,8 +129,8 @@ pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
 pub use engine::{
-    BreakerState, Cleaned, Events, GroupStats, Happening, IdStats, Notice, Progress, RecoveryReport, Removed, Report,
-    SeekReport,
+    BreakerState, Cleaned, Dumped, DumpedFrame, Events, GroupStats, Happening, IdStats, Notice, Progress,
+    RecoveryReport, Removed, Repaired, Report, SeekReport,
 };
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
@@ -140,6 +142,7 @@ pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
 pub use run::Run;
+pub use salvage::{Dump, Salvage, Salvaged};
 pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;

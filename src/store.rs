@@ -5,14 +5,18 @@ use crate::clock::ManualClock;
 use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
-use crate::engine::{Cleaned, Engine, Environment, Events, IdStats, Progress, RecoveryReport, Report, StoreStats};
+use crate::engine::{
+    Cleaned, Engine, Environment, Events, IdStats, Progress, RecoveryReport, Repaired, Report, StoreStats,
+};
 use crate::error::Result;
 use crate::link::{Link, or_default};
+use crate::salvage::{Dump, Salvage};
 #[cfg(feature = "testing")]
 use crate::testing::SimTables;
 use crate::ticket::Ticket;
 use crate::topic::Topic;
 use crate::transaction::Transaction;
+use crate::types::Lsn;
 use bytes::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -321,6 +325,52 @@ impl Store {
         crate::engine::verify(&Environment::on_disk(path.as_ref()), &mut progress)
     }
 
+    /// Repairs the store at `path`, which must not be open, so that it opens again. Nothing is deleted: damaged files
+    /// are moved aside (`NAME.damaged-N`, never looked at again), and what is whole of them is written anew in their
+    /// place. Messages keep their offsets. Those that are lost stay lost: readers and groups pass over them, and
+    /// [`Removed::lost`](crate::Removed::lost) counts them. The report says which, and stays in the store's directory
+    /// as `repair-N.txt`. Acks that were in damaged places are lost too, so messages may come again.
+    ///
+    /// A repair that is cut short is finished by the next one. Repairing a store that is whole does nothing. Make a
+    /// copy of the directory first, if there is room: what this can't make out, a person might.
+    ///
+    /// # Errors
+    /// `Locked` if the store is open somewhere; `Misuse` if there is none; `Corrupt` if not even its id is left, or no
+    /// segment; `Unsupported` if a newer release wrote it; `System` if the operating system refused.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use millpond::Store;
+    /// Store::open(dir.path())?.close()?;
+    /// let repaired = Store::repair(dir.path())?;
+    /// assert!(repaired.report.is_none(), "there was nothing to repair");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn repair(path: impl AsRef<Path>) -> Result<Repaired> {
+        crate::engine::repair(&Environment::on_disk(path.as_ref()))
+    }
+
+    /// Reads every message that is whole from the store at `path`, which must not be open, however damaged the rest
+    /// is. It changes nothing; see [`Salvage`](crate::Salvage).
+    ///
+    /// # Errors
+    /// As for [`repair`](Self::repair).
+    pub fn salvage(path: impl AsRef<Path>) -> Result<Salvage> {
+        Salvage::open(&Environment::on_disk(path.as_ref()))
+    }
+
+    /// The journal of the store at `path`, which must not be open, frame by frame from `from` on
+    /// ([`Lsn::ZERO`](crate::Lsn::ZERO): all of it), damaged places included. It changes nothing; see
+    /// [`Dump`](crate::Dump).
+    ///
+    /// # Errors
+    /// As for [`repair`](Self::repair).
+    pub fn dump(path: impl AsRef<Path>, from: Lsn) -> Result<Dump> {
+        Dump::open(&Environment::on_disk(path.as_ref()), from)
+    }
+
     fn start(environment: Environment, options: Options, threads: bool) -> Result<Self> {
         let engine = Engine::open(environment, options, threads)?;
         Ok(Self { guard: Arc::new(Guard { engine, told: AtomicBool::new(false) }) })
@@ -353,6 +403,30 @@ impl Store {
     ) -> Result<Self> {
         let environment = Environment::simulated(disk, &tables.0, clock, seed);
         Self::start(environment, options, false)
+    }
+
+    /// [`repair`](Self::repair) of a store on a simulated disk.
+    ///
+    /// # Errors
+    /// As for [`repair`](Self::repair).
+    pub fn repair_simulated(disk: &SimDisk, clock: ManualClock, seed: u64) -> Result<Repaired> {
+        crate::engine::repair(&Environment::simulated(disk, &SimTables::default().0, clock, seed))
+    }
+
+    /// [`salvage`](Self::salvage) of a store on a simulated disk.
+    ///
+    /// # Errors
+    /// As for [`repair`](Self::repair).
+    pub fn salvage_simulated(disk: &SimDisk, clock: ManualClock) -> Result<Salvage> {
+        Salvage::open(&Environment::simulated(disk, &SimTables::default().0, clock, 0))
+    }
+
+    /// [`verify`](Self::verify) of a store on a simulated disk.
+    ///
+    /// # Errors
+    /// As for [`verify`](Self::verify).
+    pub fn verify_simulated(disk: &SimDisk, clock: ManualClock) -> Result<Report> {
+        crate::engine::verify(&Environment::simulated(disk, &SimTables::default().0, clock, 0), &mut |_| ())
     }
 
     /// Does what the commit thread would do next; whether there was anything to do.

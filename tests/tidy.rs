@@ -45,6 +45,7 @@ const HANDLES: &[&str] = &[
     "redrive",
     "replay",
     "run",
+    "salvage",
     "schedule",
     "stats",
     "testing",

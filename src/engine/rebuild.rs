@@ -3,13 +3,13 @@
 use super::read::undecodable;
 use super::snapshot::{Piece, read_snapshot};
 use crate::error::{Code, Error, Result};
-use crate::event::{DecodeError, Event, events};
+use crate::event::{DecodeError, Event, Run, events};
 use crate::journal::{
     Carried, Files, Flags, Found, Frame, Gone, Known, Listing, Note, Recovery, Scanner, Segment, SegmentIndex,
     Sighting, Step,
 };
 use crate::journal::{read_sidecar, segment_name};
-use crate::state::State;
+use crate::state::{State, Topic};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Offset, SegmentId, StoreId, TopicId};
 use std::collections::BTreeMap;
@@ -31,6 +31,9 @@ pub(super) struct Replay {
     pub(super) snapshot_bytes: u64,
     /// Where the snapshot that is being met began.
     pub(super) begun: Option<Lsn>,
+    /// Offsets that were never published though later ones were, each with the frame of those. They are damage unless
+    /// the journal says further on that they were given up as lost.
+    pub(super) gaps: Vec<(Lsn, TopicId, Run)>,
 }
 
 impl Replay {
@@ -78,11 +81,19 @@ impl Replay {
 
     /// Applies every frame from `from` on, and tells `met` of each.
     pub(super) fn fold(&mut self, recovery: &mut Recovery, from: Lsn, met: &mut dyn FnMut(Lsn)) -> Result<()> {
-        recovery.start(from)?;
+        // A walk over everything goes on behind a first segment that is missing, and tells of it.
+        if self.seen.is_some() {
+            recovery.start_anywhere()?
+        } else {
+            recovery.start(from)?
+        }
         let (mut damaged, mut gaps) = (false, 0);
         loop {
             match recovery.next()? {
-                (Step::End, _) => return Ok(()),
+                (Step::End, _) => {
+                    self.report_gaps(recovery);
+                    return Ok(());
+                }
                 (Step::Damage, _) => damaged = true,
                 (Step::Frame(frame, segment), skip) => {
                     met(frame.lsn);
@@ -128,8 +139,10 @@ impl Replay {
                 Event::Publish(published) => {
                     recovery.note(frame, note_of(published));
                     self.messages += published.count;
-                    if damaged && !skip {
-                        self.note_gap(recovery, published);
+                    match (skip, damaged) {
+                        (true, _) => {}
+                        (false, true) => self.note_gap(recovery, published),
+                        (false, false) => self.note_jump(recovery, frame.lsn, published),
                     }
                     if let Some(seen) = &mut self.seen {
                         seen.insert(published.topic, published.end);
@@ -150,21 +163,46 @@ impl Replay {
         Ok(())
     }
 
-    /// Offsets that are missing behind damage are said to be lost with it.
-    fn note_gap(&self, recovery: &mut Recovery, published: &crate::event::Published<'_>) {
+    /// The offsets that are missing before a message, with the name of its topic, if any are.
+    fn missing_before(
+        &self,
+        recovery: &Recovery,
+        published: &crate::event::Published<'_>,
+    ) -> Option<(String, Offset, Offset)> {
         let known = self.state.topic(published.topic);
-        let name = known.map_or_else(|| format!("number {}", published.topic), |topic| topic.name().to_owned());
-        let end = known.map(|topic| topic.end()).unwrap_or_default();
         let end = match &self.seen {
             // Not met since segments were passed over: nobody can say how many are missing.
             Some(seen) if recovery.gaps > 0 => seen.get(&published.topic).copied().unwrap_or(published.first),
-            _ => end,
+            _ => known.map(|topic| topic.end()).unwrap_or_default(),
         };
-        if published.first > end
-            && let Some(damage) = recovery.damage().last_mut()
+        let name = || known.map_or_else(|| format!("number {}", published.topic), |topic| topic.name().to_owned());
+        (published.first > end).then(|| (name(), end, Offset(published.first.get().saturating_sub(1))))
+    }
+
+    /// Offsets that are missing behind damage are said to be lost with it.
+    fn note_gap(&self, recovery: &mut Recovery, published: &crate::event::Published<'_>) {
+        let missing = self.missing_before(recovery, published);
+        if let (Some(missing), Some(damage)) = (missing, recovery.damage().last_mut()) {
+            damage.messages.push(missing);
+        }
+    }
+
+    /// Offsets are dense, so a journal without damage has no such thing; but it costs nothing to look.
+    fn note_jump(&mut self, recovery: &Recovery, lsn: Lsn, published: &crate::event::Published<'_>) {
+        if self.state.topic(published.topic).is_some()
+            && let Some((_, first, last)) = self.missing_before(recovery, published)
         {
-            let last = Offset(published.first.get().saturating_sub(1));
-            damage.messages.push((name, end, last));
+            self.gaps.push((lsn, published.topic, Run { first, count: last.next().since(first) }));
+        }
+    }
+
+    fn report_gaps(&mut self, recovery: &mut Recovery) {
+        for (lsn, topic, run) in std::mem::take(&mut self.gaps) {
+            let Some(topic) = self.state.topic(topic).filter(|topic| !accounted(topic, run)) else { continue };
+            let what = "the messages of a topic begin anew behind offsets that were never published";
+            let mut damage = crate::journal::damaged(lsn.segment(), lsn.position(), what);
+            damage.messages.push((topic.name().to_owned(), run.first, Offset(run.end().get().saturating_sub(1))));
+            recovery.damage().push(damage);
         }
     }
 
@@ -184,8 +222,8 @@ impl Replay {
 fn find_newer(recovery: &mut Recovery) -> Result<bool> {
     let Some(newest) = recovery.newest_begin() else { return Ok(false) };
     let before = recovery.snapshots();
-    let span = before.newer.segment()..=newest.segment();
-    let begins: Vec<SegmentId> = recovery.listing.segments.range(span).map(|(id, _)| *id).collect();
+    let mut begins: Vec<SegmentId> = recovery.listing.segments.range(..=newest.segment()).map(|(id, _)| *id).collect();
+    begins.retain(|id| *id >= before.newer.segment());
     for id in begins.into_iter().rev() {
         recovery.start(Lsn::new(id, newest.position()))?;
         loop {
@@ -206,12 +244,25 @@ fn find_newer(recovery: &mut Recovery) -> Result<bool> {
     Ok(false)
 }
 
-fn carried(frame: &Frame, published: &crate::event::Published<'_>) -> Carried {
+/// Whether every offset of the run was given up, or lies elsewhere, to where it was moved.
+fn accounted(topic: &Topic, run: Run) -> bool {
+    let mut at = run.first;
+    while at < run.end() {
+        let next = topic.places().all().next_absent(topic.gone().next_unsettled(at));
+        if next == at {
+            return false;
+        }
+        at = next;
+    }
+    true
+}
+
+pub(super) fn carried(frame: &Frame, published: &crate::event::Published<'_>) -> Carried {
     let last = published.end.get().saturating_sub(1);
     Carried { first: published.first.get(), last, position: frame.lsn.position() }
 }
 
-fn note_of(published: &crate::event::Published<'_>) -> Note {
+pub(super) fn note_of(published: &crate::event::Published<'_>) -> Note {
     Note { stream: published.topic.get(), first: published.first.get(), count: published.count, time: published.time }
 }
 

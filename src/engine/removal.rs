@@ -47,6 +47,8 @@ pub struct Removed {
     /// Of a topic: settled by every group and kept by no rule, as far as that had to be written down. Of a group: gone
     /// already when it was created or sought to before them.
     pub settled: u64,
+    /// Lost to damage of the disk, and given up by [`Store::repair`](crate::Store::repair).
+    pub lost: u64,
 }
 
 impl Removed {
@@ -63,6 +65,7 @@ impl Removed {
             Cause::Cancelled => &mut self.cancelled,
             Cause::Processed => &mut self.processed,
             Cause::Settled => &mut self.settled,
+            Cause::Lost => &mut self.lost,
         }
     }
 

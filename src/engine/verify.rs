@@ -2,6 +2,7 @@
 
 use super::open::{known_identity, share_lock};
 use super::rebuild::Replay;
+use super::salvage::gone;
 use crate::error::{Code, Damage, Error, Result};
 use crate::journal::{Recovery, Trimmed};
 use crate::types::{Lsn, SegmentId};
@@ -62,7 +63,7 @@ pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(
         Err(error) if !error.damage().is_empty() => error.damage().to_vec(),
         Err(error) => return Err(error),
     };
-    recovery.gone = opened.gone.clone();
+    recovery.gone = if damage.is_empty() { opened.gone.clone() } else { gone(&mut recovery)? };
     let mut replay = Replay { seen: Some(BTreeMap::new()), ..Replay::default() };
     // Then from the very first segment, whatever snapshots say: every byte is looked at.
     let before: BTreeMap<SegmentId, u64> = recovery

@@ -86,7 +86,7 @@
 //!                         the tags are in `settings`
 //! reason                  1 byte: 0 asked for, 1 failures, 2 timeouts, 3 crashes, 4 unreadable
 //! cause                   1 byte: 0 expired, 1 filtered, 2 age, 3 bytes, 4 count, 5 overflow, 6 purged, 7 cancelled,
-//!                         8 processed, 9 settled by every group
+//!                         8 processed, 9 settled by every group, 10 lost to damage
 //! ```
 
 use super::extend::{put_body, read_body};

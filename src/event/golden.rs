@@ -231,7 +231,7 @@ fn reasons_and_causes_keep_their_numbers() {
     let causes: Vec<_> = (0..=255).filter_map(|number| Cause::try_from(number).ok()).collect();
     let named = [Cause::Expired, Cause::Filtered, Cause::Age, Cause::Bytes, Cause::Count, Cause::Overflow];
     assert_eq!(causes[..6], named);
-    assert_eq!(causes[6..], [Cause::Purged, Cause::Cancelled, Cause::Processed, Cause::Settled]);
+    assert_eq!(causes[6..], [Cause::Purged, Cause::Cancelled, Cause::Processed, Cause::Settled, Cause::Lost]);
     assert_eq!(causes, Cause::ALL);
     assert!(causes.iter().enumerate().all(|(number, &cause)| usize::from(u8::from(cause)) == number));
 }

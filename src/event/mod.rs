@@ -131,11 +131,12 @@ pub(crate) enum Cause {
     Cancelled = 7,
     Processed = 8,
     Settled = 9,
+    Lost = 10,
 }
 
 impl Cause {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Expired,
         Self::Filtered,
         Self::Age,
@@ -146,6 +147,7 @@ impl Cause {
         Self::Cancelled,
         Self::Processed,
         Self::Settled,
+        Self::Lost,
     ];
 }
 
@@ -170,6 +172,7 @@ impl TryFrom<u8> for Cause {
             7 => Self::Cancelled,
             8 => Self::Processed,
             9 => Self::Settled,
+            10 => Self::Lost,
             _ => return Err(DecodeError::BadValue { what: "the cause of a settlement", value: number.into() }),
         })
     }

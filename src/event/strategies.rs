@@ -86,7 +86,7 @@ fn text() -> impl Strategy<Value = Cow<'static, str>> {
 }
 
 fn cause() -> impl Strategy<Value = Cause> {
-    (0u8..=9).prop_map(|number| Cause::try_from(number).unwrap())
+    (0u8..=10).prop_map(|number| Cause::try_from(number).unwrap())
 }
 
 fn reason() -> impl Strategy<Value = BuryReason> {

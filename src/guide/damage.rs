@@ -37,3 +37,43 @@
 //! ```
 //!
 //! The same from the shell: `millpond verify DIR`; its exit status is 0 if the store is intact and 1 if it is not.
+//!
+//! # What to do with a damaged store
+//!
+//! Restore a backup, if there is one that is new enough. If not, [`Store::salvage`](crate::Store::salvage) reads every
+//! message that is whole and changes nothing, and [`Store::repair`](crate::Store::repair) makes the store open again:
+//!
+//! ```
+//! # fn main() -> millpond::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let path = dir.path();
+//! # millpond::Store::open(path)?.close()?;
+//! use millpond::Store;
+//!
+//! let repaired = Store::repair(path)?;
+//! for (topic, first, last) in &repaired.lost {
+//!     eprintln!("lost: {topic} {first}..={last}"); // also in the report, and counted as `Removed::lost`
+//! }
+//! Store::open(path)?.close()
+//! # }
+//! ```
+//!
+//! A repair deletes nothing. Damaged files are moved aside as `NAME.damaged-N`. Frames that are whole are written anew
+//! at the very places where they were, so snapshots, offsets and progress go on being right; where bytes were lost
+//! stands a frame that says so. A segment that is lost altogether gets an empty one in its place. Messages that are
+//! lost leave a hole: their offsets are never given again, readers and groups pass over them, and nothing is
+//! renumbered. Acks that were in damaged places are lost too, so messages may come again. Where the creation of a
+//! topic is lost, its messages are found again in a topic of another name; the progress of a group whose creation is
+//! lost can't be kept. All of that is in the report, `repair-N.txt`.
+//!
+//! Only what verifies at its own place counts: store id, salt and position go into each frame's checksum, and what
+//! lies inside a frame whose header is whole is never searched for others. So a payload that looks like a piece of a
+//! journal stays a payload.
+//!
+//! What a repair can't make out: a segment's header in which more than a byte of salt and base is wrong (its messages
+//! are lost, the file is kept aside), messages of a batch of which any byte is wrong (all of the batch), and an
+//! identity that is gone altogether: a new one is made for the segments there are, with a new key, so that ids
+//! published before are not known again.
+//!
+//! `millpond dump DIR` shows the journal frame by frame, damaged places included; `millpond doctor DIR` says what the
+//! file system, its mount and the process's limits make of a promise.

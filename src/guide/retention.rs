@@ -62,6 +62,7 @@
 //! | `cancelled` | | cancelled before it was due, see [`Topic::cancel`](crate::Topic::cancel) |
 //! | `processed` | its id was known as processed | |
 //! | `settled` | gone before the group came to it | settled by every group and kept by no rule |
+//! | `lost` | | lost to damage of the disk, and given up by [`Store::repair`](crate::Store::repair) |
 //!
 //! [`keep_age`]: crate::Retention::keep_age
 //! [`keep_bytes`]: crate::Retention::keep_bytes

@@ -14,6 +14,8 @@ pub(crate) enum Control {
     Mark { durable: Lsn },
     /// The store was closed; whatever is damaged before this was whole then.
     Closed { checksum: u32 },
+    /// What stood here was damaged, and a repair has put this in its place.
+    Hole,
 }
 
 /// What a segment's first frame says of those before it.
@@ -81,6 +83,7 @@ impl Control {
                 body.push(4);
                 body.extend_from_slice(&checksum.to_le_bytes());
             }
+            Self::Hole => body.push(5),
         }
         body
     }
@@ -99,6 +102,7 @@ impl Control {
             2 => Self::Seal(Seal { length: word(0)?, checksum: word(4)?, successor: SegmentId(word(8)?) }),
             3 => Self::Mark { durable: long(0)? },
             4 => Self::Closed { checksum: word(0)? },
+            5 => Self::Hole,
             _ => return None,
         })
     }
@@ -127,6 +131,7 @@ mod tests {
             ),
             (Control::Mark { durable: at(3, 5000) }, "038813000003000000"),
             (Control::Closed { checksum: 0x0102_0304 }, "0404030201"),
+            (Control::Hole, "05"),
         ];
         for (control, hex) in golden {
             let body = control.encode();

@@ -1,8 +1,8 @@
 //! What files the journal's directory has.
 
 use super::control::Seal;
+use super::gone::Gone;
 use super::index::SegmentIndex;
-use super::recover::Gone;
 use super::segment::{BadSegment, DIRECTORY, FileKind, Segment, parse_name, segment_name, sidecar_name};
 use super::sidecar;
 use crate::error::{Code, Error, Result};
@@ -24,6 +24,8 @@ pub(crate) struct Listing {
     /// Files that are set aside or were being prepared, with their lengths.
     pub(crate) unfinished: Vec<(SegmentId, u64)>,
     pub(crate) sidecars: Vec<SegmentId>,
+    /// Files that a search has found to be other segments than their names say.
+    pub(crate) aliases: BTreeMap<SegmentId, String>,
     pub(crate) bytes: u64,
 }
 
@@ -66,16 +68,23 @@ impl Listing {
         Ok(listing)
     }
 
-    /// The first segment that is not gone.
+    /// The name of the file that holds segment `id`.
+    pub(crate) fn file_of(&self, id: SegmentId) -> String {
+        self.aliases.get(&id).cloned().unwrap_or_else(|| segment_name(id))
+    }
+
+    /// The first segment that is not gone; it may be one that is needed and not there.
     pub(crate) fn first(&self, gone: &Gone) -> Option<SegmentId> {
         let good = self.segments.keys().find(|id| !gone.has(**id));
         let bad = self.bad.keys().find(|id| !gone.has(**id));
-        good.into_iter().chain(bad).min().copied()
+        let needed = gone.needed.iter().find(|id| !gone.has(**id));
+        good.into_iter().chain(bad).chain(needed).min().copied()
     }
 
-    /// The first usable segment behind `id`.
-    pub(crate) fn after(&self, id: SegmentId) -> Option<Arc<Segment>> {
-        self.segments.range(SegmentId(id.get().saturating_add(1))..).next().map(|(_, segment)| segment.clone())
+    /// The first usable segment behind `id` that is not gone.
+    pub(crate) fn after(&self, id: SegmentId, gone: &Gone) -> Option<Arc<Segment>> {
+        let behind = SegmentId(id.get().saturating_add(1))..;
+        self.segments.range(behind).find(|(id, _)| !gone.has(**id)).map(|(_, segment)| segment.clone())
     }
 
     /// The highest number in any name.

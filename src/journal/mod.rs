@@ -13,6 +13,9 @@
 //! | `lock` | locked while the store is open; empty |
 //! | `journal/NNNNNNNNNN.segment` | a segment, named by its number in ten decimal digits |
 //! | `journal/NNNNNNNNNN.new` | space that is set aside, or a segment that is being prepared; holds nothing |
+//! | `journal/NNNNNNNNNN.repaired` | a segment as a repair makes it anew, not yet in its place |
+//! | `journal/NNNNNNNNNN.segment.damaged-N` | what a repair has put aside; so with other names; never read again |
+//! | `repair.unfinished`, `repair-N.txt` | the report of a repair, until it is done, and then |
 //! | `journal/NNNNNNNNNN.index` | the sidecar of a sealed segment, or of the last one after a clean close; see `sidecar` |
 //!
 //! # Identity, 64 bytes
@@ -69,6 +72,7 @@
 //! | 2 | `Seal`, its last | its own position (u32), checksum over the header checksums (4 bytes each) of all frames before it (u32), the successor's number (u32) |
 //! | 3 | `Mark`, when the store went quiet | durable LSN (u64) |
 //! | 4 | `Closed`, after a clean close | the checksum as in a seal (u32) |
+//! | 5 | `Hole`, in the place of frames that were damaged, made by a repair | zeros |
 //!
 //! All other frames hold events; see the page of `event`.
 //!
@@ -101,10 +105,13 @@ mod control;
 mod files;
 mod finish;
 mod frame;
+mod gone;
 mod identity;
 mod index;
 mod judge;
 mod listing;
+mod mend;
+mod patch;
 mod prepare;
 mod read;
 mod recover;
@@ -114,30 +121,84 @@ mod segment;
 pub(crate) mod sidecar;
 mod stock;
 mod tail;
+mod visits;
 
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
+pub(crate) use control::Snapshots;
 pub(crate) use files::{Files, Known, Leaving};
 pub(crate) use finish::Found;
 pub(crate) use frame::{Flags, Frame};
+pub(crate) use gone::Gone;
 pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFINISHED, Identity};
 pub(crate) use index::{Carried, Note, SegmentIndex};
 pub(crate) use listing::{Listing, read_sidecar};
+pub(crate) use mend::{mend_identity, store_of_segments};
+pub(crate) use patch::{Gap, LEAST_GAP, Last, Patch, repaired_name};
 pub(crate) use prepare::{Numbers, Preparation, Prepared, Purpose};
 pub(crate) use read::Window;
 pub use recover::Trimmed;
-pub(crate) use recover::{Gone, Recovery, Step, Walked, damaged, whole_file};
+pub(crate) use recover::{Recovery, Step, Walked, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
     DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,
     unfinished_sidecar_name,
 };
 pub(crate) use tail::{Class, Limits, Refusal, Sealed, Span, Start, Tail};
+pub(crate) use visits::Visit;
+
+/// A segment that holds nothing, to stand in the place of one that is lost.
+pub(crate) fn stand_in(id: crate::types::SegmentId, salt: u64, base: crate::types::Timestamp) -> Segment {
+    Segment { id, salt, base, key: [0; 16], capacity: STAND_IN, recycled: false }
+}
+
+/// The first frame of a segment that stands in for one that is lost: its flags and body.
+pub(crate) fn begin_again(previous: crate::types::SegmentId, snapshots: Snapshots) -> (Flags, Vec<u8>) {
+    let begin = control::Begin { previous, previous_checksum: 0, snapshots };
+    (Flags::CONTROL, control::Control::Begin(begin).encode())
+}
+
+/// Bytes of a segment that stands in for one that is lost.
+const STAND_IN: u32 = 64 << 10;
 
 /// The seal in a frame, if it is one.
 pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {
     match control::Control::decode(&frame.body).filter(|_| frame.header.flags.has(Flags::CONTROL)) {
         Some(control::Control::Seal(seal)) => Some(seal),
         _ => None,
+    }
+}
+
+/// For tests and fuzzers: a frame of any kind, with right checksums.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) struct FrameDraft<'a> {
+    /// Flags in bits 1 to 3; with bit 4 the frame says that everything before it is durable.
+    pub(crate) tag: u8,
+    pub(crate) body: &'a [u8],
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl FrameDraft<'_> {
+    /// Its bytes at `position` of `segment`.
+    pub(crate) fn bytes(&self, segment: &Segment, position: usize) -> Vec<u8> {
+        let position = crate::types::Position(u32::try_from(position).unwrap_or(u32::MAX));
+        let flags = [Flags::NONE, Flags::SNAPSHOT, Flags::CONTROL, Flags::NONE];
+        let header = frame::FrameHeader {
+            length: u32::try_from(self.body.len()).unwrap_or(frame::MAX_BODY),
+            flags: flags.into_iter().nth(usize::from(self.tag >> 1 & 3)).unwrap_or_default(),
+            durable: if self.tag & 16 == 0 { crate::types::Position::ZERO } else { position },
+            body_crc: crc32fast::hash(self.body),
+        };
+        let mut bytes = header.seal(&segment.header_seed(), crate::types::Lsn::new(segment.id, position)).to_vec();
+        bytes.extend_from_slice(self.body);
+        bytes
+    }
+}
+
+/// For fuzzers: decodes the body of one of the journal's own frames; what decodes is encoded to the same again.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn decode_control(body: &[u8]) {
+    if let Some(control) = control::Control::decode(body) {
+        assert_eq!(control::Control::decode(&control.encode()), Some(control));
     }
 }

@@ -5,15 +5,16 @@
 
 use super::control::{Begin, Control, Seal, Snapshots};
 use super::frame::{Flags, Frame, FrameHeader};
+use super::gone::Gone;
 use super::index::{Carried, Note, SegmentIndex};
 use super::judge::{Sight, Verdict, judge};
 use super::listing::{Listing, sidecar_claim};
-use super::scan::{Scanner, Sighting, Survey, survey};
+use super::scan::{Behind, Scanner, Sighting, Survey};
 use super::segment::{SEGMENT_HEADER, Segment, segment_name};
+use super::visits::Visit;
 use crate::error::{Code, Damage, Error, Result};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Position, SegmentId, StoreId};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the next place of the journal holds.
@@ -45,22 +46,6 @@ pub(crate) struct Walked {
     pub(crate) index: SegmentIndex,
 }
 
-/// Which segments were retired: that they are missing is no damage.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Gone {
-    /// Of those before this one, only the ones in `needed` are.
-    pub(crate) below: SegmentId,
-    pub(crate) needed: BTreeSet<SegmentId>,
-    pub(crate) retired: BTreeSet<SegmentId>,
-}
-
-impl Gone {
-    /// Whether this one was retired.
-    pub(crate) fn has(&self, id: SegmentId) -> bool {
-        self.retired.contains(&id) || (id < self.below && !self.needed.contains(&id))
-    }
-}
-
 /// See the module's page.
 #[derive(Debug)]
 pub(crate) struct Recovery {
@@ -74,7 +59,7 @@ pub(crate) struct Recovery {
     /// The newest segment that was begun.
     newest: Option<SegmentId>,
     from: Lsn,
-    scanner: Option<Scanner>,
+    pub(super) scanner: Option<Scanner>,
     pub(super) checksum: crc32fast::Hasher,
     pub(super) index: SegmentIndex,
     sealed: Option<Seal>,
@@ -92,6 +77,11 @@ pub(crate) struct Recovery {
     pub(crate) frames: u64,
     /// Where the walk ended, once it has.
     pub(super) end: Option<Lsn>,
+    /// Whole frames behind the first bad place of a segment, so that a segment with many is searched once.
+    behind: Option<(SegmentId, Behind)>,
+    /// What [`Self::later_claim`] found for a segment, likewise.
+    later: Option<(SegmentId, Option<SegmentId>)>,
+    pub(super) visited: Vec<Visit>,
 }
 
 impl Recovery {
@@ -120,6 +110,9 @@ impl Recovery {
             trimmed: None,
             frames: 0,
             end: None,
+            behind: None,
+            later: None,
+            visited: Vec::new(),
         };
         if recovery.listing.segments.is_empty() && recovery.listing.bad.is_empty() {
             return Err(Error::new(
@@ -171,9 +164,14 @@ impl Recovery {
         self.snapshot_damage.clear();
         self.trimmed = None;
         self.frames = 0;
-        self.gaps = 0;
         self.closed = false;
+        self.end = None;
+        self.visited.clear();
+        self.behind = None;
         let first = if lsn == Lsn::ZERO { self.listing.first(&self.gone) } else { Some(lsn.segment()) };
+        // Whatever was in segments before the first one is passed over like that of any other that is gone.
+        let before = first.map_or(SegmentId::ZERO, |id| SegmentId(id.get().saturating_sub(1)));
+        self.gaps = u64::from(lsn == Lsn::ZERO && before != SegmentId::ZERO && self.gone.has(before));
         match first.and_then(|id| self.listing.segments.get(&id)).cloned() {
             Some(segment) => self.enter(&segment),
             None => {
@@ -189,7 +187,7 @@ impl Recovery {
     }
 
     fn open(&self, segment: &Arc<Segment>) -> Result<Scanner> {
-        let file = self.storage.open(&segment_name(segment.id), Access::Read);
+        let file = self.storage.open(&self.listing.file_of(segment.id), Access::Read);
         Ok(Scanner::new(file.map_err(|source| self.reading(segment.id, source))?, segment.clone()))
     }
 
@@ -197,8 +195,9 @@ impl Recovery {
         Error::io(format!("reading {}", segment_name(id)), source)
     }
 
-    fn enter(&mut self, segment: &Arc<Segment>) -> Result<()> {
+    pub(super) fn enter(&mut self, segment: &Arc<Segment>) -> Result<()> {
         self.scanner = Some(self.open(segment)?);
+        self.visited.push(Visit { id: segment.id, missing: false });
         self.checksum = crc32fast::Hasher::new();
         self.index = SegmentIndex::default();
         self.sealed = None;
@@ -301,7 +300,7 @@ impl Recovery {
                         frame.next,
                         "the seal does not fit the segment's frames",
                     );
-                    self.sealed = Some(seal);
+                    self.sealed = Some(Seal { length: frame.lsn.position().get(), ..seal });
                     return Some((Step::Damage, false));
                 }
                 self.sealed = Some(seal);
@@ -311,13 +310,19 @@ impl Recovery {
                 self.closed = true;
                 self.claimed = self.claimed.max(frame.lsn);
             }
-            // From the start means from the very first: what was in segments before this one is in nothing else.
-            Some(Control::Begin(begin)) if self.starts_late(&begin) => {
-                let what = self.listing.why_missing(begin.previous);
-                self.damage.push(whole_file(begin.previous, what));
+            Some(Control::Begin(begin)) if begin.previous >= segment.id => {
+                let what = format!("it says that it follows {}, which is no earlier segment", begin.previous);
+                self.report(segment.id, frame.lsn.position(), frame.next, &what);
                 return Some((Step::Damage, false));
             }
-            Some(Control::Begin(_)) | None => {}
+            // From the start means from the very first: what was in segments before this one is in nothing else.
+            Some(Control::Begin(begin)) if self.starts_late(&begin) => {
+                let here = self.visited.pop();
+                self.miss(begin.previous);
+                self.visited.extend(here);
+                return Some((Step::Damage, false));
+            }
+            Some(Control::Begin(_) | Control::Hole) | None => {}
         }
         None
     }
@@ -335,11 +340,9 @@ impl Recovery {
 
     /// The walk was to start at the start, and its first frame says that there was a segment before.
     fn starts_late(&self, begin: &Begin) -> bool {
-        !self.gone.has(begin.previous)
-            && self.from == Lsn::ZERO
-            && self.frames == 1
-            && self.walked.is_empty()
-            && begin.previous != SegmentId::ZERO
+        // Whatever was wrong with the segment before, if the walk came to it, has been told.
+        let first = self.from == Lsn::ZERO && self.frames == 1 && self.visited.len() == 1;
+        first && begin.previous != SegmentId::ZERO && !self.gone.has(begin.previous)
     }
 
     /// Goes on in the segment that the seal names. False if that is damaged, which is then reported.
@@ -364,16 +367,9 @@ impl Recovery {
             self.enter(&successor)?;
             return Ok(true);
         }
-        let what = self.listing.why_missing(next);
-        self.damage.push(whole_file(next, what));
+        self.miss(next);
         self.go_on_after(next)?;
         Ok(false)
-    }
-
-    /// Goes on in the first segment after `id`, from its start, behind something that is damaged.
-    fn go_on_after(&mut self, id: SegmentId) -> Result<()> {
-        self.scanner = None;
-        self.listing.after(id).map_or(Ok(()), |next| self.enter(&next))
     }
 
     /// Judges a place without a whole frame, with all that lies behind it. Nothing if only a snapshot was hit.
@@ -387,11 +383,22 @@ impl Recovery {
         let id = segment.id;
         let file = self.scanner.as_ref().map(|scanner| scanner.file().clone());
         let Some(file) = file else { return Ok(Some(Step::End)) };
-        let behind = survey(&*file, segment, position).map_err(|source| self.reading(id, source))?;
+        // A frame whose header is whole says where it ends. What is inside it is somebody's payload, whatever it looks
+        // like.
+        let from = header.map_or(position, |header| Position(position.get().saturating_add(header.frame_length())));
+        if self.behind.as_ref().is_none_or(|(of, _)| *of != id) {
+            let found = Behind::search(&*file, segment, from).map_err(|source| self.reading(id, source))?;
+            self.behind = Some((id, found));
+        }
+        let behind = self.behind.as_ref().map(|(_, behind)| behind.from(from)).unwrap_or_default();
         let closing = sidecar_claim(&*self.storage, self.store, id).filter(|length| *length > position);
         let mut later = None;
         if behind.durable <= position && closing.is_none() && !self.closed {
-            later = self.later_claim(id)?;
+            later = match self.later {
+                Some((of, found)) if of == id => found,
+                _ => self.later_claim(id)?,
+            };
+            self.later = Some((id, later));
         }
         let covered = behind.durable > position || later.is_some();
         match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
@@ -443,8 +450,8 @@ impl Recovery {
         for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment)
         {
             let scanner = self.open(segment)?;
-            let found = survey(&**scanner.file(), segment, Position(SEGMENT_HEADER))
-                .map_err(|source| self.reading(segment.id, source))?;
+            let found = Behind::search(&**scanner.file(), segment, Position(SEGMENT_HEADER));
+            let found = found.map_err(|source| self.reading(segment.id, source))?.from(Position(SEGMENT_HEADER));
             if found.durable != Position::ZERO {
                 return Ok(Some(segment.id));
             }

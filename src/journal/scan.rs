@@ -91,70 +91,89 @@ impl Scanner {
 /// What a search found behind a bad place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
-    /// Whole frames, first to last.
-    pub(crate) frames: u64,
-    /// The first of them.
+    /// The first whole frame.
     pub(crate) first: Option<Position>,
-    /// The highest durable position that one of them claims.
+    /// The highest durable position that a whole frame claims.
     pub(crate) durable: Position,
     /// The end of the last byte that isn't zero; in a recycled segment, where bytes say nothing, of the last frame
     /// whose header verifies.
     pub(crate) end: Position,
 }
 
-/// Searches everything from `from` to the end of the segment for whole frames, byte by byte, since where they start is
-/// not known. A frame inside another one's payload is not found if the other is whole, and does not verify unless it
-/// was written for this very place of this very segment.
-pub(crate) fn survey(file: &dyn StorageFile, segment: &Segment, from: Position) -> io::Result<Survey> {
-    let mut found = Survey { end: from, ..Survey::default() };
-    let header = FRAME_HEADER as usize;
-    let mut start = from.get();
-    let mut block = vec![0; BLOCK.min(segment.capacity as usize) + header];
-    while start < segment.capacity {
-        let want = ((segment.capacity - start) as usize).min(block.len());
-        let Some(place) = block.get_mut(..want) else { break };
-        let read = read_up_to(file, place, u64::from(start))?;
-        let bytes = block.get(..read).unwrap_or_default();
-        let last = read < want || start as usize + read >= segment.capacity as usize;
-        // Without the last bytes of a block that isn't the last: a header may reach over its end.
-        let searched = if last { read } else { read.saturating_sub(header - 1) };
-        let mut at = 0;
-        while at < searched {
-            let Some(rest) = bytes.get(at..) else { break };
-            if let Some(zeros) = rest.first_chunk::<64>()
-                && *zeros == [0; 64]
-            {
-                at += 64 - (header - 1);
-                continue;
-            }
-            let position = start + u32::try_from(at).unwrap_or(u32::MAX);
-            if !segment.recycled && rest.first().is_some_and(|byte| *byte != 0) {
-                found.end = found.end.max(Position(position + 1));
-            }
-            let lsn = Lsn::new(segment.id, Position(position));
-            let whole = match FrameHeader::verify(rest, segment, lsn) {
-                Some(header) => {
-                    found.end = found.end.max(Position(position + header.frame_length()));
-                    whole(file, position, &header)?.then_some(header)
-                }
-                None => None,
-            };
-            let Some(header) = whole else {
-                at += 1;
-                continue;
-            };
-            found.frames += 1;
-            found.first.get_or_insert(Position(position));
-            found.durable = found.durable.max(header.durable);
-            found.end = found.end.max(Position(position + header.frame_length()));
-            at += header.frame_length() as usize;
-        }
-        if last || at == 0 {
-            break;
-        }
-        start = start.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
+/// Everything that is whole from some place of a segment on. It is looked for once a segment, however many bad places
+/// that has: each of them only asks for what lies behind it.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// Where each whole frame starts, and the highest position that it or one behind it claims to be durable.
+    frames: Vec<(Position, Position)>,
+    end: Position,
+}
+
+impl Behind {
+    /// What lies at `from` or behind it, which is not before where the search began.
+    pub(crate) fn from(&self, from: Position) -> Survey {
+        let frames = self.frames.get(self.frames.partition_point(|(at, _)| *at < from)..).unwrap_or_default();
+        let (first, durable) = frames.first().copied().unzip();
+        Survey { first, durable: durable.unwrap_or_default(), end: self.end.max(from) }
     }
-    Ok(found)
+
+    /// Searches everything from `from` to the end of the segment for whole frames, byte by byte, since where they start
+    /// is not known. A frame inside another one's payload is not found if the other is whole, and does not verify
+    /// unless it was written for this very place of this very segment.
+    pub(crate) fn search(file: &dyn StorageFile, segment: &Segment, from: Position) -> io::Result<Self> {
+        let mut found = Self { frames: Vec::new(), end: from };
+        let header = FRAME_HEADER as usize;
+        let mut start = from.get();
+        let mut block = vec![0; BLOCK.min(segment.capacity as usize) + header];
+        while start < segment.capacity {
+            let want = ((segment.capacity - start) as usize).min(block.len());
+            let Some(place) = block.get_mut(..want) else { break };
+            let read = read_up_to(file, place, u64::from(start))?;
+            let bytes = block.get(..read).unwrap_or_default();
+            let last = read < want || start as usize + read >= segment.capacity as usize;
+            // Without the last bytes of a block that isn't the last: a header may reach over its end.
+            let searched = if last { read } else { read.saturating_sub(header - 1) };
+            let mut at = 0;
+            while at < searched {
+                let Some(rest) = bytes.get(at..) else { break };
+                if let Some(zeros) = rest.first_chunk::<64>()
+                    && *zeros == [0; 64]
+                {
+                    at += 64 - (header - 1);
+                    continue;
+                }
+                let position = start + u32::try_from(at).unwrap_or(u32::MAX);
+                if !segment.recycled && rest.first().is_some_and(|byte| *byte != 0) {
+                    found.end = found.end.max(Position(position + 1));
+                }
+                let lsn = Lsn::new(segment.id, Position(position));
+                let whole = match FrameHeader::verify(rest, segment, lsn) {
+                    Some(header) => {
+                        found.end = found.end.max(Position(position + header.frame_length()));
+                        whole(file, position, &header)?.then_some(header)
+                    }
+                    None => None,
+                };
+                let Some(header) = whole else {
+                    at += 1;
+                    continue;
+                };
+                found.frames.push((Position(position), header.durable));
+                found.end = found.end.max(Position(position + header.frame_length()));
+                at += header.frame_length() as usize;
+            }
+            if last || at == 0 {
+                break;
+            }
+            start = start.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+        let mut highest = Position::ZERO;
+        for (_, durable) in found.frames.iter_mut().rev() {
+            highest = highest.max(*durable);
+            *durable = highest;
+        }
+        Ok(found)
+    }
 }
 
 fn whole(file: &dyn StorageFile, position: u32, header: &FrameHeader) -> io::Result<bool> {

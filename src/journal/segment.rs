@@ -181,7 +181,9 @@ pub(crate) fn parse_name(name: &str) -> Option<(SegmentId, FileKind)> {
         "index" => FileKind::Sidecar,
         _ => return None,
     };
-    Some((SegmentId(number.parse().ok()?), kind))
+    // Numbers begin at 1.
+    let number = number.parse().ok().filter(|number| *number != 0)?;
+    Some((SegmentId(number), kind))
 }
 
 #[cfg(test)]
@@ -255,7 +257,14 @@ pub(crate) mod tests {
             let name = name.strip_prefix("journal/").unwrap();
             assert_eq!(parse_name(name), Some((SegmentId(12), kind)));
         }
-        for name in ["12.segment", "0000000012.segment~", "9999999999.segment", "+000000012.segment", "notes.txt"] {
+        for name in [
+            "12.segment",
+            "0000000012.segment~",
+            "9999999999.segment",
+            "+000000012.segment",
+            "notes.txt",
+            "0000000000.segment",
+        ] {
             assert_eq!(parse_name(name), None, "{name}");
         }
     }

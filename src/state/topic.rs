@@ -152,6 +152,10 @@ impl Topic {
     }
 
     pub(super) fn drop_runs(&mut self, event: &Dropped<'_>) {
+        // What is lost was published once, even where nothing of it is left: its offsets are not given again.
+        if event.cause == event::Cause::Lost {
+            self.end = event.runs.iter().map(|run| run.end()).fold(self.end, Offset::max);
+        }
         let newly = event.runs.iter().map(|run| self.gone.settle(*run)).fold(0, u64::saturating_add);
         self.dropped.add(event.cause, newly);
         event.runs.iter().for_each(|run| {

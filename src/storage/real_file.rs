@@ -4,17 +4,30 @@ use super::{Lock, StorageFile};
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::Result;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A regular file, open, with a file description (and so an error mark and a lock) of its own.
 pub(super) struct RealFile {
     /// For whoever prints the handle.
     name: Box<str>,
     file: File,
+    /// It has a lock, to be given back with the handle.
+    locked: AtomicBool,
 }
 
 impl RealFile {
     pub(super) fn new(name: &str, file: File) -> Self {
-        Self { name: name.into(), file }
+        Self { name: name.into(), file, locked: AtomicBool::new(false) }
+    }
+}
+
+impl Drop for RealFile {
+    /// A process that is being started just now has all descriptors of this one until it becomes another program, and
+    /// with them the lock: closing ours does not end it then, giving it back does.
+    fn drop(&mut self) {
+        if self.locked.load(Ordering::Relaxed) {
+            drop(self.file.unlock());
+        }
     }
 }
 
@@ -83,7 +96,10 @@ impl StorageFile for RealFile {
             Lock::Exclusive => self.file.try_lock(),
         };
         match locked {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.locked.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
             Err(TryLockError::WouldBlock) => Ok(false),
             Err(TryLockError::Error(error)) => Err(error),
         }

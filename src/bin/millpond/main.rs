@@ -4,6 +4,8 @@
 
 mod arguments;
 mod dlq;
+mod doctor;
+mod dump;
 mod explain;
 mod failure;
 mod info;
@@ -14,6 +16,7 @@ mod pause;
 mod peek;
 mod purge;
 mod put;
+mod repair;
 mod retention;
 mod schedule;
 mod seek;
@@ -32,11 +35,13 @@ Examples:
   millpond peek ./pond numbers -n 3
   millpond info ./pond
   millpond dlq ls ./pond numbers printer
-  millpond verify ./pond
+  millpond verify ./pond || millpond repair ./pond
+  millpond doctor ./pond
 
 Exit codes:
   0  done
-  1  failed on the way, or (verify) damaged, or (work --once) left a new dead letter
+  1  failed on the way, or (verify, dump) damaged, (repair) something is lost,
+     (doctor) there is a warning, or (work --once) left a new dead letter
   2  not begun: wrong usage, no such store or topic, or the store is locked by its owner
 
 A store is a directory that one process has open at a time. While one command
@@ -70,6 +75,9 @@ enum Command {
     Verify(verify::Verify),
     Completions(shell::Completions),
     Man(shell::Man),
+    Repair(repair::Repair),
+    Dump(dump::Dump),
+    Doctor(doctor::Doctor),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +100,9 @@ fn main() -> ExitCode {
         Command::Verify(verify) => verify.run(),
         Command::Completions(completions) => completions.run::<Cli>(),
         Command::Man(man) => man.run::<Cli>(),
+        Command::Repair(repair) => repair.run(),
+        Command::Dump(dump) => dump.run(),
+        Command::Doctor(doctor) => doctor.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,293 @@
+//! One walk over everything: what is whole, what is damaged, which messages can be read; and a second one, for the
+//! state that follows from it.
+
+use super::super::rebuild::{carried, note_of};
+use super::super::snapshot::Piece;
+use super::{at, gone::gone};
+use crate::error::{Damage, Error, Result};
+use crate::event::{Event, Published, Run, events};
+use crate::journal::{Flags, Frame, Gone, Recovery, Seal, Segment, Snapshots, Step, Visit, read_sidecar, segment_name};
+use crate::state::{OffsetSet, State};
+use crate::types::{Lsn, Offset, SegmentId, TopicId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Inventory {
+    /// Places of segments that hold no whole frame, in the order of the walk.
+    pub(super) damage: Vec<Damage>,
+    /// The offsets of each topic that can be read.
+    pub(super) readable: BTreeMap<TopicId, OffsetSet>,
+    /// Where the first message of each topic lies.
+    pub(super) first: BTreeMap<TopicId, Lsn>,
+    /// Names of topics, dropped ones included.
+    pub(super) names: BTreeMap<TopicId, String>,
+    /// Groups that something was said of.
+    pub(super) said: BTreeSet<u32>,
+    /// Where each topic ended at least, by its messages and by the sidecars.
+    pub(super) ends: BTreeMap<TopicId, Offset>,
+    /// Frames that verify and can't be decoded.
+    pub(super) undecodable: Vec<(Lsn, u32)>,
+    /// The newest snapshots that are whole, before each segment.
+    pub(super) snapshots: BTreeMap<SegmentId, Snapshots>,
+    pub(super) state: State,
+    pub(super) messages: u64,
+    pub(super) frames: u64,
+    /// The store was closed cleanly.
+    pub(super) closed: bool,
+    /// Topics whose creation can be read.
+    pub(super) created: BTreeSet<TopicId>,
+    /// The segments, in the order of the walk, and the seals of those that have one.
+    pub(super) visited: Vec<Visit>,
+    pub(super) seals: BTreeMap<SegmentId, Seal>,
+    /// Where the walk ended, if not in damage.
+    pub(super) end: Option<Lsn>,
+    /// Segments that are whole, with sidecars that say something else.
+    pub(super) wrong: Vec<SegmentId>,
+    newest: Option<(Lsn, State)>,
+    begun: Option<(Lsn, State, u32)>,
+}
+
+impl Inventory {
+    /// Reads everything, and then what the state follows from once more. It settles which segments the recovery passes
+    /// over.
+    pub(super) fn take(recovery: &mut Recovery, mended: Vec<Damage>) -> Result<Self> {
+        recovery.gone = gone(recovery)?;
+        let mut found = Self::walk(recovery, mended.clone())?;
+        if found.newest.is_none() && recovery.gone.below != SegmentId::ZERO {
+            // What is in no segment any more was in snapshots that can't be read: that it is missing is a loss.
+            recovery.gone = Gone::default();
+            found = Self::walk(recovery, mended)?;
+        }
+        found.read_sidecars(recovery);
+        found.fold(recovery)?;
+        for topic in found.state.topics() {
+            found.names.insert(topic.id(), topic.name().to_owned());
+        }
+        Ok(found)
+    }
+
+    fn walk(recovery: &mut Recovery, mut mended: Vec<Damage>) -> Result<Self> {
+        mended.retain(|place| recovery.gone.needs(&place.file));
+        let mut found = Self { damage: mended, ..Self::default() };
+        recovery.start_anywhere()?;
+        let mut known = Snapshots::default();
+        loop {
+            match recovery.next()?.0 {
+                Step::End => break,
+                Step::Damage => {}
+                Step::Frame(frame, segment) => {
+                    found.snapshots.entry(segment.id).or_insert(known);
+                    found.frames += 1;
+                    found.look(recovery, &frame, &segment, &mut known)?;
+                }
+            }
+        }
+        found.closed = recovery.closed;
+        found.visited = recovery.visited().to_vec();
+        let seals = recovery.seals().filter(|(_, seal, _)| seal.length > 0);
+        found.seals = seals.map(|(id, seal, _)| (id, seal)).collect();
+        found.end = recovery.end();
+        found.damage.extend(recovery.damage().iter().cloned());
+        found.damage.extend(recovery.snapshot_damage().iter().cloned());
+        Ok(found)
+    }
+
+    fn look(&mut self, recovery: &mut Recovery, frame: &Frame, segment: &Segment, known: &mut Snapshots) -> Result<()> {
+        if frame.header.flags.has(Flags::SNAPSHOT) {
+            self.look_at_snapshot(frame, segment, known);
+            return Ok(());
+        }
+        refuse_unknown(frame)?;
+        for event in events(&frame.body, segment.base) {
+            match &event {
+                Ok(Event::Publish(published)) => recovery.note(frame, note_of(published)),
+                Ok(Event::Move(published)) => {
+                    recovery.note_carried(published.topic.get(), carried(frame, published));
+                }
+                _ => {}
+            }
+            match event {
+                Ok(Event::Publish(published)) => {
+                    // Offsets rise; what does not is no message of this topic's, as for whoever opens the store.
+                    let before = self.ends.get(&published.topic).copied().unwrap_or_default();
+                    self.note(frame.lsn, &published);
+                    if published.first < before {
+                        continue;
+                    }
+                    let readable = self.readable.entry(published.topic).or_default();
+                    readable.insert_run(Run { first: published.first, count: published.count });
+                }
+                Ok(Event::Move(published)) => {
+                    self.note(frame.lsn, &published);
+                    let readable = self.readable.entry(published.topic).or_default();
+                    published.runs().for_each(|run| _ = readable.insert_run(run));
+                }
+                Ok(Event::CreateTopic(event)) => {
+                    self.created.insert(event.topic);
+                    self.names.insert(event.topic, event.name.into_owned());
+                }
+                Ok(event) => self.said.extend(group_of(&event)),
+                Err(error) => {
+                    tracing::warn!(lsn = %frame.lsn, %error, "a frame that verifies can't be decoded");
+                    self.undecodable.push((frame.lsn, frame.header.frame_length()));
+                    let mut place =
+                        crate::journal::damaged(frame.lsn.segment(), frame.lsn.position(), "it can't be decoded");
+                    place.to = u64::from(frame.next.get());
+                    self.damage.push(place);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, lsn: Lsn, published: &Published<'_>) {
+        self.messages = self.messages.saturating_add(published.count);
+        self.first.entry(published.topic).or_insert(lsn);
+        let end = self.ends.entry(published.topic).or_default();
+        *end = (*end).max(published.end);
+    }
+
+    fn look_at_snapshot(&mut self, frame: &Frame, segment: &Segment, known: &mut Snapshots) {
+        match Piece::of(frame, segment) {
+            Some(Piece::Begin(_)) => self.begun = Some((frame.lsn, State::default(), 0)),
+            Some(Piece::Part(piece)) => {
+                let restored = self.begun.as_mut().is_some_and(|(_, state, count)| {
+                    *count = count.saturating_add(1);
+                    state.restore_piece(frame.lsn, piece).is_ok()
+                });
+                if !restored {
+                    self.begun = None;
+                }
+            }
+            Some(Piece::End { begin, pieces }) => {
+                if let Some((lsn, mut state, count)) = self.begun.take()
+                    && (lsn, count) == (begin, pieces)
+                    && state.restored().is_ok()
+                {
+                    *known = Snapshots { older: known.newer, newer: begin };
+                    self.newest = Some((begin, state));
+                }
+            }
+            None => self.begun = None,
+        }
+    }
+
+    /// A sidecar is written when all that it tells of is durable. One of a segment that is whole tells nothing new: it
+    /// is right, or of no use.
+    fn read_sidecars(&mut self, recovery: &Recovery) {
+        let hurt: BTreeSet<&str> = self.damage.iter().map(|place| place.file.as_str()).collect();
+        for Visit { id, missing } in recovery.visited() {
+            let Some((index, seal)) = read_sidecar(&*recovery.storage, recovery.store, *id) else { continue };
+            let whole = recovery.seals().find(|(of, ..)| of == id && !hurt.contains(segment_name(*id).as_str()));
+            if let Some((_, right, walked)) = whole.filter(|_| !missing) {
+                if (seal, &index) != (right, walked) {
+                    self.wrong.push(*id);
+                }
+                continue;
+            }
+            for (stream, held) in &index.streams {
+                let end = self.ends.entry(TopicId::new(*stream)).or_default();
+                *end = (*end).max(Offset::new(held.last).next());
+            }
+        }
+    }
+
+    /// From the newest whole snapshot, or from the start: as opening would, had the store no damage.
+    fn fold(&mut self, recovery: &mut Recovery) -> Result<()> {
+        self.begun = None;
+        let (from, state) = self.newest.take().unwrap_or_default();
+        self.state = state;
+        if from == Lsn::ZERO {
+            recovery.start_anywhere()?;
+        } else {
+            recovery.start(from)?;
+        }
+        loop {
+            let (step, skip) = recovery.next()?;
+            let (frame, segment) = match step {
+                Step::End => return Ok(()),
+                Step::Damage => continue,
+                Step::Frame(frame, segment) => (frame, segment),
+            };
+            let passed_over = self.undecodable.iter().any(|(lsn, _)| *lsn == frame.lsn);
+            if skip || passed_over || frame.header.flags.has(Flags::SNAPSHOT) {
+                continue;
+            }
+            for event in events(&frame.body, segment.base).map_while(std::result::Result::ok) {
+                self.state.apply(frame.lsn, &event);
+            }
+        }
+    }
+
+    /// What to call a topic.
+    pub(super) fn name_of(&self, topic: TopicId) -> String {
+        self.names.get(&topic).cloned().unwrap_or_else(|| format!("number {topic}"))
+    }
+
+    /// The offset after the last one that a topic is known to have had.
+    pub(super) fn end_of(&self, topic: TopicId) -> Offset {
+        let said = self.ends.get(&topic).copied().unwrap_or_default();
+        self.state.topic(topic).map_or(Offset::ZERO, |topic| topic.end()).max(said)
+    }
+
+    /// The topics that are there, or were before the damage.
+    pub(super) fn topics(&self) -> BTreeSet<TopicId> {
+        let live = self.state.topics().map(|topic| topic.id());
+        // A topic that was dropped has a name and no state: nobody wants its messages back.
+        let nameless = self.readable.keys().chain(self.ends.keys()).filter(|id| !self.names.contains_key(id));
+        live.chain(nameless.copied()).collect()
+    }
+
+    /// Offsets of a topic that can't be read: those that somebody still wanted, and those that are settled already.
+    pub(super) fn missing(&self, topic: TopicId) -> (Vec<Run>, Vec<Run>) {
+        let (mut lost, mut settled) = (Vec::new(), Vec::new());
+        let (none, end) = (OffsetSet::default(), self.end_of(topic));
+        let readable = self.readable.get(&topic).unwrap_or(&none);
+        let mut at = readable.next_absent(Offset::ZERO);
+        while at < end {
+            let next = readable.next_present(at).unwrap_or(end).min(end);
+            let run = Run { first: at, count: next.since(at) };
+            let gone = self.state.topic(topic).map(|held| self.state.gone_runs(held, run)).unwrap_or_default();
+            let mut from = at;
+            for part in &gone {
+                lost.push(Run { first: from, count: part.first.since(from) });
+                from = part.end();
+            }
+            lost.push(Run { first: from, count: next.since(from) });
+            settled.extend(gone);
+            at = readable.next_absent(next);
+        }
+        lost.retain(|run| run.count > 0);
+        (lost, settled)
+    }
+
+    /// Groups that something was said of, and whose creation is lost.
+    pub(super) fn lost_groups(&self) -> Vec<u32> {
+        let next = self.state.next_group().get();
+        let unknown = |group: &u32| *group >= next || self.state.group(crate::types::GroupId::new(*group)).is_none();
+        self.said.iter().copied().filter(unknown).collect()
+    }
+}
+
+fn group_of(event: &Event<'_>) -> Option<u32> {
+    let group = match event {
+        Event::Ack(event) => event.group,
+        Event::Nack(event) => event.group,
+        Event::Bury(event) => event.group,
+        _ => return None,
+    };
+    Some(group.get())
+}
+
+/// Frames that this release can't read are no damage: they are for a newer one.
+fn refuse_unknown(frame: &Frame) -> Result<()> {
+    match frame.header.flags.unknown() {
+        Some(how) => {
+            let what = format!("{} is {how}; this release can't read it", at(frame.lsn));
+            Err(Error::new(crate::error::Code::FutureVersion, what))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,273 @@
+//! What a repair is to do: which segments are written anew, what is put in the place of what is lost, and what the
+//! store is told to have lost.
+
+use super::super::removal::{Whom, removal};
+use super::inventory::Inventory;
+use crate::clock::Entropy;
+use crate::error::{Error, Result};
+use crate::event::{Cause, CreateTopic, Event, Run, encode};
+use crate::journal::{
+    Flags, Frame, Gap, LEAST_GAP, Last, Patch, Recovery, SEGMENT_HEADER, Scanner, Segment, Sighting, begin_again,
+    segment_name, sidecar_name, stand_in,
+};
+use crate::storage::{Access, Storage};
+use crate::types::{Lsn, Offset, Position, SegmentId, Timestamp, TopicId};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Runs in one event: a frame of a few kilobytes.
+const RUNS: usize = 1000;
+/// Bytes of a frame's header.
+const FRAME_HEADER: u32 = LEAST_GAP - 1;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) patches: Vec<Patch>,
+    /// Files that are moved aside without anything in their place.
+    pub(super) aside: Vec<String>,
+    /// Messages that somebody still wanted and nobody can read: topic, first and last offset.
+    pub(super) lost: Vec<(String, Offset, Offset)>,
+    pub(super) notes: Vec<String>,
+    /// The names that topics were given anew.
+    given: BTreeMap<TopicId, String>,
+    /// Topics that can't be given a name.
+    nameless: BTreeSet<TopicId>,
+}
+
+impl Plan {
+    pub(super) fn make(recovery: &Recovery, found: &Inventory, entropy: &dyn Entropy) -> Result<Self> {
+        let mut plan = Self::default();
+        for (index, visit) in found.visited.iter().enumerate() {
+            let successor = found.visited.get(index + 1).map(|next| next.id);
+            let patch = if visit.missing {
+                Some(plan.replace(recovery, found, index, entropy)?)
+            } else {
+                mend(recovery, found, visit.id, successor)?
+            };
+            plan.patches.extend(patch);
+        }
+        plan.name_topics(found);
+        plan.count_losses(recovery, found)?;
+        plan.put_aside(recovery, found);
+        Ok(plan)
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_empty(&self) -> bool {
+        self.patches.is_empty() && self.aside.is_empty()
+    }
+
+    /// A segment that stands in for one that can't be read at all.
+    fn replace(&self, recovery: &Recovery, found: &Inventory, index: usize, entropy: &dyn Entropy) -> Result<Patch> {
+        let id = found.visited.get(index).map_or(SegmentId::ZERO, |visit| visit.id);
+        let previous = index.checked_sub(1).and_then(|before| found.visited.get(before)).map(|visit| visit.id);
+        let successor = found.visited.get(index + 1).map(|next| next.id);
+        let mut salt = [0; 8];
+        entropy.fill(&mut salt).map_err(|source| Error::io("asking for randomness", source))?;
+        let segments = &recovery.listing.segments;
+        let near = segments.range(..id).next_back().or_else(|| segments.range(id..).next());
+        let base = near.map_or(Timestamp::ZERO, |(_, segment)| segment.base);
+        let snapshots = found.snapshots.range(id..).next().or_else(|| found.snapshots.range(..id).next_back());
+        let snapshots = snapshots.map(|(_, snapshots)| *snapshots).unwrap_or_default();
+        // A snapshot further on is none to start from here, but opening looks for the newest segment's word only.
+        Ok(Patch {
+            segment: stand_in(id, u64::from_le_bytes(salt), base),
+            source: None,
+            gaps: Vec::new(),
+            end: SEGMENT_HEADER,
+            more: vec![begin_again(previous.unwrap_or(SegmentId::ZERO), snapshots)],
+            last: successor.map_or(Last::Open, Last::Seal),
+        })
+    }
+
+    /// Topics whose creation is lost are created again, in a place before their first message.
+    fn name_topics(&mut self, found: &Inventory) {
+        let nameless: Vec<TopicId> =
+            found.topics().into_iter().filter(|topic| !found.created.contains(topic)).collect();
+        for topic in nameless {
+            let before = found.first.get(&topic).copied().unwrap_or(Lsn::from_raw(u64::MAX));
+            let known = found.state.topic(topic);
+            let name = known.map_or_else(|| format!("recovered-{topic}"), |known| known.name().to_owned());
+            let settings = known.map(|known| known.settings().clone()).unwrap_or_default();
+            let time = known.map_or(Timestamp::ZERO, |known| known.created());
+            let event = |name: &str| {
+                let mut body = Vec::new();
+                let name = Cow::Borrowed(name);
+                let (time, settings) = (time, settings.clone());
+                encode(&Event::CreateTopic(CreateTopic { topic, time, name, settings }), &mut body);
+                body
+            };
+            if known.is_none() {
+                self.given.insert(topic, name.clone());
+            }
+            let placed = self.place(before, &event(&name))
+                || known.is_none() && self.place_padded(before, &format!("#{topic}"), event);
+            if known.is_none() {
+                if !placed {
+                    self.nameless.insert(topic);
+                }
+                self.notes.push(if placed {
+                    format!("the name of topic number {topic} is lost: it has another one now, see the topics")
+                } else {
+                    format!(
+                        "the name of topic number {topic} is lost, and there is no room for another one: its messages \
+                         can be salvaged only"
+                    )
+                });
+            }
+        }
+    }
+
+    /// Puts the body of a frame into the last gap or stand-in before `before` that has room for it.
+    fn place(&mut self, before: Lsn, body: &[u8]) -> bool {
+        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).saturating_add(FRAME_HEADER);
+        for patch in self.patches.iter_mut().rev().filter(|patch| patch.segment.id <= before.segment()) {
+            let id = patch.segment.id;
+            // Whatever is written anew has room behind its frames.
+            if id < before.segment() {
+                patch.more.push((Flags::NONE, body.to_vec()));
+                return true;
+            }
+            for gap in patch.gaps.iter_mut().rev().filter(|gap| Lsn::new(id, Position(gap.from)) < before) {
+                let used: usize = gap.instead.iter().map(|body| body.len() + FRAME_HEADER as usize).sum();
+                let left = (gap.to - gap.from).saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
+                let rest = left.checked_sub(length);
+                if rest.is_some_and(|rest| rest == 0 || rest >= LEAST_GAP) {
+                    gap.instead.push(body.to_vec());
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// The same with a name that is made longer until it fits.
+    fn place_padded(&mut self, before: Lsn, name: &str, event: impl Fn(&str) -> Vec<u8>) -> bool {
+        (0..LEAST_GAP as usize).any(|more| self.place(before, &event(&format!("{name}{}", "-".repeat(more)))))
+    }
+
+    /// What nobody can read any more is written down as lost at the journal's end.
+    fn count_losses(&mut self, recovery: &Recovery, found: &Inventory) -> Result<()> {
+        let mut more = Vec::new();
+        for topic in found.topics().into_iter().filter(|topic| !self.nameless.contains(topic)) {
+            let (lost, settled) = found.missing(topic);
+            let name = self.given.get(&topic).cloned().unwrap_or_else(|| found.name_of(topic));
+            let last = |run: &Run| Offset::new(run.end().get().saturating_sub(1));
+            self.lost.extend(lost.iter().map(|run| (name.clone(), run.first, last(run))));
+            let settled = if lost.is_empty() && found.damage.is_empty() { Vec::new() } else { settled };
+            for (cause, runs) in [(Cause::Lost, lost), (Cause::Settled, settled)] {
+                for runs in runs.chunks(RUNS) {
+                    let mut body = Vec::new();
+                    encode(&removal(Whom::Everybody(topic), cause, runs.to_vec()), &mut body);
+                    more.push((Flags::NONE, body));
+                }
+            }
+        }
+        for group in found.lost_groups() {
+            self.notes.push(format!("the creation of group number {group} is lost: its progress is too"));
+        }
+        if more.is_empty() || (self.lost.is_empty() && found.damage.is_empty()) {
+            return Ok(());
+        }
+        let Some(last) = found.visited.last() else { return Ok(()) };
+        if !self.patches.iter().any(|patch| patch.segment.id == last.id) {
+            let patch = whole(recovery, found, last.id)?;
+            self.patches.push(patch);
+        }
+        if let Some(patch) = self.patches.iter_mut().find(|patch| patch.segment.id == last.id) {
+            patch.more.extend(more);
+        }
+        Ok(())
+    }
+
+    fn put_aside(&mut self, recovery: &Recovery, found: &Inventory) {
+        let there = |name: &String| recovery.storage.open(name, Access::Read).is_ok();
+        let patched = self.patches.iter().map(|patch| patch.segment.id);
+        self.aside.extend(patched.map(sidecar_name).filter(there));
+        self.aside.extend(found.wrong.iter().map(|id| sidecar_name(*id)));
+        let visited: BTreeSet<SegmentId> = found.visited.iter().map(|visit| visit.id).collect();
+        let strange = recovery.listing.bad.keys().filter(|id| !visited.contains(id) && !recovery.gone.has(**id));
+        self.aside.extend(strange.map(|id| segment_name(*id)));
+        // A file that was another segment than its name says, where none of that name is needed.
+        let needed: BTreeSet<String> = visited.iter().map(|id| segment_name(*id)).collect();
+        let strays = recovery.listing.aliases.values().filter(|file| !needed.contains(*file));
+        self.aside.extend(strays.cloned());
+        self.aside.sort();
+        self.aside.dedup();
+    }
+}
+
+/// The segment as it is, to be written anew with something behind it.
+fn whole(recovery: &Recovery, found: &Inventory, id: SegmentId) -> Result<Patch> {
+    let file = recovery.listing.file_of(id);
+    let source = recovery.storage.open(&file, Access::Read);
+    let source = source.map_err(|source| Error::io(format!("opening {file}"), source))?;
+    let segment = recovery.listing.segments.get(&id).map(|segment| Segment::clone(segment));
+    let segment = segment.ok_or_else(|| Error::new(crate::error::Code::SegmentMissing, file))?;
+    let end = found.end.filter(|end| end.segment() == id).map_or(SEGMENT_HEADER, |end| end.position().get());
+    let last = if found.closed { Last::Closed } else { Last::Open };
+    Ok(Patch { segment, source: Some(source), gaps: Vec::new(), end, more: Vec::new(), last })
+}
+
+/// What a segment needs; nothing if it is as it should be.
+fn mend(recovery: &Recovery, found: &Inventory, id: SegmentId, successor: Option<SegmentId>) -> Result<Option<Patch>> {
+    let name = segment_name(id);
+    let places: Vec<(u32, u32)> = found
+        .damage
+        .iter()
+        .filter(|place| place.file == name)
+        .filter_map(|place| Some((u32::try_from(place.from).ok()?, u32::try_from(place.to).ok()?)))
+        .collect();
+    let seal = found.seals.get(&id);
+    let passed_over = seal.map(|seal| seal.successor).filter(|next| recovery.gone.has(*next));
+    let astray = passed_over.is_none() && seal.is_some_and(|seal| Some(seal.successor) != successor);
+    if places.is_empty() && !astray && recovery.listing.file_of(id) == name {
+        return Ok(None);
+    }
+    let mut patch = whole(recovery, found, id)?;
+    let tail = places.iter().filter(|(from, to)| *from >= SEGMENT_HEADER && from < to);
+    patch.end = match (seal, found.end.filter(|end| end.segment() == id)) {
+        (Some(seal), _) => seal.length,
+        (None, Some(end)) => end.position().get(),
+        // Everything from the last damaged place on is gone.
+        (None, None) => tail.clone().map(|(from, _)| *from).max().unwrap_or(SEGMENT_HEADER),
+    };
+    if let Some(successor) = passed_over.or(successor) {
+        patch.last = Last::Seal(successor);
+    }
+    let mut gaps: Vec<Gap> = Vec::new();
+    let mut sorted: Vec<(u32, u32)> = tail.copied().filter(|(from, _)| *from < patch.end).collect();
+    sorted.sort_unstable();
+    for (from, to) in sorted {
+        let to = wide_enough(&patch, from, to.min(patch.end))?;
+        match gaps.last_mut().filter(|last| from <= last.to) {
+            Some(last) => last.to = last.to.max(to),
+            None => gaps.push(Gap { from, to, instead: Vec::new() }),
+        }
+    }
+    patch.gaps = gaps;
+    Ok(Some(patch))
+}
+
+/// A gap that is too short for a frame takes the one behind it along. No writer leaves such a gap.
+fn wide_enough(patch: &Patch, from: u32, to: u32) -> Result<u32> {
+    let Some(source) = patch.source.clone().filter(|_| to - from < LEAST_GAP) else { return Ok(to) };
+    let mut scanner = Scanner::new(source, std::sync::Arc::new(patch.segment.clone()));
+    scanner.seek(Position(to));
+    let failed = |source| Error::io(format!("reading {}", segment_name(patch.segment.id)), source);
+    match scanner.next().map_err(failed)? {
+        Sighting::Frame(Frame { next, .. }) => Ok(next.get().min(patch.end.max(to))),
+        Sighting::Bad { .. } => Ok(to),
+    }
+}
+
+/// Whether a file of this name is there, whatever it is.
+pub(super) fn exists(storage: &dyn Storage, name: &str) -> Result<bool> {
+    let (directory, file) = name.rsplit_once('/').unwrap_or(("", name));
+    match storage.list(directory) {
+        Ok(entries) => Ok(entries.iter().any(|entry| entry.name == file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::io(format!("listing {directory:?}"), source)),
+    }
+}
