@@ -60,7 +60,7 @@ impl Core {
         events.iter().for_each(|event| self.apply(span.start, event));
         let firsts: Vec<Offset> = notes.iter().map(|note| Offset(note.first)).collect();
         for ((draft, terms), first) in drafts.iter().zip(&firsts) {
-            self.took_in(draft, *terms, *first, span);
+            self.took_in_draft(draft, *terms, *first, span);
         }
         Ok(Recorded { span, firsts })
     }
@@ -71,12 +71,17 @@ impl Core {
     }
 
     /// Messages have been appended: they are there from now on, and visible when they have reached their level.
-    pub(super) fn took_in(&mut self, draft: &Draft<'_>, terms: Terms, first: Offset, span: Span) {
+    pub(super) fn took_in_draft(&mut self, draft: &Draft<'_>, terms: Terms, first: Offset, span: Span) {
         self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
-        if terms.level == Durability::Disk {
+        self.took_in(draft.topic(), first.plus(draft.count()), span, terms.level);
+    }
+
+    /// Messages of a topic up to `end` have been appended and applied.
+    pub(super) fn took_in(&mut self, topic: TopicId, end: Offset, span: Span, level: Durability) {
+        if level == Durability::Disk {
             self.disk_end = span.end;
         }
-        self.visible.appended(draft.topic(), first.plus(draft.count()), span.end, terms.level);
+        self.visible.appended(topic, end, span.end, level);
     }
 }
 

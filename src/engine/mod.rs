@@ -41,6 +41,7 @@ mod overflow;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
+mod plain;
 mod publish;
 mod read;
 mod rebuild;
@@ -181,6 +182,7 @@ struct Core {
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
     backlogs: backlog::Backlogs,
+    lanes: plain::Lanes,
     flows: flow::Flows,
     filters: filter::Filters,
     watchers: watch::Watchers,
@@ -282,7 +284,8 @@ impl Engine {
     fn now(&self) -> Timestamp {
         let (wall, passed) = self.uptime();
         // Rounded down, and `after` up: what is due then is never early by a part of a millisecond.
-        Timestamp(wall.0.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)))
+        let passed = passed.as_secs().saturating_mul(1000).saturating_add(u64::from(passed.subsec_millis()));
+        Timestamp(wall.0.saturating_add(passed))
     }
 
     /// When, on the engine's clock, so much time will have passed.
@@ -336,6 +339,7 @@ impl Core {
             next_expiry_of_ids: Timestamp::ZERO,
             tail,
             backlogs: backlog::Backlogs::of(&state),
+            lanes: plain::Lanes::default(),
             flows: flow::Flows::default(),
             filters: filter::Filters::default(),
             state,
@@ -371,6 +375,11 @@ impl Core {
             retaining: retention::Agenda::default(),
             jitter: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// Whether the store takes nothing more.
+    const fn is_over(&self) -> bool {
+        self.poison.is_some() || self.closed
     }
 
     /// Refuses if the store is closed or poisoned.

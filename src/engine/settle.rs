@@ -164,10 +164,7 @@ impl Engine {
         if level == Durability::Memory {
             self.arm(core, false);
         }
-        if core.tail.unwritten() >= self.options.write_threshold_bytes {
-            self.arm(core, true);
-        }
-        self.want_successor(core);
+        self.after_growth(core);
     }
 
     pub(super) fn tell_leasing(&self, core: &mut Core) {

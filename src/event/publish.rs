@@ -138,6 +138,15 @@ impl<'a> Published<'a> {
         whole.into_iter().chain(single.map(|slot| super::Run::one(slot.offset)))
     }
 
+    /// Whether it is known, without a look at the messages, that none has attributes.
+    pub(crate) fn is_plain(&self) -> bool {
+        match self.layout {
+            Layout::One { attributes, .. } => !attributes,
+            Layout::Draft { prefixes, .. } => prefixes.is_empty(),
+            Layout::Batch { .. } | Layout::Move { .. } | Layout::Views(_) => false,
+        }
+    }
+
     pub(super) fn slots(&self) -> Slots<'a> {
         Slots::new(self)
     }
