@@ -1,14 +1,14 @@
 //! One path over and over, and nothing else: for a profiler, or to count instructions.
 //!
 //! `cargo bench --bench loops --no-run` says where the program is; then
-//! `perf stat -e instructions:u PROGRAM memory 2000000`, `perf record PROGRAM drain 1000000` and the like. The same with
-//! `0` as its number costs what preparing costs. Where time goes is a page of the guide. Without a path each of them
-//! is gone once, only to see that it works.
-#![expect(clippy::unwrap_used, reason = "in a benchmark, a panic is how it fails")]
+//! `perf stat -e instructions:u PROGRAM memory 2000000`, `perf record PROGRAM drain 1000000` and the like. What
+//! preparing costs is told by the same with another number. Where time goes is a page of the guide. Without a path
+//! each of them is gone once, only to see that it works.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in a benchmark, a panic is how it fails")]
 #![expect(clippy::print_stdout, reason = "what was counted is for whoever asked")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is this machine: its clock, its disk")]
 
-#[allow(dead_code, reason = "the other benchmarks use what this one does not")]
+#[expect(dead_code, reason = "the other benchmarks use what this one does not")]
 mod support;
 
 use millpond::{Consumer, Durability, Group, Message, Store, Topic, WhenParked};
@@ -20,7 +20,10 @@ const BATCH: u64 = 100;
 /// Tickets that nobody has waited for yet.
 const OUTSTANDING: usize = 1000;
 
-const PATHS: [(&str, fn(u64)); 11] = [
+/// A path's name, and what goes it so many times.
+type Path = (&'static str, fn(u64));
+
+const PATHS: [Path; 11] = [
     ("memory", |count| publish(count, Durability::Memory)),
     ("os", |count| publish(count, Durability::Os)),
     ("disk", |count| publish(count, Durability::Disk)),

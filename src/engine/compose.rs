@@ -7,7 +7,9 @@ use crate::config::Durability;
 use crate::event::{Draft, Event, encode};
 use crate::journal::{Class, Flags, Note, Refusal, Span};
 use crate::types::{Offset, TopicId};
-use std::slice;
+
+/// Bytes that are kept for the next event.
+const SCRATCH_MAX: usize = 64 << 10;
 
 /// Where a frame went, and the offset of the first message of each of its drafts.
 #[derive(Debug)]
@@ -19,7 +21,20 @@ pub(super) struct Recorded {
 impl Core {
     /// Finds room for an event, then appends and applies it.
     pub(super) fn record(&mut self, event: &Event<'_>) -> Result<Span, Refusal> {
-        self.record_all(slice::from_ref(event))
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        encode(event, &mut bytes);
+        let span = self.tail.place(bytes.len(), Class::Settle).map(|_| {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes);
+            self.tail.append(Flags::NONE, crc32fast::hash(&bytes), bytes.len(), write, &[])
+        });
+        // A large one came of a large event, and the next one is not that.
+        if bytes.capacity() <= SCRATCH_MAX {
+            self.scratch = bytes;
+        }
+        let span = span?;
+        self.apply(span.start, event);
+        Ok(span)
     }
 
     /// Appends events as one frame, and applies them in their order.

@@ -80,6 +80,11 @@ pub(super) enum Gate {
 
 impl Flows {
     /// What is kept of a group, from now on.
+    /// Whether no group was ever held up, or may be.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
     pub(super) fn of(&mut self, group: GroupId) -> &mut Flow {
         self.groups.entry(group).or_default()
     }

@@ -54,6 +54,7 @@ mod settle;
 mod snapshot;
 mod space;
 mod stats;
+mod stride;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -97,7 +98,7 @@ use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::tables::{Runs, SledTables, Tables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -196,7 +197,9 @@ struct Core {
     leasing: usize,
     /// Those who poll for messages.
     arrivals: arrivals::Arrivals,
-    windows: HashMap<GroupId, deliver::HandOut>,
+    windows: BTreeMap<GroupId, deliver::HandOut>,
+    /// Bytes of events on their way to the journal: used again each time.
+    scratch: Vec<u8>,
     poison: Option<Arc<Poison>>,
     closing: bool,
     closed: bool,
@@ -255,7 +258,7 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    cursors: Mutex<BTreeMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Where the keys of ordered groups are read.
     ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
@@ -284,8 +287,7 @@ impl Engine {
     fn now(&self) -> Timestamp {
         let (wall, passed) = self.uptime();
         // Rounded down, and `after` up: what is due then is never early by a part of a millisecond.
-        let passed = passed.as_secs().saturating_mul(1000).saturating_add(u64::from(passed.subsec_millis()));
-        Timestamp(wall.0.saturating_add(passed))
+        wall.after_whole(passed)
     }
 
     /// When, on the engine's clock, so much time will have passed.
@@ -353,7 +355,8 @@ impl Core {
             waiting: Vec::new(),
             leasing: 0,
             arrivals: arrivals::Arrivals::default(),
-            windows: HashMap::new(),
+            windows: BTreeMap::new(),
+            scratch: Vec::new(),
             poison: None,
             closing: false,
             closed: false,

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 const LONGEST_LEAD: usize = 6;
 
 /// A checksum of nothing. To make one asks what the processor can do, each time; to copy one does not.
-static NOTHING: LazyLock<Hasher> = LazyLock::new(Hasher::new);
+pub(super) static NOTHING: LazyLock<Hasher> = LazyLock::new(Hasher::new);
 
 /// A message that will be alone in its frame, encoded but for its stamp.
 #[derive(Debug)]

@@ -32,6 +32,7 @@ mod deadlines;
 mod group;
 mod keys;
 mod lease;
+mod leases;
 mod liveness;
 mod moved;
 mod offsets;

@@ -56,7 +56,7 @@ impl Group {
         if !self.is_open(offset) {
             return Turn::Over;
         }
-        if self.hands.leases.contains_key(&offset) {
+        if self.hands.leases.contains(offset) {
             return Turn::Leased;
         }
         if offset >= order.read {
@@ -68,7 +68,7 @@ impl Group {
                 _ => {}
             }
             if order.held.contains_key(&key) {
-                let leased = |other: &Offset| self.hands.leases.contains_key(other);
+                let leased = |other: &Offset| self.hands.leases.contains(*other);
                 return Turn::Behind(order.line(key, offset).find(leased).unwrap_or(offset));
             }
             if let Some(dead) = self.held_by_dead(order, key, offset) {
@@ -113,7 +113,7 @@ impl Group {
         if let Some(key) = order.key(offset) {
             return self.offer(key);
         }
-        if offset >= order.read || !self.is_open(offset) || self.hands.leases.contains_key(&offset) {
+        if offset >= order.read || !self.is_open(offset) || self.hands.leases.contains(offset) {
             return;
         }
         let due = self.history.get(&offset).map(|past| past.due);
@@ -135,7 +135,7 @@ impl Group {
             }
         }
         while let Some(offset) = self.order.as_ref().and_then(|order| order.keys.first_in(run)) {
-            let leased = self.hands.leases.contains_key(&offset);
+            let leased = self.hands.leases.contains(offset);
             let Some(order) = &mut self.order else { return };
             if leased {
                 order.free(offset);
@@ -227,7 +227,7 @@ impl Group {
                 continue;
             }
             let dead = self.dead.contains_key(&offset);
-            let lease = self.hands.leases.get(&offset).copied();
+            let lease = self.hands.leases.get(offset);
             let Some(order) = &mut self.order else { return };
             order.keys.insert(offset, key);
             if dead {
