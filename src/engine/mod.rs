@@ -43,6 +43,7 @@ mod overlap_tests;
 mod park;
 mod plain;
 mod publish;
+mod purge;
 mod read;
 mod rebuild;
 mod removal;
