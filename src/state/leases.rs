@@ -45,7 +45,16 @@ impl Leases {
         self.len == 0
     }
 
+    /// Whether each message is an entry of its own: then it is found by its offset, which is less work than to look
+    /// for the entry that it may be in.
+    fn is_single(&self) -> bool {
+        self.runs.len() == self.len
+    }
+
     pub(super) fn get(&self, offset: Offset) -> Option<Lease> {
+        if self.is_single() {
+            return self.runs.get(&offset).map(|held| held.lease(offset));
+        }
         let (_, held) = self.runs.range(offset..).next()?;
         (held.first <= offset).then(|| held.lease(offset))
     }
@@ -103,6 +112,13 @@ impl Leases {
 
     /// Ends all leases of a run.
     pub(super) fn remove_run(&mut self, run: Run) {
+        if self.is_empty() {
+            return;
+        }
+        if self.is_single() && run.count == 1 {
+            self.len = self.len.saturating_sub(usize::from(self.runs.remove(&run.first).is_some()));
+            return;
+        }
         let mut from = run.first;
         while let Some((last, held)) = self.runs.range_mut(from..).next().map(|(last, held)| (*last, held)) {
             if held.first >= run.end() {

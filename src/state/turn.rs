@@ -95,7 +95,13 @@ impl Group {
     /// The first of a key may have its turn.
     fn offer(&mut self, key: KeyHash) {
         let Some(order) = &self.order else { return };
-        let Some(first) = order.first(key).filter(|_| !order.held.contains_key(&key)) else { return };
+        let Some(first) = order.first(key) else { return };
+        self.offer_first(key, first);
+    }
+
+    /// The same, of a key whose first message this is.
+    fn offer_first(&mut self, key: KeyHash, first: Offset) {
+        let Some(order) = self.order.as_ref().filter(|order| !order.held.contains_key(&key)) else { return };
         let condemned =
             self.policy.ordered == Some(WhenParked::ParkKey) && self.held_by_dead(order, key, first).is_some();
         let due = self.history.get(&first).map(|past| past.due);
@@ -236,7 +242,7 @@ impl Group {
             }
             match lease {
                 Some(lease) => order.hold(offset, lease.epoch),
-                None if order.first(key) == Some(offset) => self.offer(key),
+                None if order.first(key) == Some(offset) => self.offer_first(key, offset),
                 None => {}
             }
         }
