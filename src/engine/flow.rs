@@ -80,9 +80,9 @@ pub(super) enum Gate {
 
 impl Flows {
     /// What is kept of a group, from now on.
-    /// Whether no group was ever held up, or may be.
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+    /// Whether a group was ever held up, or may be.
+    pub(super) fn know(&self, group: GroupId) -> bool {
+        self.groups.contains_key(&group)
     }
 
     pub(super) fn of(&mut self, group: GroupId) -> &mut Flow {

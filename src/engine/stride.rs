@@ -36,7 +36,7 @@ impl Stride {
 impl Core {
     /// Where a group stands, if it asks for nothing special: its topic, how long it leases, and how many more it may.
     fn strides(&self, group: GroupId) -> Option<(TopicId, std::time::Duration, u64)> {
-        if self.is_watched() || self.full.is_some() || !self.flows.is_empty() {
+        if self.is_watched() || self.full.is_some() || self.flows.know(group) {
             return None;
         }
         let held = self.state.group(group)?;
