@@ -12,7 +12,8 @@ mod support;
 
 use criterion::Criterion;
 use millpond::{Consumer, Durability, Group, Message, Store, WhenParked};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use support::{Effort, Memory, PAYLOAD, RawFile, Row, print, rate, rate_of, scratch};
 
 /// Messages of a lease.
@@ -75,7 +76,7 @@ fn drained(effort: Effort) -> Row {
         rate
     };
     let name = "drain in batches of 100, acks not waited for";
-    Row::measure([name, "memcpy + CRC", ""], effort.rounds.div_ceil(3), floor, figure)
+    Row::measure([name, "memcpy + CRC", ">= 6 M/s"], effort.rounds.div_ceil(3), floor, figure)
 }
 
 /// Drains so many messages of so many keys, dealt out in turn, in batches of 100: the rate in messages a second.
@@ -103,7 +104,7 @@ fn ordered(effort: Effort, keys: u64, look_ahead: u32, name: &'static str) -> Ro
     let floor = || drain_keyed(messages, keys, Group::default());
     let settings = || Group::default().ordered(WhenParked::Skip).look_ahead(look_ahead);
     let figure = || drain_keyed(messages, keys, settings());
-    Row::measure([name, "the same, not ordered", ""], effort.rounds.div_ceil(3), floor, figure)
+    Row::measure([name, "the same, not ordered", ">= 0.5"], effort.rounds.div_ceil(3), floor, figure)
 }
 
 fn one_by_one_unsynced(effort: Effort) -> Row {
@@ -120,7 +121,7 @@ fn one_by_one_unsynced(effort: Effort) -> Row {
         rate
     };
     let name = "lease one, ack one, Os";
-    Row::measure([name, "pwrite of 128 bytes, fresh file", ""], effort.rounds, floor, figure)
+    Row::measure([name, "pwrite of 128 bytes, fresh file", ">= 1 M/s"], effort.rounds, floor, figure)
 }
 
 fn one_by_one_durable(effort: Effort) -> Row {
@@ -130,7 +131,50 @@ fn one_by_one_durable(effort: Effort) -> Row {
     let floor = || rate(effort.slice, 1, || raw.write_and_sync());
     let figure = || rate(effort.slice, 1, || one(&consumer));
     let name = "lease one, ack one, Disk";
-    let row = Row::measure([name, "write + fdatasync, written file", ""], effort.rounds, floor, figure);
+    let row = Row::measure([name, "write + fdatasync, written file", ">= 0.9"], effort.rounds, floor, figure);
+    store.close().unwrap();
+    row
+}
+
+/// One after the other, the acks left to themselves.
+fn one_by_one_lazily(effort: Effort) -> Row {
+    let mut memory = Memory::new();
+    let floor = || rate_of(effort.messages, || (0..effort.messages).for_each(|_| memory.copy_and_checksum()));
+    let figure = || {
+        let directory = scratch();
+        let (store, consumer) = filled(&directory, effort.messages, Durability::Os);
+        let rate = rate_of(effort.messages, || {
+            (0..effort.messages).for_each(|_| consumer.try_lease().unwrap().unwrap().ack().detach());
+            store.sync().wait().unwrap();
+        });
+        store.close().unwrap();
+        rate
+    };
+    let name = "drain one at a time, acks not waited for";
+    Row::measure([name, "memcpy + CRC", ">= 2 M/s"], effort.rounds.div_ceil(3), floor, figure)
+}
+
+/// Several consumers, each of which acks durably what it leases.
+fn eight_durable(effort: Effort) -> Row {
+    let directory = scratch();
+    let (store, consumer) = filled(&directory, effort.messages / 2, Durability::Disk);
+    let floor = || rate(effort.slice, 1, || one(&consumer));
+    let figure = || {
+        let (done, began) = (AtomicU64::new(0), Instant::now());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    while began.elapsed() < effort.slice {
+                        one(&consumer);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        done.into_inner() as f64 / began.elapsed().as_secs_f64()
+    };
+    let name = "lease one, ack one, Disk, 8 consumers";
+    let row = Row::measure([name, "the same, 1 consumer", ">= 4"], effort.rounds, floor, figure);
     store.close().unwrap();
     row
 }
@@ -145,4 +189,5 @@ fn main() {
     ];
     print(&in_order);
     print(&[drained(effort), one_by_one_unsynced(effort), one_by_one_durable(effort)]);
+    print(&[one_by_one_lazily(effort), eight_durable(effort)]);
 }

@@ -9,6 +9,8 @@
 
 #[path = "support/asked.rs"]
 mod asked;
+#[path = "support/durable.rs"]
+mod durable;
 #[path = "support/publishing.rs"]
 mod publishing;
 mod support;
@@ -42,4 +44,5 @@ fn calls(criterion: &mut Criterion) {
 fn main() {
     calls(&mut asked::criterion());
     print(&publishing::rows(asked::effort()));
+    print(&durable::rows(asked::effort()));
 }

@@ -108,6 +108,12 @@ impl Timestamp {
         Self(self.0.saturating_add(millis(span)))
     }
 
+    /// This time moved on by the whole milliseconds of `span`.
+    pub(crate) fn after_whole(self, span: core::time::Duration) -> Self {
+        let whole = span.as_secs().saturating_mul(1000).saturating_add(u64::from(span.subsec_millis()));
+        Self(self.0.saturating_add(whole))
+    }
+
     /// The time from `earlier` to this one; nothing if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> core::time::Duration {

@@ -43,7 +43,7 @@ fn a_batch_allocates_for_the_batch_and_not_for_its_messages() {
         let messages = (0..100).map(|_| Message::new(&b"4711"[..]).durability(Durability::Memory));
         orders.publish_all(messages).wait().unwrap();
     });
-    assert!(count <= 5, "{count}");
+    assert!(count <= 4, "{count}");
     store.close().unwrap();
 }
 
@@ -55,7 +55,7 @@ fn a_delivery_allocates_a_fixed_number_of_times() {
     orders.publish_all((0..5_000).map(|_| Message::new(&b"4711"[..]))).wait().unwrap();
     let email = orders.consumer("email", Group::default()).unwrap();
     let count = each(|| email.try_lease().unwrap().unwrap().ack().wait().unwrap());
-    assert!(count <= 9, "{count}");
+    assert!(count <= 2, "{count}");
     store.close().unwrap();
 }
 
@@ -72,6 +72,6 @@ fn a_batch_that_is_leased_and_acked_allocates_for_the_batch_and_not_for_its_mess
         assert_eq!(leased.len(), 100);
         email.ack_all(leased).detach();
     });
-    assert!(count <= 36, "{count}");
+    assert!(count <= 6, "{count}");
     store.close().unwrap();
 }

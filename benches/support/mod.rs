@@ -35,9 +35,9 @@ pub(crate) fn scratch() -> tempfile::TempDir {
 /// A file that is written to as plainly as can be.
 #[derive(Debug)]
 pub(crate) struct RawFile {
-    file: File,
-    length: u64,
-    position: AtomicU64,
+    pub(crate) file: File,
+    pub(crate) length: u64,
+    pub(crate) position: AtomicU64,
 }
 
 impl RawFile {
@@ -70,12 +70,12 @@ impl RawFile {
 }
 
 #[cfg(unix)]
-fn put(file: &File, bytes: &[u8], position: u64) {
+pub(crate) fn put(file: &File, bytes: &[u8], position: u64) {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, position).unwrap();
 }
 
 #[cfg(windows)]
-fn put(file: &File, bytes: &[u8], position: u64) {
+pub(crate) fn put(file: &File, bytes: &[u8], position: u64) {
     assert_eq!(std::os::windows::fs::FileExt::seek_write(file, bytes, position).unwrap(), bytes.len());
 }
 

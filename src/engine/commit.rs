@@ -44,7 +44,9 @@ impl Drop for Lead<'_, '_> {
             self.engine.committed.notify_all();
         }
         // Whoever stands in line is sent away: there will be no room any more.
-        if let Err(error) = self.core.check() {
+        if self.core.is_over()
+            && let Err(error) = self.core.check()
+        {
             self.core.let_go.clear();
             let mut wakers = self.engine.dismiss_line(self.core, &error);
             wakers.extend(self.core.arrivals.dismiss(false, &error));
@@ -55,7 +57,11 @@ impl Drop for Lead<'_, '_> {
 }
 
 /// Wakes the tasks that have what they waited for, or never will.
+#[inline]
 fn wake_reached(core: &mut MutexGuard<'_, Core>) {
+    if core.waiting.is_empty() {
+        return;
+    }
     let wakers = core.take_reached();
     wake(core, wakers);
 }
@@ -85,9 +91,6 @@ impl Core {
     /// The wakers of those who have what they waited for, or never will.
     fn take_reached(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
-        if self.waiting.is_empty() {
-            return wakers;
-        }
         let waiting = std::mem::take(&mut self.waiting);
         for waiting in waiting {
             if self.poison.is_some() || self.reached(waiting.end, waiting.level) {

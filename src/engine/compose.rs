@@ -7,7 +7,9 @@ use crate::config::Durability;
 use crate::event::{Draft, Event, encode};
 use crate::journal::{Class, Flags, Note, Refusal, Span};
 use crate::types::{Offset, TopicId};
-use std::slice;
+
+/// Bytes that are kept for the next event.
+const SCRATCH_MAX: usize = 64 << 10;
 
 /// Where a frame went, and the offset of the first message of each of its drafts.
 #[derive(Debug)]
@@ -19,7 +21,20 @@ pub(super) struct Recorded {
 impl Core {
     /// Finds room for an event, then appends and applies it.
     pub(super) fn record(&mut self, event: &Event<'_>) -> Result<Span, Refusal> {
-        self.record_all(slice::from_ref(event))
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        encode(event, &mut bytes);
+        let span = self.tail.place(bytes.len(), Class::Settle).map(|_| {
+            let write = |out: &mut Vec<u8>| out.extend_from_slice(&bytes);
+            self.tail.append(Flags::NONE, crc32fast::hash(&bytes), bytes.len(), write, &[])
+        });
+        // A large one came of a large event, and the next one is not that.
+        if bytes.capacity() <= SCRATCH_MAX {
+            self.scratch = bytes;
+        }
+        let span = span?;
+        self.apply(span.start, event);
+        Ok(span)
     }
 
     /// Appends events as one frame, and applies them in their order.
@@ -60,7 +75,7 @@ impl Core {
         events.iter().for_each(|event| self.apply(span.start, event));
         let firsts: Vec<Offset> = notes.iter().map(|note| Offset(note.first)).collect();
         for ((draft, terms), first) in drafts.iter().zip(&firsts) {
-            self.took_in(draft, *terms, *first, span);
+            self.took_in_draft(draft, *terms, *first, span);
         }
         Ok(Recorded { span, firsts })
     }
@@ -71,12 +86,17 @@ impl Core {
     }
 
     /// Messages have been appended: they are there from now on, and visible when they have reached their level.
-    pub(super) fn took_in(&mut self, draft: &Draft<'_>, terms: Terms, first: Offset, span: Span) {
+    pub(super) fn took_in_draft(&mut self, draft: &Draft<'_>, terms: Terms, first: Offset, span: Span) {
         self.apply(span.start, &Event::Publish(draft.published(first, terms.now)));
-        if terms.level == Durability::Disk {
+        self.took_in(draft.topic(), first.plus(draft.count()), span, terms.level);
+    }
+
+    /// Messages of a topic up to `end` have been appended and applied.
+    pub(super) fn took_in(&mut self, topic: TopicId, end: Offset, span: Span, level: Durability) {
+        if level == Durability::Disk {
             self.disk_end = span.end;
         }
-        self.visible.appended(draft.topic(), first.plus(draft.count()), span.end, terms.level);
+        self.visible.appended(topic, end, span.end, level);
     }
 }
 

@@ -8,15 +8,17 @@
 use super::filter::Unseen;
 use super::obstacle::Obstacle;
 use super::order::PIECE_MAX;
-use super::{Core, Engine};
+use super::{Core, Engine, ReadCursor};
 use crate::config::Durability;
 use crate::error::Result;
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
 use crate::state::Lease;
+use crate::sync::Mutex;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -64,7 +66,7 @@ pub(super) struct HandOut {
     size: u64,
     since: Timestamp,
     /// The end of the last record that names messages of the group: whoever was named before is named below it.
-    named: Lsn,
+    pub(super) named: Lsn,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -137,11 +139,23 @@ impl Engine {
                 self.checkpoint(true)?;
                 continue;
             }
+            if matches!(shape, Shape::Single)
+                && let Some(stride) = self.stride(&mut core, group, max.clamp(1, BATCH_MAX))
+            {
+                drop(core);
+                let leased = self.hand_out_stride(group, stride).inspect_err(|_| {
+                    self.take_back(group, stride.leases());
+                })?;
+                if leased.is_empty() {
+                    continue;
+                }
+                return Ok(leased);
+            }
             match self.look(&mut core, group, max.clamp(1, BATCH_MAX), shape, read)? {
                 Look::Granted { topic, ordered, granted, named } => {
                     drop(core);
                     let leased = self.hand_out(group, (topic, ordered), &granted, named).inspect_err(|_| {
-                        self.take_back(group, &granted);
+                        self.take_back(group, held_by(&granted));
                     })?;
                     if leased.is_empty() {
                         continue;
@@ -296,21 +310,37 @@ impl Engine {
         }
         // Only the next messages are named ahead: one that comes again has a past, and is named each time.
         if let Some(last) = fresh {
-            let mut window = core.windows.get(&group).copied().unwrap_or_default();
-            let quick = now.since(window.since) < WINDOW_QUICK;
-            window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
-            window.since = now;
-            core.windows.insert(group, window);
-            let ahead = last.plus(window.size).min(visible);
-            if let Some(run) = runs.last_mut()
-                && let Some(topic) = core.state.topic(held.topic())
-            {
-                run.count += held.untouched_end(last.next(), ahead, topic.schedule().waiting()).since(last.next());
-            }
+            let behind = self.window_behind(core, group, last, visible, now);
+            runs.last_mut().into_iter().for_each(|run| run.count += behind);
         }
         let span = core.record(&Event::Delivered(Delivered { group, runs: Cow::Owned(runs) }))?;
         core.windows.entry(group).or_default().named = span.end;
         Ok(())
+    }
+
+    /// How many messages behind `last` are to be named with it: as many as the group's window has, which turns with
+    /// this.
+    pub(super) fn window_behind(
+        &self,
+        core: &mut Core,
+        group: GroupId,
+        last: Offset,
+        visible: Offset,
+        now: Timestamp,
+    ) -> u64 {
+        let window = core.windows.entry(group).or_default();
+        let quick = now.since(window.since) < WINDOW_QUICK;
+        window.size = if quick { (window.size * 2).clamp(1, WINDOW_MAX) } else { 1 };
+        window.since = now;
+        let ahead = last.plus(window.size).min(visible);
+        let Some(held) = core.state.group(group) else { return 0 };
+        let Some(topic) = core.state.topic(held.topic()) else { return 0 };
+        held.untouched_end(last.next(), ahead, topic.schedule().waiting()).since(last.next())
+    }
+
+    /// Where those who read for a group are.
+    pub(super) fn cursor_of(&self, group: GroupId) -> Arc<Mutex<ReadCursor>> {
+        self.cursors.lock().entry(group).or_default().clone()
     }
 
     /// Reads what was granted, once the journal's record of it is with the kernel.
@@ -328,7 +358,7 @@ impl Engine {
         if !reached {
             self.drive(named, Durability::Os, None)?;
         }
-        let cursor = self.cursors.lock().entry(group).or_default().clone();
+        let cursor = self.cursor_of(group);
         let mut cursor = cursor.lock();
         let mut leased = Vec::with_capacity(granted.len());
         let (mut over, now) = (Vec::new(), self.now());
@@ -338,7 +368,7 @@ impl Engine {
         for grant in granted {
             if cut == Some(grant.epoch) {
                 // The message before it in its run comes again first.
-                self.take_back(group, std::slice::from_ref(grant));
+                self.take_back(group, held_by(std::slice::from_ref(grant)));
                 continue;
             }
             let read = ahead.as_ref().and_then(|ahead| ahead.take(grant.offset));
@@ -370,16 +400,21 @@ impl Engine {
     }
 
     /// Leases that nobody has seen end as if they had never been granted.
-    fn take_back(&self, group: GroupId, granted: &[Granted]) {
+    fn take_back(&self, group: GroupId, granted: impl Iterator<Item = (Offset, u64)>) {
         let mut core = self.core.lock();
         let mut back = Vec::new();
         if let Some(held) = core.state.group_mut(group) {
-            let forgotten = granted.iter().filter(|grant| held.forget_lease(grant.offset, grant.epoch));
-            back.extend(forgotten.map(|grant| grant.offset));
+            let forgotten = granted.filter(|(offset, epoch)| held.forget_lease(*offset, *epoch));
+            back.extend(forgotten.map(|(offset, _)| offset));
         }
         self.came_back(&mut core, group, &back);
         self.tell_leasing(&mut core);
     }
+}
+
+/// What was granted, with the epochs.
+fn held_by(granted: &[Granted]) -> impl Iterator<Item = (Offset, u64)> {
+    granted.iter().map(|grant| (grant.offset, grant.epoch))
 }
 
 impl Core {

@@ -80,6 +80,11 @@ pub(super) enum Gate {
 
 impl Flows {
     /// What is kept of a group, from now on.
+    /// Whether a group was ever held up, or may be.
+    pub(super) fn know(&self, group: GroupId) -> bool {
+        self.groups.contains_key(&group)
+    }
+
     pub(super) fn of(&mut self, group: GroupId) -> &mut Flow {
         self.groups.entry(group).or_default()
     }

@@ -42,6 +42,7 @@ mod overflow;
 #[cfg(test)]
 mod overlap_tests;
 mod park;
+mod plain;
 mod publish;
 mod purge;
 mod read;
@@ -56,6 +57,7 @@ mod settle;
 mod snapshot;
 mod space;
 mod stats;
+mod stride;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -103,7 +105,7 @@ use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::tables::{Runs, SledTables, Tables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -188,6 +190,7 @@ struct Core {
     /// Deliveries that were dropped while there was no room to write it down.
     let_go: VecDeque<settle::Settling<'static>>,
     backlogs: backlog::Backlogs,
+    lanes: plain::Lanes,
     flows: flow::Flows,
     filters: filter::Filters,
     watchers: watch::Watchers,
@@ -201,7 +204,9 @@ struct Core {
     leasing: usize,
     /// Those who poll for messages.
     arrivals: arrivals::Arrivals,
-    windows: HashMap<GroupId, deliver::HandOut>,
+    windows: BTreeMap<GroupId, deliver::HandOut>,
+    /// Bytes of events on their way to the journal: used again each time.
+    scratch: Vec<u8>,
     poison: Option<Arc<Poison>>,
     closing: bool,
     closed: bool,
@@ -260,7 +265,7 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
+    cursors: Mutex<BTreeMap<GroupId, Arc<Mutex<ReadCursor>>>>,
     /// Where the keys of ordered groups are read.
     ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
@@ -289,7 +294,7 @@ impl Engine {
     fn now(&self) -> Timestamp {
         let (wall, passed) = self.uptime();
         // Rounded down, and `after` up: what is due then is never early by a part of a millisecond.
-        Timestamp(wall.0.saturating_add(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX)))
+        wall.after_whole(passed)
     }
 
     /// When, on the engine's clock, so much time will have passed.
@@ -343,6 +348,7 @@ impl Core {
             next_expiry_of_ids: Timestamp::ZERO,
             tail,
             backlogs: backlog::Backlogs::of(&state),
+            lanes: plain::Lanes::default(),
             flows: flow::Flows::default(),
             filters: filter::Filters::default(),
             state,
@@ -356,7 +362,8 @@ impl Core {
             waiting: Vec::new(),
             leasing: 0,
             arrivals: arrivals::Arrivals::default(),
-            windows: HashMap::new(),
+            windows: BTreeMap::new(),
+            scratch: Vec::new(),
             poison: None,
             closing: false,
             closed: false,
@@ -378,6 +385,11 @@ impl Core {
             retaining: retention::Agenda::default(),
             jitter: fastrand::Rng::with_seed(seed),
         }
+    }
+
+    /// Whether the store takes nothing more.
+    const fn is_over(&self) -> bool {
+        self.poison.is_some() || self.closed
     }
 
     /// Refuses if the store is closed or poisoned.

@@ -38,7 +38,7 @@ impl Core {
             |out| draft.write_into(&stamp, out),
             &[note(draft, terms, first)],
         );
-        self.took_in(draft, terms, first, span);
+        self.took_in_draft(draft, terms, first, span);
         let (end, level, count) = (span.end, terms.level, draft.count());
         Ok(Admission { end, level, first, count, time: terms.now, known: Vec::new() })
     }
@@ -47,6 +47,9 @@ impl Core {
 impl Engine {
     /// Publishes one message. A refusal is in the ticket, with the message.
     pub(crate) fn publish(self: Arc<Self>, topic: TopicId, mut message: Message) -> Ticket<Receipt> {
+        if let Some((receipt, end, level)) = self.publish_plain(topic, &message) {
+            return Ticket::appended(self, end, level, receipt);
+        }
         if let Err(error) = self.ready(topic, std::slice::from_mut(&mut message)) {
             return Ticket::refused(self, error.returning(message));
         }
@@ -235,11 +238,16 @@ impl Engine {
             self.tell_arrival(core);
             self.arm(core, false);
         }
-        if core.tail.unwritten() >= self.options.write_threshold_bytes {
-            self.arm(core, true);
-        }
         if core.ids.wants_flush() {
             self.call_upkeep(core);
+        }
+        self.after_growth(core);
+    }
+
+    /// The journal is longer: that may be too much to be kept in memory, or so much that a successor is needed.
+    pub(super) fn after_growth(&self, core: &mut Core) {
+        if core.tail.unwritten() >= self.options.write_threshold_bytes {
+            self.arm(core, true);
         }
         self.want_successor(core);
     }

@@ -12,7 +12,7 @@ const READ_AHEAD: usize = 128 << 10;
 
 /// Messages that a reader in order takes out of a batch at a time, and the part of a large batch that it takes: the way
 /// to a message leads through the heads of all before it, so going there for each alone would be quadratic.
-const TAKEN: u64 = 256;
+const TAKEN: u64 = 1024;
 const TAKEN_PART: u64 = 64;
 
 /// Where a reader is: what it has at hand, and the frame it took its last message from.

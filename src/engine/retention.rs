@@ -52,16 +52,7 @@ impl Engine {
 
     /// Something has changed in a topic: its rules are looked at again within a step.
     pub(super) fn touched(&self, core: &mut Core, topic: TopicId) {
-        let Some(held) = core.state.topic(topic) else { return };
-        let by_group = |group: &GroupId| {
-            let policy = core.state.group(*group).map(crate::state::Group::policy);
-            policy.is_some_and(|policy| policy.dead_age.is_some() || !policy.filter.is_everything())
-        };
-        if !held.policy().retention.has_rules()
-            && !held.expires()
-            && held.levels().is_empty()
-            && !held.groups().iter().any(by_group)
-        {
+        if core.state.topic(topic).is_none_or(|held| !core.has_rules(held)) {
             return;
         }
         let at = self.after(self.options.retention_step);
@@ -261,6 +252,18 @@ fn newest_bytes(topic: &Topic, bytes: u64) -> Offset {
 }
 
 impl Core {
+    /// Whether what is published into a topic, or settled in it, has to be looked at again later.
+    pub(super) fn has_rules(&self, held: &Topic) -> bool {
+        let by_group = |group: &GroupId| {
+            let policy = self.state.group(*group).map(crate::state::Group::policy);
+            policy.is_some_and(|policy| policy.dead_age.is_some() || !policy.filter.is_everything())
+        };
+        held.policy().retention.has_rules()
+            || held.expires()
+            || !held.levels().is_empty()
+            || held.groups().iter().any(by_group)
+    }
+
     /// Writes down what has left by the rules. Whether anything had.
     fn apply_rules(
         &mut self,

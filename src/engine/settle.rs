@@ -74,6 +74,14 @@ impl Engine {
     /// Settles deliveries that are held under these epochs.
     pub(crate) fn settle(self: &Arc<Self>, group: GroupId, held: &[(Offset, u64)], how: &Outcome) -> Ticket<()> {
         let level = self.options.ack_durability;
+        if matches!(how, Outcome::Ack)
+            && let Some(span) = self.ack_stride(group, held, level)
+        {
+            return match level {
+                Durability::Memory => Ticket::done(Ok(())),
+                level => Ticket::committing(self.clone(), span.end, level, ()),
+            };
+        }
         let settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
         match self.settle_now(settling, level) {
             Ok(Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
@@ -164,10 +172,7 @@ impl Engine {
         if level == Durability::Memory {
             self.arm(core, false);
         }
-        if core.tail.unwritten() >= self.options.write_threshold_bytes {
-            self.arm(core, true);
-        }
-        self.want_successor(core);
+        self.after_growth(core);
     }
 
     pub(super) fn tell_leasing(&self, core: &mut Core) {

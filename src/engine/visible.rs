@@ -12,6 +12,26 @@ struct Watermark {
     pending: VecDeque<(Offset, Lsn, Durability)>,
 }
 
+impl Watermark {
+    /// Whether something is pending still.
+    fn advance(&mut self, written: Lsn, durable: Lsn, changed: &mut bool) -> bool {
+        while let Some((end, lsn, level)) = self.pending.front() {
+            let reached = match level {
+                Durability::Memory => true,
+                Durability::Os => *lsn <= written,
+                Durability::Disk => *lsn <= durable,
+            };
+            if !reached {
+                return true;
+            }
+            self.visible = *end;
+            *changed = true;
+            self.pending.pop_front();
+        }
+        false
+    }
+}
+
 /// A watermark per topic.
 #[derive(Debug, Default)]
 pub(crate) struct Visible {
@@ -38,7 +58,11 @@ impl Visible {
 
     /// Messages up to `end` were appended; true if they are visible at once.
     pub(crate) fn appended(&mut self, topic: TopicId, end: Offset, lsn: Lsn, level: Durability) -> bool {
-        let watermark = self.topics.entry(topic).or_default();
+        // Looked up first: it is there, mostly.
+        let watermark = match self.topics.get_mut(&topic) {
+            Some(watermark) => watermark,
+            None => self.topics.entry(topic).or_default(),
+        };
         if level == Durability::Memory && watermark.pending.is_empty() {
             watermark.visible = end;
             return true;
@@ -56,24 +80,15 @@ impl Visible {
             return false;
         }
         let mut changed = false;
-        let topics = &mut self.topics;
-        self.waiting.retain(|topic| {
-            let Some(watermark) = topics.get_mut(topic) else { return false };
-            while let Some((end, lsn, level)) = watermark.pending.front() {
-                let reached = match level {
-                    Durability::Memory => true,
-                    Durability::Os => *lsn <= written,
-                    Durability::Disk => *lsn <= durable,
-                };
-                if !reached {
-                    break;
-                }
-                watermark.visible = *end;
-                changed = true;
-                watermark.pending.pop_front();
+        let mut at = 0;
+        while let Some(topic) = self.waiting.get(at) {
+            let watermark = self.topics.get_mut(topic);
+            match watermark.map(|watermark| watermark.advance(written, durable, &mut changed)) {
+                Some(true) => at += 1,
+                // The order among them does not matter.
+                Some(false) | None => _ = self.waiting.swap_remove(at),
             }
-            !watermark.pending.is_empty()
-        });
+        }
         changed
     }
 }

@@ -195,12 +195,18 @@ impl Core {
         let then = self.backlogs.before(&self.state, event);
         self.state.apply(lsn, event);
         self.backlogs.after(&self.state, lsn, event, then);
+        self.lanes.saw(event);
         self.filters.saw(event);
         if let Some(group) = self.flows.saw(event) {
             self.tell_state(group, What::BreakerClosed);
         }
         self.note_ids(lsn, event);
         self.note_processed(event);
+    }
+
+    /// Whether anybody asked.
+    pub(super) const fn is_watched(&self) -> bool {
+        !self.watchers.0.is_empty()
     }
 
     fn tell(&mut self, event: &Event<'_>) {

@@ -14,7 +14,7 @@ use std::slice;
 /// Kind, length, topic and count, at their longest: 1 + 10 + 5 + 10 bytes.
 const LONGEST_LEAD: usize = 26;
 /// Offset, time and their lengths, at their longest.
-const LONGEST_SHORT_STAMP: usize = 17;
+pub(super) const LONGEST_SHORT_STAMP: usize = 17;
 /// First offset and time of a batch.
 const BATCH_TAIL: usize = 16;
 
@@ -231,7 +231,7 @@ fn put_prefix(message: &Message, out: &mut Vec<u8>) {
     put_measured(out, |length| length, |out| attributes::encode(attributes, out));
 }
 
-fn short_stamp(offset: Offset, time: Timestamp, base: Timestamp) -> Inline<LONGEST_SHORT_STAMP> {
+pub(super) fn short_stamp(offset: Offset, time: Timestamp, base: Timestamp) -> Inline<LONGEST_SHORT_STAMP> {
     let since = time.get().wrapping_sub(base.get());
     let (offset_len, time_len) = (minimal_len(offset.get()), minimal_len(since));
     // Both numbers in one, and cut off behind the second: byte by byte takes five times the instructions.

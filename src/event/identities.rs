@@ -59,6 +59,7 @@ impl Event<'_> {
     /// The ids of published messages that this event tells: every way there is by which the tables learn of one.
     pub(crate) fn identities(&self, mut each: impl FnMut(Identity)) {
         match self {
+            Event::Publish(run) if run.is_plain() => {}
             Event::Publish(run) | Event::Move(run) => run.identities().for_each(each),
             Event::KeepId(kept) => each(Identity {
                 topic: kept.topic,
@@ -101,6 +102,7 @@ impl Event<'_> {
     /// Whether a message has an id that is to be remembered.
     pub(crate) fn has_identity(&self) -> bool {
         match self {
+            Event::Publish(run) if run.is_plain() => false,
             Event::Publish(run) | Event::Move(run) => run.identities().next().is_some(),
             Event::KeepId(_) => true,
             _ => false,

@@ -16,6 +16,7 @@ mod flow_settings;
 #[cfg(test)]
 mod golden;
 mod identities;
+mod plain;
 #[cfg(test)]
 mod properties;
 mod publish;
@@ -31,6 +32,7 @@ pub(crate) use codec::{encode, events};
 pub(crate) use draft::{Draft, Stamp};
 pub(crate) use extend::read_extended;
 pub(crate) use identities::{Identity, Processed, table_of};
+pub(crate) use plain::Plain;
 pub(crate) use publish::{MessageView, Published};
 pub(crate) use settings::{
     forward_setting, group_patch, merge, patch_group_policy, patch_topic_policy, processed_table_setting, topic_patch,

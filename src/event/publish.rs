@@ -72,6 +72,7 @@
 //! since the content is hashed before the offset is known. A message keeps its check when it is moved; one that was
 //! alone in its frame gets it, by the same rule, when it is first moved.
 
+use super::plain::NOTHING;
 use super::slots::{Layout, Slot, Slots};
 use super::wire::{DecodeError, Decoded};
 use super::{attributes, wire};
@@ -136,6 +137,15 @@ impl<'a> Published<'a> {
         let whole = dense.then_some(super::Run { first, count });
         let single = (!dense).then(|| self.slots()).into_iter().flatten().map_while(Result::ok);
         whole.into_iter().chain(single.map(|slot| super::Run::one(slot.offset)))
+    }
+
+    /// Whether it is known, without a look at the messages, that none has attributes.
+    pub(crate) fn is_plain(&self) -> bool {
+        match self.layout {
+            Layout::One { attributes, .. } => !attributes,
+            Layout::Draft { prefixes, .. } => prefixes.is_empty(),
+            Layout::Batch { .. } | Layout::Move { .. } | Layout::Views(_) => false,
+        }
     }
 
     pub(super) fn slots(&self) -> Slots<'a> {
@@ -221,7 +231,7 @@ fn share(whole: &Bytes, part: &[u8]) -> Bytes {
 
 /// The checksum of a content that may lie in two pieces.
 pub(super) fn content_crc(prefix: &[u8], payload: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
+    let mut hasher = NOTHING.clone();
     if !prefix.is_empty() {
         hasher.update(prefix);
     }

@@ -2,7 +2,6 @@
 
 use super::attributes;
 use super::publish::{Published, split};
-use super::slots::Layout;
 use crate::message::Due;
 use crate::types::{Offset, Timestamp};
 
@@ -34,12 +33,7 @@ impl<'a> Published<'a> {
 
     /// The messages that have attributes, with the block of them.
     fn carrying(&self) -> impl Iterator<Item = (Offset, &'a [u8])> + use<'a> {
-        let plain = match self.layout {
-            Layout::One { attributes, .. } => !attributes,
-            Layout::Draft { prefixes, .. } => prefixes.is_empty(),
-            Layout::Batch { .. } | Layout::Move { .. } | Layout::Views(_) => false,
-        };
-        let slots = (!plain).then(|| self.slots()).into_iter().flatten();
+        let slots = (!self.is_plain()).then(|| self.slots()).into_iter().flatten();
         slots.map_while(Result::ok).filter(|slot| slot.attributes).filter_map(|slot| {
             let (_, block, _) = split(slot.head).ok()?;
             Some((slot.offset, block))

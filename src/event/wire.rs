@@ -111,8 +111,23 @@ impl<'a> Reader<'a> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// A varint.
+    /// A varint. Nearly all have one byte or two.
+    #[inline]
     pub(super) fn varint(&mut self) -> Decoded<u64> {
+        match *self.rest {
+            [only, ref rest @ ..] if only < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(only))
+            }
+            [low, high @ 1..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(low & 0x7f) | u64::from(high) << 7)
+            }
+            _ => self.any_varint(),
+        }
+    }
+
+    fn any_varint(&mut self) -> Decoded<u64> {
         let mut value = 0u64;
         for (index, &byte) in self.rest.iter().take(LONGEST_VARINT).enumerate() {
             // The tenth byte holds the 64th bit alone.

@@ -20,6 +20,7 @@
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
+//! * [`speed`]: where the time goes, and what a program can do about it.
 
 pub mod asynchronous;
 pub mod damage;
@@ -38,6 +39,7 @@ pub mod poison;
 pub mod priorities;
 pub mod retention;
 pub mod space;
+pub mod speed;
 pub mod transactions;
 pub mod typed;
 pub mod workers;

@@ -51,11 +51,15 @@ pub(crate) struct SegmentIndex {
 impl SegmentIndex {
     /// Notes that the frame at `position` holds this run. Positions rise from call to call.
     pub(crate) fn note(&mut self, position: Position, note: Note) {
-        let stream = self.streams.entry(note.stream).or_insert_with(|| StreamIndex {
-            first: note.first,
-            earliest: note.time,
-            ..StreamIndex::default()
-        });
+        // Looked up first: it is there, mostly.
+        let stream = match self.streams.get_mut(&note.stream) {
+            Some(stream) => stream,
+            None => self.streams.entry(note.stream).or_insert(StreamIndex {
+                first: note.first,
+                earliest: note.time,
+                ..StreamIndex::default()
+            }),
+        };
         let due =
             stream.entries.last().is_none_or(|(_, last)| position.get().saturating_sub(last.get()) >= INDEX_STRIDE);
         if due {

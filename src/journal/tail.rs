@@ -293,6 +293,11 @@ impl Tail {
     /// Whether the active segment has room for `frame` bytes, a seal, and what is kept for those who settle while the
     /// reserve is not there.
     fn fits(&self, frame: u32, class: Class) -> bool {
+        let left = self.active.segment.capacity.saturating_sub(self.end);
+        // Far from the segment's end nobody needs to ask for whom the rest is kept.
+        if frame.saturating_add(SEAL_FRAME) <= left.saturating_sub(self.active.segment.capacity / 8) {
+            return true;
+        }
         let reserve = match class {
             Class::Publish | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
             Class::Copy if !self.stock.is_whole() => self.active.segment.capacity / 16,
@@ -391,8 +396,10 @@ impl Tail {
         }
         let mut commit = self.idle.take().unwrap_or_default();
         if self.unwritten > 0 {
-            for sealed in std::mem::take(&mut self.sealed_chunks) {
-                self.begin_chunk(Box::new(sealed), &mut commit);
+            if !self.sealed_chunks.is_empty() {
+                for sealed in std::mem::take(&mut self.sealed_chunks) {
+                    self.begin_chunk(Box::new(sealed), &mut commit);
+                }
             }
             let chunk = self.open_chunk();
             self.begin_chunk(chunk, &mut commit);

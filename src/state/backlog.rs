@@ -59,7 +59,7 @@ impl State {
                 at = waiting.next_absent(at);
                 continue;
             }
-            let held = |group: &Group| group.hands.leases.contains_key(&at) || group.dead.contains_key(&at);
+            let held = |group: &Group| group.hands.leases.contains(at) || group.dead.contains_key(&at);
             if !self.groups_in(topic).any(held) {
                 return Some(at);
             }

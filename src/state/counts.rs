@@ -75,9 +75,9 @@ impl Group {
         // Those in other places are few: what was handed out before the clock was set back, and came back since.
         let now_elsewhere = |offset: &&Offset| waiting.contains(**offset);
         let dead = self.dead.keys().filter(now_elsewhere).count();
-        let leased = self.hands.leases.keys().filter(now_elsewhere).count();
+        let leased = self.hands.leases.iter().filter(|(offset, _)| waiting.contains(*offset)).count();
         let retrying = self.history.keys().filter(now_elsewhere);
-        let retrying = retrying.filter(|offset| !self.hands.leases.contains_key(offset)).count();
+        let retrying = retrying.filter(|offset| !self.hands.leases.contains(**offset)).count();
         unsettled.saturating_sub(number(dead)).saturating_sub(number(leased)).saturating_sub(number(retrying))
     }
 }

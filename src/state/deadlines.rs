@@ -5,10 +5,10 @@
 //! there is a lease with its deadline. Few that are no more stay, since they are swept when they outnumber the leases.
 //! Only a lease that ends before one given earlier is kept in a tree.
 
-use super::lease::Lease;
+use super::leases::Leases;
 use crate::event::Run;
 use crate::types::{Offset, Timestamp};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 /// So many entries may be there though no lease is.
 const SPARE: usize = 64;
@@ -22,32 +22,37 @@ pub(super) struct Deadlines {
     early: BTreeSet<(Timestamp, Offset)>,
 }
 
-type Leases = BTreeMap<Offset, Lease>;
-
 /// Whether there is a lease that runs out then.
 fn lasts(leases: &Leases, deadline: Timestamp, offset: Offset) -> bool {
-    leases.get(&offset).is_some_and(|lease| lease.deadline == deadline)
+    leases.get(offset).is_some_and(|lease| lease.deadline == deadline)
 }
 
 /// The leases of `run` that run out at `deadline`.
 fn lasting(leases: &Leases, deadline: Timestamp, run: Run) -> impl Iterator<Item = (Timestamp, Offset, u64)> {
-    let there = leases.range(run.first..run.end()).filter(move |(_, lease)| lease.deadline == deadline);
-    there.map(move |(offset, lease)| (deadline, *offset, lease.epoch))
+    let there = leases.range(run).filter(move |(_, lease)| lease.deadline == deadline);
+    there.map(move |(offset, lease)| (deadline, offset, lease.epoch))
 }
 
 impl Deadlines {
-    /// A lease runs out then. It is among `leases` already.
-    pub(super) fn insert(&mut self, deadline: Timestamp, offset: Offset, leases: &Leases) {
+    /// Leases of a run end then. They are among `leases` already.
+    pub(super) fn insert(&mut self, deadline: Timestamp, run: Run, leases: &Leases) {
         match self.line.back_mut() {
-            Some((last, run)) if *last == deadline && run.end() == offset => run.count += 1,
-            Some((last, _)) if *last > deadline => _ = self.early.insert((deadline, offset)),
-            _ => self.line.push_back((deadline, Run::one(offset))),
+            Some((last, before)) if *last == deadline && before.end() == run.first => before.count += run.count,
+            Some((last, _)) if *last > deadline => {
+                self.early.extend((run.first.0..run.end().0).map(|offset| (deadline, Offset(offset))));
+            }
+            _ => self.line.push_back((deadline, run)),
         }
         // By half as many again: a sweep looks at all of them, and is not to come often.
         if self.line.len() + self.early.len() > leases.len() + leases.len() / 2 + SPARE {
             self.line.retain(|(deadline, run)| lasting(leases, *deadline, *run).next().is_some());
             self.early.retain(|(deadline, offset)| lasts(leases, *deadline, *offset));
         }
+    }
+
+    /// Whether none can have run out: nothing here is due yet, neither what still lasts nor what does not.
+    pub(super) fn is_quiet(&self, now: Timestamp) -> bool {
+        self.early.is_empty() && self.line.front().is_none_or(|(deadline, _)| *deadline > now)
     }
 
     /// The soonest of all.
@@ -73,6 +78,7 @@ impl Deadlines {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lease::Lease;
     use super::*;
     use std::collections::HashMap;
 
@@ -83,7 +89,7 @@ mod tests {
     #[test]
     fn it_tells_what_a_sorted_set_would_tell_and_keeps_little_more() {
         let mut random = fastrand::Rng::with_seed(7);
-        let (mut deadlines, mut leases, mut model) = (Deadlines::default(), Leases::new(), HashMap::new());
+        let (mut deadlines, mut leases, mut model) = (Deadlines::default(), Leases::default(), HashMap::new());
         let mut now = 0;
         for step in 0..20_000_u64 {
             now += u64::from(random.u8(0..3) == 0);
@@ -91,13 +97,13 @@ mod tests {
             if random.u8(0..10) < 6 {
                 let deadline = now + if random.u8(0..10) == 0 { random.u64(0..50) } else { 100 };
                 leases.insert(offset, lease(step, deadline));
-                deadlines.insert(Timestamp(deadline), offset, &leases);
+                deadlines.insert(Timestamp(deadline), Run::one(offset), &leases);
                 model.insert(offset, (deadline, step));
             } else {
                 let low = step.saturating_sub(400);
-                leases.retain(|offset, _| offset.0 >= low);
+                leases.remove_run(Run { first: Offset::ZERO, count: low });
                 model.retain(|offset, _| offset.0 >= low);
-                leases.remove(&offset);
+                leases.remove(offset);
                 model.remove(&offset);
             }
             assert!(deadlines.line.len() + deadlines.early.len() <= 1000 + SPARE);
@@ -114,13 +120,13 @@ mod tests {
 
     #[test]
     fn a_batch_that_is_settled_costs_one_entry_and_is_swept() {
-        let (mut deadlines, mut leases) = (Deadlines::default(), Leases::new());
+        let (mut deadlines, mut leases) = (Deadlines::default(), Leases::default());
         for batch in 0..10_000_u64 {
             for offset in batch * 100..batch * 100 + 100 {
                 leases.insert(Offset(offset), lease(batch, batch));
-                deadlines.insert(Timestamp(batch), Offset(offset), &leases);
+                deadlines.insert(Timestamp(batch), Run::one(Offset(offset)), &leases);
             }
-            leases.clear();
+            leases = Leases::default();
         }
         assert!(deadlines.line.len() <= 100 + 50 + SPARE, "{}", deadlines.line.len());
         assert_eq!(deadlines.first(&leases), None);

@@ -129,7 +129,7 @@ impl Group {
                 self.release_one(offset, event);
             }
             // A lease that was never recorded leaves nothing behind: the message is as fresh as it was.
-            while let Some(offset) = first_in(&self.hands.leases, run) {
+            while let Some(offset) = self.hands.leases.next(run.first).filter(|offset| *offset < run.end()) {
                 self.end_hold(offset);
                 self.return_to_line(offset);
             }
@@ -345,7 +345,7 @@ impl Group {
     /// `most` messages with a past from `from` on; and says where to go on, if there may be more.
     pub(crate) fn over_limits_from(&self, from: Offset, most: usize) -> (Vec<(Offset, BuryReason)>, Option<Offset>) {
         let seen = || self.history.range(from..).take(most);
-        let waiting = seen().filter(|(offset, _)| !self.hands.leases.contains_key(offset));
+        let waiting = seen().filter(|(offset, _)| !self.hands.leases.contains(**offset));
         let over =
             waiting.filter_map(|(offset, past)| Some((*offset, self.limit_reached(*offset, past.counters)?))).collect();
         (over, seen().nth(most.saturating_sub(1)).map(|(offset, _)| offset.next()))

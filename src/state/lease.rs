@@ -12,6 +12,7 @@
 
 use super::deadlines::Deadlines;
 use super::group::{Group, History};
+use super::leases::Leases;
 use super::offsets::OffsetSet;
 use crate::event::{Counters, Run};
 use crate::types::{Offset, Timestamp};
@@ -55,7 +56,7 @@ pub(super) struct Hands {
     pub(super) cursor: Offset,
     /// Fresh offsets before the cursor: passed over, or put back without a word.
     pub(super) back: OffsetSet,
-    pub(super) leases: BTreeMap<Offset, Lease>,
+    pub(super) leases: Leases,
     pub(super) deadlines: Deadlines,
     /// Leases that ended without settling the message and were not replaced.
     pub(super) ended: BTreeMap<Offset, Lease>,
@@ -79,7 +80,7 @@ impl Hands {
 
     /// Takes note of a history entry that is new or was changed.
     pub(super) fn index(&mut self, offset: Offset, past: &History) {
-        if !self.leases.contains_key(&offset) {
+        if !self.leases.contains(offset) {
             self.due.insert((past.due, offset));
         }
         if past.suspicion.is_suspect() {
@@ -97,14 +98,7 @@ impl Hands {
 
     /// The messages are settled: nothing of them is left here.
     pub(super) fn settle(&mut self, run: Run) {
-        // One by one where they stand, if that is not a longer way than from one that is leased to the next.
-        if run.count <= self.leases.len() as u64 {
-            (run.first.0..run.end().0).for_each(|offset| _ = self.leases.remove(&Offset(offset)));
-        } else {
-            while let Some(offset) = first_in(&self.leases, run) {
-                self.leases.remove(&offset);
-            }
-        }
+        self.leases.remove_run(run);
         while let Some(offset) = first_in(&self.ended, run) {
             self.ended.remove(&offset);
         }
@@ -113,14 +107,17 @@ impl Hands {
 
     /// Takes a lease away.
     fn take(&mut self, offset: Offset) -> Option<Lease> {
-        self.leases.remove(&offset)
+        self.leases.remove(offset)
     }
 
-    fn put(&mut self, offset: Offset, lease: Lease) {
-        self.leases.insert(offset, lease);
-        self.deadlines.insert(lease.deadline, offset, &self.leases);
-        self.ended.remove(&offset);
-        self.back.remove(offset);
+    /// Leases a run; `lease` is that of its first message, and the others' epochs follow it.
+    fn put(&mut self, run: Run, lease: Lease) {
+        self.leases.insert_run(run, lease);
+        self.deadlines.insert(lease.deadline, run, &self.leases);
+        while let Some(offset) = first_in(&self.ended, run) {
+            self.ended.remove(&offset);
+        }
+        self.back.remove_run(run);
     }
 
     /// A lease ends, and its holder may still come late. The caller indexes the message again.
@@ -159,11 +156,17 @@ impl Group {
         self.hold(offset, lease);
     }
 
+    /// Leases the run that [`Group::next_run`] gave.
+    pub(super) fn grant_run(&mut self, run: Run, lease: Lease) {
+        self.hands.cursor = run.end();
+        self.hands.put(run, lease);
+    }
+
     fn hold(&mut self, offset: Offset, lease: Lease) {
-        if let Some(order) = self.order.as_mut().filter(|_| !self.hands.leases.contains_key(&offset)) {
+        if let Some(order) = self.order.as_mut().filter(|_| !self.hands.leases.contains(offset)) {
             order.hold(offset, lease.epoch);
         }
-        self.hands.put(offset, lease);
+        self.hands.put(Run::one(offset), lease);
     }
 
     /// A lease ends, and its holder may still come late. The caller says what becomes of the message.
@@ -188,7 +191,7 @@ impl Group {
     /// What the lease of `offset` with this epoch is worth.
     pub(crate) fn check(&self, offset: Offset, epoch: u64) -> Hold {
         let is = |lease: &&Lease| lease.epoch == epoch;
-        if self.hands.leases.get(&offset).filter(is).is_some() {
+        if self.hands.leases.get(offset).as_ref().filter(is).is_some() {
             Hold::Held
         } else if self.hands.ended.get(&offset).filter(is).is_some() {
             Hold::Late
@@ -199,12 +202,12 @@ impl Group {
 
     /// The lease of a message, if it is leased.
     pub(crate) fn lease(&self, offset: Offset) -> Option<Lease> {
-        self.hands.leases.get(&offset).copied()
+        self.hands.leases.get(offset)
     }
 
     /// When the lease of `offset` with this epoch was given, if it is not lost.
     pub(crate) fn granted(&self, offset: Offset, epoch: u64) -> Option<Timestamp> {
-        let lease = self.hands.leases.get(&offset).or_else(|| self.hands.ended.get(&offset));
+        let lease = self.hands.leases.get(offset).or_else(|| self.hands.ended.get(&offset).copied());
         lease.filter(|lease| lease.epoch == epoch).map(|lease| lease.granted)
     }
 
@@ -212,11 +215,13 @@ impl Group {
     /// recorded as handed out again (see [`Group::needs_record`]). Says whether the lease runs.
     pub(crate) fn extend(&mut self, offset: Offset, epoch: u64, deadline: Timestamp) -> bool {
         let held = match self.check(offset, epoch) {
-            Hold::Held => self.hands.leases.get(&offset),
-            Hold::Late if self.is_open(offset) && self.may_resume(offset, epoch) => self.hands.ended.get(&offset),
+            Hold::Held => self.hands.leases.get(offset),
+            Hold::Late if self.is_open(offset) && self.may_resume(offset, epoch) => {
+                self.hands.ended.get(&offset).copied()
+            }
             Hold::Late | Hold::Lost => None,
         };
-        let Some(lease) = held.copied() else { return false };
+        let Some(lease) = held else { return false };
         if let Some(past) = self.history.get(&offset) {
             self.hands.due.remove(&(past.due, offset));
             self.order.iter_mut().for_each(|order| _ = order.due.remove(&(past.due, offset)));
@@ -249,7 +254,7 @@ impl Group {
 
     /// The counters of a message as they stand, the hand-out that is under way included.
     pub(crate) fn counters(&self, offset: Offset) -> Counters {
-        let fresh = || Counters { leases: u32::from(self.hands.leases.contains_key(&offset)), ..Counters::default() };
+        let fresh = || Counters { leases: u32::from(self.hands.leases.contains(offset)), ..Counters::default() };
         self.history
             .get(&offset)
             .map(|past| past.counters)
@@ -271,6 +276,11 @@ impl Group {
         let resumed = Some(self.paused_until).filter(|until| *until > now);
         // The end of time never comes.
         [due, deadline, resumed].into_iter().flatten().filter(|time| *time != Timestamp(u64::MAX)).min()
+    }
+
+    /// The first message from `from` on whose hand-out has to be recorded before it happens.
+    pub(crate) fn first_unnamed(&self, from: Offset) -> Offset {
+        self.handed.next_absent(from)
     }
 
     /// Whether a hand-out of this message has to be recorded before it happens.
@@ -297,6 +307,6 @@ impl Group {
 
     /// Every lease, in the order of offsets.
     pub(crate) fn leases(&self) -> impl Iterator<Item = (Offset, Lease)> {
-        self.hands.leases.iter().map(|(offset, lease)| (*offset, *lease))
+        self.hands.leases.iter()
     }
 }

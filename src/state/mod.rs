@@ -33,6 +33,7 @@ mod fresh;
 mod group;
 mod keys;
 mod lease;
+mod leases;
 mod liveness;
 mod moved;
 mod offsets;
@@ -143,7 +144,19 @@ impl Default for Store {
 
 impl State {
     /// Takes in the next event, which lies in the frame at `lsn`. See the module.
+    #[inline]
     pub(crate) fn apply(&mut self, lsn: Lsn, event: &Event<'_>) {
+        match event {
+            // Most events are this one, and those who publish know that it is.
+            Event::Publish(run) if run.is_plain() => {
+                self.store.newest_time = self.store.newest_time.max(run.time);
+                self.topic_at(lsn, run.topic, |topic| topic.publish(lsn.segment(), run));
+            }
+            event => self.apply_any(lsn, event),
+        }
+    }
+
+    fn apply_any(&mut self, lsn: Lsn, event: &Event<'_>) {
         self.store.newest_time = self.store.newest_time.max(time_of(event));
         if self.store.applied < lsn {
             self.store.note_ids(lsn, event);

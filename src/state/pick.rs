@@ -52,6 +52,26 @@ impl Group {
         picks
     }
 
+    /// The fresh messages that come next, in one run of at most `max`, if nothing else comes before them: no suspect,
+    /// no retry, none that came back, and no lease has run out. Of a group without an order, in a topic without levels.
+    pub(super) fn next_run(&mut self, now: Timestamp, end: Offset, waiting: &OffsetSet, max: u64) -> Option<Run> {
+        let hands = &self.hands;
+        let due = hands.due.first().is_some_and(|(due, _)| *due <= now);
+        let others = due || !hands.suspects.is_empty() || !hands.back.is_empty() || !hands.deadlines.is_quiet(now);
+        if others || self.is_paused(now) || self.retries_are_many(now) {
+            return None;
+        }
+        let first = self.first_fresh(hands.cursor, end, waiting);
+        self.hands.cursor = first;
+        if first >= end {
+            return None;
+        }
+        let fresh = self.fresh_end(first, end, waiting);
+        let count = fresh.since(first).min(max);
+        // With what lies behind a hole, it would be more.
+        (count > 0 && (count == max || fresh == end)).then_some(Run { first, count })
+    }
+
     /// Fresh messages before `end`, the oldest first.
     pub(super) fn pick_in_offset_order(&mut self, end: Offset, waiting: &OffsetSet, max: usize, picks: &mut Vec<Pick>) {
         if !self.hands.back.is_empty() {
@@ -128,14 +148,14 @@ impl Group {
             self.settled.next_settled(from),
             self.dead.range(from..).next().map(|(offset, _)| *offset),
             self.history.range(from..).next().map(|(offset, _)| *offset),
-            self.hands.leases.range(from..).next().map(|(offset, _)| *offset),
+            self.hands.leases.next(from),
         ];
         taken.into_iter().flatten().fold(limit, Offset::min)
     }
 
     /// Whether an unsettled offset is not fresh.
     pub(super) fn is_taken(&self, offset: Offset) -> bool {
-        self.dead.contains_key(&offset) || self.history.contains_key(&offset) || self.hands.leases.contains_key(&offset)
+        self.dead.contains_key(&offset) || self.history.contains_key(&offset) || self.hands.leases.contains(offset)
     }
 
     /// Messages of the schedule that fell due: those that the cursor has passed are fresh ones before it.

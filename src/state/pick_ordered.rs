@@ -28,7 +28,7 @@ impl Group {
             order.fresh.sort_in(levels);
         }
         let Some(order) = &self.order else { return Vec::new() };
-        if self.hands.leases.last_key_value().is_some_and(|(last, _)| *last >= order.read) {
+        if self.hands.leases.last().is_some_and(|last| last >= order.read) {
             // Out since before the group was ordered: whose key it holds is not known yet.
             return Vec::new();
         }

@@ -9,6 +9,7 @@ use super::order::{KeyHash, Unread};
 use super::priority::Levels;
 use super::turn::Turn;
 use super::{Group, State, Topic};
+use crate::event::Run;
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::collections::BTreeMap;
 
@@ -114,6 +115,20 @@ impl State {
         if let Some(held) = self.groups.get_mut(&group) {
             let waiting = waiting(&self.topics, held);
             held.grant(offset, lease, waiting);
+        }
+    }
+
+    /// See [`Group::next_run`].
+    pub(crate) fn next_run(&mut self, group: GroupId, now: Timestamp, visible_end: Offset, max: u64) -> Option<Run> {
+        let held = self.groups.get_mut(&group)?;
+        let topic = self.topics.get(&held.topic).filter(|topic| topic.levels.is_empty())?;
+        held.next_run(now, visible_end, topic.schedule.waiting(), max)
+    }
+
+    /// Leases a run that comes from [`State::next_run`]. The epochs of its messages follow that of the first.
+    pub(crate) fn grant_run(&mut self, group: GroupId, run: Run, lease: Lease) {
+        if let Some(held) = self.groups.get_mut(&group) {
+            held.grant_run(run, lease);
         }
     }
 

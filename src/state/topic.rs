@@ -115,8 +115,10 @@ impl Topic {
         }
         let last = run.first.plus(run.count - 1);
         self.end = last.next();
-        self.note_times(run);
-        self.levels.note(run, self.policy.levels);
+        if !run.is_plain() {
+            self.note_times(run);
+            self.levels.note(run, self.policy.levels);
+        }
         match self.extents.last_mut() {
             Some(extent) if extent.segment == segment => extent.append(last, run.count, run.bytes),
             _ => {

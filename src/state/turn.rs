@@ -56,7 +56,7 @@ impl Group {
         if !self.is_open(offset) {
             return Turn::Over;
         }
-        if self.hands.leases.contains_key(&offset) {
+        if self.hands.leases.contains(offset) {
             return Turn::Leased;
         }
         if offset >= order.read {
@@ -68,7 +68,7 @@ impl Group {
                 _ => {}
             }
             if order.held.contains_key(&key) {
-                let leased = |other: &Offset| self.hands.leases.contains_key(other);
+                let leased = |other: &Offset| self.hands.leases.contains(*other);
                 return Turn::Behind(order.line(key, offset).find(leased).unwrap_or(offset));
             }
             if let Some(dead) = self.held_by_dead(order, key, offset) {
@@ -95,7 +95,13 @@ impl Group {
     /// The first of a key may have its turn.
     fn offer(&mut self, key: KeyHash) {
         let Some(order) = &self.order else { return };
-        let Some(first) = order.first(key).filter(|_| !order.held.contains_key(&key)) else { return };
+        let Some(first) = order.first(key) else { return };
+        self.offer_first(key, first);
+    }
+
+    /// The same, of a key whose first message this is.
+    fn offer_first(&mut self, key: KeyHash, first: Offset) {
+        let Some(order) = self.order.as_ref().filter(|order| !order.held.contains_key(&key)) else { return };
         let condemned =
             self.policy.ordered == Some(WhenParked::ParkKey) && self.held_by_dead(order, key, first).is_some();
         let due = self.history.get(&first).map(|past| past.due);
@@ -113,7 +119,7 @@ impl Group {
         if let Some(key) = order.key(offset) {
             return self.offer(key);
         }
-        if offset >= order.read || !self.is_open(offset) || self.hands.leases.contains_key(&offset) {
+        if offset >= order.read || !self.is_open(offset) || self.hands.leases.contains(offset) {
             return;
         }
         let due = self.history.get(&offset).map(|past| past.due);
@@ -131,7 +137,7 @@ impl Group {
             order.fresh.remove_run(run);
         }
         while let Some(offset) = self.order.as_ref().and_then(|order| order.keys.first_in(run)) {
-            let leased = self.hands.leases.contains_key(&offset);
+            let leased = self.hands.leases.contains(offset);
             let Some(order) = &mut self.order else { return };
             if leased {
                 order.free(offset);
@@ -223,7 +229,7 @@ impl Group {
                 continue;
             }
             let dead = self.dead.contains_key(&offset);
-            let lease = self.hands.leases.get(&offset).copied();
+            let lease = self.hands.leases.get(offset);
             let Some(order) = &mut self.order else { return };
             order.keys.insert(offset, key);
             if dead {
@@ -236,7 +242,7 @@ impl Group {
             }
             match lease {
                 Some(lease) => order.hold(offset, lease.epoch),
-                None if order.first(key) == Some(offset) => self.offer(key),
+                None if order.first(key) == Some(offset) => self.offer_first(key, offset),
                 None => {}
             }
         }

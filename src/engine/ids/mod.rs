@@ -202,9 +202,14 @@ pub(super) fn in_window(window: Window, row: &Published, end: Offset, now: Times
 }
 
 impl Core {
+    /// Whether the journal has gone on to another segment since an event was last noted.
+    pub(super) fn ids_turn(&self, lsn: Lsn) -> bool {
+        lsn.segment() != self.ids.owner.segment
+    }
+
     /// Remembers the ids of an event that was appended and applied.
     pub(super) fn note_ids(&mut self, lsn: Lsn, event: &Event<'_>) {
-        if lsn.segment() != self.ids.owner.segment {
+        if self.ids_turn(lsn) {
             self.turn_ids();
         }
         let (end, ids) = (self.tail.end(), &mut self.ids);

@@ -103,8 +103,8 @@ impl Core {
     }
 
     /// The event by which messages of a group are done: with the ids that are processed with it, if the group keeps
-    /// them. The one place where an ack is made. To be appended under the same hold of the lock, and before another
-    /// one of the same table is made.
+    /// them. The one place where an ack is made, but for the short way (`stride`), which is for groups that keep none.
+    /// To be appended under the same hold of the lock, and before another one of the same table is made.
     pub(super) fn ack(&self, group: GroupId, runs: Vec<Run>, now: impl FnOnce() -> Timestamp) -> Event<'static> {
         let Some(terms) = self.inbox_terms(group, now) else { return Event::Ack(Ack::done(group, Cow::Owned(runs))) };
         let offsets = runs.iter().flat_map(|run| (0..run.count).map(|step| run.first.plus(step)));

@@ -215,20 +215,20 @@ fn assert_whole(state: &State) {
             assert_eq!(group.settled.count_in(run), 0, "in flight though settled");
             assert_eq!(group.dead.range(run.first..run.end()).next(), None, "in flight though dead");
         }
-        assert_eq!(hands.leases.keys().find(|offset| !group.is_open(**offset)), None, "leased though done with");
+        assert_eq!(hands.leases.iter().find(|(offset, _)| !group.is_open(*offset)), None, "leased though done with");
         let deadlines = hands.deadlines.until(Timestamp(u64::MAX), &hands.leases);
         let deadlines: Vec<_> = deadlines.into_iter().map(|(deadline, offset, _)| (offset, deadline)).collect();
-        let mut leases: Vec<_> = hands.leases.iter().map(|(offset, lease)| (*offset, lease.deadline)).collect();
+        let mut leases: Vec<_> = hands.leases.iter().map(|(offset, lease)| (offset, lease.deadline)).collect();
         leases.sort_by_key(|(offset, deadline)| (*deadline, *offset));
         assert_eq!(deadlines, leases);
-        let waiting = group.history.iter().filter(|(offset, _)| !hands.leases.contains_key(offset));
+        let waiting = group.history.iter().filter(|(offset, _)| !hands.leases.contains(**offset));
         assert!(waiting.map(|(offset, past)| (past.due, *offset)).collect::<BTreeSet<_>>() == hands.due);
         let suspects = group.history.iter().filter(|(_, past)| past.suspicion.is_suspect());
         assert!(suspects.map(|(offset, _)| *offset).collect::<BTreeSet<_>>() == hands.suspects);
         for run in hands.back.runs() {
             assert!(run.end() <= hands.cursor && group.settled.count_in(run) == 0);
             assert_eq!(group.history.range(run.first..run.end()).next(), None);
-            assert_eq!(hands.leases.range(run.first..run.end()).next(), None);
+            assert_eq!(hands.leases.range(run).next(), None);
         }
     }
 }
