@@ -16,7 +16,7 @@ use crate::message::Record;
 use crate::state::Lease;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The longest run of messages that is named ahead of the hand-out.
@@ -319,20 +319,20 @@ impl Engine {
         if !reached {
             self.drive(named, Durability::Os, None)?;
         }
-        let cursor = self.cursors.lock().entry(group).or_default().clone();
-        let mut cursor = cursor.lock();
+        let reader = self.readers.of(group);
+        let mut cursor = reader.cursor.lock();
         let mut leased = Vec::with_capacity(granted.len());
         let (mut over, now) = (Vec::new(), self.now());
         let mut cut = None;
         // An ordered group has read them for their keys already.
-        let ahead = ordered.then(|| self.ahead_of(group));
+        let ahead = ordered.then_some(&reader.ahead);
         for grant in granted {
             if cut == Some(grant.epoch) {
                 // The message before it in its run comes again first.
                 self.take_back(group, std::slice::from_ref(grant));
                 continue;
             }
-            let read = ahead.as_ref().and_then(|ahead| ahead.take(grant.offset));
+            let read = ahead.and_then(|ahead| ahead.take(grant.offset));
             match read.map_or_else(|| self.fetch(topic, grant.offset, &mut cursor), |record| Ok(Some(record))) {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
@@ -350,7 +350,9 @@ impl Engine {
                 }
             }
         }
+        reader.held.store(cursor.held(), Ordering::Relaxed);
         drop(cursor);
+        self.readers.used(group, &reader);
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }

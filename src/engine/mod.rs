@@ -43,6 +43,9 @@ mod overlap_tests;
 mod park;
 mod publish;
 mod read;
+mod readers;
+#[cfg(test)]
+mod readers_tests;
 mod rebuild;
 mod removal;
 mod retention;
@@ -253,9 +256,8 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    cursors: Mutex<HashMap<GroupId, Arc<Mutex<ReadCursor>>>>,
-    /// Where the keys of ordered groups are read.
-    ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
+    /// Where the groups read.
+    readers: readers::Readers,
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
     runs: Mutex<Arc<Runs>>,
     mending: Mutex<()>,

@@ -217,6 +217,7 @@ impl Engine {
             tables_rebuilt: inbox.rebuilt,
             ..RecoveryReport::default()
         };
+        let readers = super::readers::Readers::new(options.read_ahead_bytes);
         let mut engine = Self {
             environment,
             options,
@@ -242,8 +243,7 @@ impl Engine {
             upkeep_work: Condvar::new(),
             lease_work: Condvar::new(),
             threads: Mutex::default(),
-            cursors: Mutex::default(),
-            ahead: Mutex::default(),
+            readers,
             closing: Mutex::default(),
             preparing: Mutex::new(Preparer::new(numbers)),
             cleaning: Mutex::default(),
