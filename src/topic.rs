@@ -202,6 +202,32 @@ impl Topic {
         self.link.engine()?.cancel(self.id, offset)
     }
 
+    /// Drops every message before `before`, for every group and every reader, durably, and says how many there were.
+    /// They are counted as [`purged`](crate::Removed::purged), their offsets are not used again, and their ids are still
+    /// known. What is leased, delayed or a dead letter stays: see [`cancel`](Self::cancel) and
+    /// [`Consumer::purge`](crate::Consumer::purge).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let store = millpond::Store::open(dir.path())?;
+    /// let orders = store.topic("orders")?;
+    /// let email = orders.consumer("email", millpond::Group::default())?;
+    /// orders.publish("a test").wait()?;
+    /// assert_eq!(orders.purge(orders.end_offset())?, 1);
+    /// orders.publish("4711").wait()?;
+    /// assert_eq!(email.lease()?.payload(), b"4711");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the store is closed or poisoned, or the removal could not be written down.
+    pub fn purge(&self, before: Offset) -> Result<u64> {
+        self.link.engine()?.purge_topic(self.id, before)
+    }
+
     /// Removes a consumer group with its progress and dead letters, durably; says whether there was one. What only this
     /// group needed is gone then, unless it was the last one: a topic without groups keeps what it has.
     ///

@@ -3,8 +3,8 @@
 
 use millpond::testing::SimDisk;
 use millpond::{
-    Consumer, Delivery, Durability, Group, ManualClock, Message, Offset, Retention, Retry, Start, Store, Timestamp,
-    Topic, TopicSettings,
+    Consumer, Delivery, Durability, Group, ManualClock, Message, Offset, Retention, Retry, Run, Start, Store,
+    Timestamp, Topic, TopicSettings, WhenParked,
 };
 use std::time::Duration;
 
@@ -196,4 +196,74 @@ fn a_group_that_seeks_goes_by_levels_again() {
     assert_eq!(drain(&email), order);
     let other = orders.consumer("audit", Group::default()).unwrap();
     assert_eq!(drain(&other), order);
+}
+
+/// Levels and keys of the next messages, in the order of offsets.
+fn publish_keyed(topic: &Topic, messages: &[(u8, &str)]) {
+    let message =
+        |(level, key): &(u8, &str)| Message::new(vec![b'x'; 50]).priority(*level).key(key.as_bytes().to_vec());
+    topic.publish_all(messages.iter().map(message)).wait().unwrap();
+}
+
+#[test]
+fn an_ordered_group_goes_by_the_level_of_the_first_of_each_key() {
+    let bench = Bench::new();
+    let (_store, orders, _) = bench.open();
+    let group = Group::default().ordered(WhenParked::Skip).lease(3600 * SECOND);
+    let pick = orders.consumer("pick", group).unwrap();
+    publish_keyed(&orders, &[(0, "a"), (0, "b"), (3, "a"), (1, "c"), (2, "d"), (0, "c"), (3, "d")]);
+    // What is urgent and behind another of its key waits for that one: a's at 2, d's at 6.
+    let held = lease(&pick, 10);
+    assert_eq!(offsets(&held), [4, 3, 0, 1]);
+    held.into_iter().for_each(|delivery| delivery.ack().wait().unwrap());
+    assert_eq!(offsets(&lease(&pick, 10)), [2, 6, 5]);
+}
+
+#[test]
+fn an_ordered_group_finds_what_is_urgent_behind_a_long_backlog() {
+    let bench = Bench::new();
+    let (store, orders, _) = bench.open();
+    let group = || Group::default().ordered(WhenParked::Skip).lease(3600 * SECOND);
+    let pick = orders.consumer("pick", group()).unwrap();
+    for n in 0..3000 {
+        publish_keyed(&orders, &[(0, &format!("{}", n % 500))]);
+    }
+    publish_keyed(&orders, &[(2, "new"), (1, "newer")]);
+    let first = pick.try_lease().unwrap().unwrap();
+    assert_eq!(first.offset().get(), 3000);
+    first.ack().wait().unwrap();
+    store.close().unwrap();
+    // After a reopening too, and for what comes later.
+    let (_store, orders, _) = bench.open();
+    let pick = orders.consumer("pick", group()).unwrap();
+    assert_eq!(offsets(&lease(&pick, 2)), [3001, 0]);
+    publish_keyed(&orders, &[(3, "newest")]);
+    assert_eq!(offsets(&lease(&pick, 2)), [3002, 1]);
+}
+
+#[test]
+fn runs_of_keys_begin_with_the_urgent_and_go_on_by_level() {
+    let bench = Bench::new();
+    let (_store, orders, _) = bench.open();
+    let group = Group::default().ordered(WhenParked::Skip).lease(3600 * SECOND);
+    let pick = orders.consumer("pick", group).unwrap();
+    publish_keyed(&orders, &[(0, "a"), (0, "a"), (2, "b"), (2, "b"), (0, "b"), (1, "c")]);
+    let runs = pick.lease_runs(4, Duration::ZERO).unwrap();
+    let of = |run: Run| run.deliveries().iter().map(|delivery| delivery.offset().get()).collect::<Vec<_>>();
+    let mut found: Vec<Vec<u64>> = runs.into_iter().map(of).collect();
+    found.sort_unstable();
+    assert_eq!(found, [vec![0], vec![2, 3], vec![5]]);
+}
+
+#[test]
+fn in_an_ordered_group_nothing_starves_either() {
+    let bench = Bench::new();
+    let (store, orders, _) = bench.open_with(TopicSettings::default().priorities(4).priority_aging(60 * SECOND));
+    let group = Group::default().ordered(WhenParked::Skip).lease(3600 * SECOND);
+    let pick = orders.consumer("pick", group).unwrap();
+    publish_keyed(&orders, &[(0, "a"), (1, "b")]);
+    bench.clock.advance(61 * SECOND);
+    publish_keyed(&orders, &[(3, "c"), (2, "d")]);
+    while store.step_upkeep().unwrap() {}
+    assert_eq!(offsets(&lease(&pick, 10)), [0, 1, 2, 3]);
 }

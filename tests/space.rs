@@ -251,6 +251,31 @@ fn a_store_whose_segments_went_verifies_and_lacks_none() {
     }
 }
 
+/// Otherwise a segment that loses its seal goes on, and what was said of it stands beside it.
+#[test]
+fn an_index_is_beside_its_segment_only_when_the_seal_is_durable() {
+    let pond = Pond::new(11);
+    let mut seen = 0;
+    for n in 0..300 {
+        // The last frame of a segment is durable, and its seal is not written yet: that happens.
+        let level = if n % 2 == 0 { Durability::Disk } else { Durability::Memory };
+        pond.jobs.publish(Message::new(vec![n as u8; 700]).durability(level)).wait().unwrap();
+        pond.upkeep().unwrap();
+        for name in pond.disk.file_names() {
+            let Some(segment) = name.strip_suffix(".index") else { continue };
+            let index = pond.disk.read_file(&name).unwrap();
+            let seal = index.len() - 16;
+            let length = &index[seal..seal + 4];
+            let start = u32::from_le_bytes(length.try_into().unwrap()) as usize;
+            let synced = pond.disk.synced_file(&format!("{segment}.segment")).unwrap();
+            // Behind the 16 bytes of a frame's header: a seal, which says where it is.
+            assert_eq!((synced[start + 16], &synced[start + 17..start + 21]), (2, length), "{segment} after {n}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 300, "{seen} looks at an index");
+}
+
 #[test]
 fn a_damaged_survivor_is_reported_and_its_segment_stays() {
     let mut pond = Pond::new(8);

@@ -7,6 +7,7 @@
 
 use super::filter::Unseen;
 use super::obstacle::Obstacle;
+use super::order::PIECE_MAX;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::Result;
@@ -90,6 +91,7 @@ enum Look {
     /// The keys of an ordered group are to be read from here on.
     Unread {
         from: Offset,
+        most: usize,
     },
     /// Messages of an ordered group are to be parked first.
     Condemned,
@@ -154,9 +156,9 @@ impl Engine {
                     drop(core);
                     self.relieve(obstacle)?;
                 }
-                Look::Unread { from } => {
+                Look::Unread { from, most } => {
                     drop(core);
-                    self.read_ahead(group, from, max)?;
+                    self.read_ahead(group, from, most)?;
                     read = true;
                 }
                 Look::Condemned => {
@@ -210,6 +212,13 @@ impl Engine {
         }
         let (most, shut_until) = self.let_out(core, group, now);
         let max = max.min(most);
+        if ordered
+            && max > 0
+            && core.has_urgent_unread(group, (topic, visible))
+            && let Some(from) = core.read_to(group)
+        {
+            return Ok(Look::Unread { from, most: PIECE_MAX });
+        }
         let picks = match shape {
             Shape::Single => core.state.pick(group, now, visible, max),
             Shape::Runs => core.state.pick_runs(group, now, visible, max),
@@ -219,7 +228,7 @@ impl Engine {
             && (picks.is_empty() || !read)
             && let Some(from) = core.read_to(group)
         {
-            return Ok(Look::Unread { from });
+            return Ok(Look::Unread { from, most: max });
         }
         if picks.is_empty() {
             let due = core.state.group(group).and_then(|held| held.next_due(now));

@@ -42,6 +42,7 @@ mod overflow;
 mod overlap_tests;
 mod park;
 mod publish;
+mod purge;
 mod read;
 mod readers;
 #[cfg(test)]

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 /// How many messages are read ahead at a time: at least, so that a single lease does not take the lock for each; and at
 /// most, so that a lease does not wait long for more than it needs.
 const PIECE_MIN: usize = 64;
-const PIECE_MAX: usize = 1024;
+pub(super) const PIECE_MAX: usize = 1024;
 
 /// How many messages are parked under one hold of the lock.
 const PARKED: usize = 64;
@@ -168,6 +168,12 @@ impl Core {
         let topic = self.state.group(group)?.topic();
         let visible = self.visible.end(topic);
         Some((topic, self.state.group_mut(group)?.unread(visible, most)?))
+    }
+
+    /// Whether something that goes before others may be where an ordered group has not read yet.
+    pub(super) fn has_urgent_unread(&self, group: GroupId, (topic, visible): (TopicId, Offset)) -> bool {
+        let held = self.state.group(group).zip(self.state.topic(topic));
+        held.is_some_and(|(group, topic)| group.has_urgent_unread(topic.levels(), visible))
     }
 
     /// From where on an ordered group has to read, if it wants to.

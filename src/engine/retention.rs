@@ -291,13 +291,7 @@ impl Core {
             if cause == Cause::Age {
                 self.young(held, policy.retention.max_age, now).runs().for_each(|run| _ = spared.insert_run(run));
             }
-            let mut runs = Vec::new();
-            let mut at = held.gone().floor();
-            while at < end {
-                let next = held.gone().next_settled(at).unwrap_or(end).min(end);
-                runs.extend(without(Run { first: at, count: next.since(at) }, &spared));
-                at = held.gone().next_unsettled(next);
-            }
+            let runs = there(held, end, &spared);
             if !runs.is_empty() {
                 self.remove(Whom::Everybody(topic), cause, runs)?;
                 changed = true;
@@ -314,6 +308,11 @@ impl Core {
             topic.schedule().between(None, from, None).for_each(|(_, offset)| _ = young.insert(offset));
         }
         young
+    }
+
+    /// What a call that drops everything before `end` drops: what no rule would spare.
+    pub(super) fn purgeable(&self, topic: &Topic, end: Offset) -> Vec<Run> {
+        there(topic, end, &self.spared(topic, end))
     }
 
     /// What no rule drops for now: leased, delayed, or a dead letter.
@@ -338,6 +337,18 @@ fn without(run: Run, set: &OffsetSet) -> Vec<Run> {
         let end = set.next_present(at).unwrap_or(run.end()).min(run.end());
         runs.push(Run { first: at, count: end.since(at) });
         at = set.next_absent(end);
+    }
+    runs
+}
+
+/// The messages of a topic before `end` that are there, but for some.
+fn there(topic: &Topic, end: Offset, spared: &OffsetSet) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut at = topic.gone().floor();
+    while at < end {
+        let next = topic.gone().next_settled(at).unwrap_or(end).min(end);
+        runs.extend(without(Run { first: at, count: next.since(at) }, spared));
+        at = topic.gone().next_unsettled(next);
     }
     runs
 }

@@ -1,12 +1,11 @@
 //! What happens by itself, by time or because something fell due: leases that run out, segments and sidecars,
-//! snapshots,
-//! the mark of a store that goes quiet.
+//! snapshots, the mark of a store that goes quiet.
 
 use super::{Core, Engine};
 use crate::error::{Error, Result};
 use crate::journal::{Known, Sealed, sidecar, sidecar_name, unfinished_sidecar_name};
 use crate::storage::{Access, write_all_at};
-use crate::types::{GroupId, Timestamp};
+use crate::types::{GroupId, Lsn, Position, SegmentId, Timestamp};
 use std::io;
 use std::task::Waker;
 use std::time::Duration;
@@ -122,8 +121,13 @@ impl Engine {
     }
 
     pub(super) fn write_sidecar(&self, sealed: &Sealed) -> Result<()> {
-        // It claims that the segment is durable up to its seal, so it may not be there before that is so.
-        let end = crate::types::Lsn::new(sealed.segment.id, crate::types::Position(sealed.seal.length));
+        // It claims that the segment is durable, seal and all, so it may not be there before that is so: a segment
+        // whose seal is lost goes on, and what was said of it would stand beside it for ever.
+        let end = match sealed.seal.successor {
+            SegmentId::ZERO => sealed.seal.length,
+            _ => sealed.seal.end(),
+        };
+        let end = Lsn::new(sealed.segment.id, Position(end));
         self.drive(end, crate::config::Durability::Disk, None)?;
         let bytes = sidecar::encode(&sealed.index, self.identity.store, sealed.segment.id, sealed.seal);
         let storage = &self.environment.storage;

@@ -26,6 +26,9 @@
 //!   lower levels wait for as long as there is something above them.
 //! * **Retries that are due go before everything**, whatever their level, as in any other topic; so does what is
 //!   suspected of having brought the process down.
+//! * **An [ordered](crate::Group::ordered) group keeps its order**: of the messages that are first of their key, the
+//!   highest level goes first. One that is urgent and behind another of its key waits for that one. Such a group looks
+//!   for what is urgent as far as its [`look_ahead`](crate::Group::look_ahead) reaches, and not beyond.
 //! * **Offsets stay what they are**: readers, seeks and retention go by them, and [`why`](crate::Consumer::why) counts
 //!   those before a message by them. What is leased is not called back for something more urgent.
 //! * **It costs** a bit of memory for each message above the ordinary level until it is gone, and nothing in topics

@@ -58,7 +58,7 @@
 //! | `over_bytes` | | beyond [`max_bytes`] |
 //! | `over_count` | | beyond [`max_count`] |
 //! | `overflowed` | | dropped as the oldest of a full backlog |
-//! | `purged` | a dead letter that was purged | purged by a call |
+//! | `purged` | a dead letter that was purged | purged by a call of [`Topic::purge`](crate::Topic::purge) |
 //! | `cancelled` | | cancelled before it was due, see [`Topic::cancel`](crate::Topic::cancel) |
 //! | `processed` | its id was known as processed | |
 //! | `settled` | gone before the group came to it | settled by every group and kept by no rule |

@@ -29,6 +29,7 @@ mod backlog;
 mod chunk;
 mod counts;
 mod deadlines;
+mod fresh;
 mod group;
 mod keys;
 mod lease;

@@ -12,9 +12,9 @@
 //! A message that is known and has a key takes an entry of 16 bytes in a B-tree and one of 8 in a block: less than 48
 //! bytes, measured in `tests/ordering_bounds.rs`. What has no key, or is settled, takes nothing. `turn` has the rules.
 
+use super::fresh::Fresh;
 use super::keys::Keys;
 use super::offsets::OffsetSet;
-use crate::event::Run;
 use crate::types::{Offset, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,7 +66,7 @@ pub(super) struct Order {
     /// never lacks one that could.
     pub(super) due: BTreeSet<(Timestamp, Offset)>,
     /// Likewise those without a past.
-    pub(super) fresh: BTreeSet<Offset>,
+    pub(super) fresh: Fresh,
     /// What is in a line and waits in the schedule.
     pub(super) asleep: OffsetSet,
     /// Keys whose first is to be parked.
@@ -83,7 +83,7 @@ impl Order {
             dead: BTreeSet::new(),
             held: BTreeMap::new(),
             due: BTreeSet::new(),
-            fresh: BTreeSet::new(),
+            fresh: Fresh::default(),
             asleep: OffsetSet::new(),
             condemned: BTreeSet::new(),
         }
@@ -117,7 +117,7 @@ impl Order {
 
     /// A message is leased.
     pub(super) fn hold(&mut self, offset: Offset, epoch: u64) {
-        self.fresh.remove(&offset);
+        self.fresh.remove(offset);
         let Some(key) = self.key(offset) else { return };
         let held = self.held.entry(key).or_insert(Held { epoch, count: 0 });
         held.count = held.count.saturating_add(1);
@@ -133,13 +133,6 @@ impl Order {
         }
     }
 
-    /// Takes all of a run out of `fresh`.
-    pub(super) fn leave_fresh(&mut self, run: Run) {
-        while let Some(offset) = self.fresh.range(run.first..run.end()).next().copied() {
-            self.fresh.remove(&offset);
-        }
-    }
-
     /// A message is settled, and out of `fresh`; says its key, if it had one.
     pub(super) fn forget(&mut self, offset: Offset) -> Option<KeyHash> {
         self.asleep.remove(offset);
@@ -152,7 +145,7 @@ impl Order {
 
     /// A message is a dead letter from now on, or is none any more.
     pub(super) fn move_dead(&mut self, offset: Offset, dead: bool) -> Option<KeyHash> {
-        self.fresh.remove(&offset);
+        self.fresh.remove(offset);
         self.asleep.remove(offset);
         let key = self.key(offset)?;
         let (from, to) = if dead { (&mut self.lines, &mut self.dead) } else { (&mut self.dead, &mut self.lines) };

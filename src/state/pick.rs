@@ -28,7 +28,7 @@ impl Group {
             return Vec::new();
         }
         if self.is_ordered() {
-            return self.pick_in_order(now, visible_end, waiting, max, runs);
+            return self.pick_in_order(now, visible_end, (waiting, levels), max, runs);
         }
         // Only damage to the journal can leave a suspect that is not there any more: it holds up nobody. Nor does one
         // that waits again since the clock was set back.

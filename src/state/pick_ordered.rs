@@ -3,6 +3,7 @@
 use super::group::Group;
 use super::lease::Pick;
 use super::offsets::OffsetSet;
+use super::priority::Levels;
 use super::turn::Turn;
 use crate::types::{Offset, Timestamp};
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ impl Group {
         &mut self,
         now: Timestamp,
         visible_end: Offset,
-        waiting: &OffsetSet,
+        (waiting, levels): (&OffsetSet, &Levels),
         max: usize,
         runs: bool,
     ) -> Vec<Pick> {
@@ -23,6 +24,9 @@ impl Group {
         }
         let mut firsts = Vec::new();
         let mut stale = Vec::new();
+        if let Some(order) = &mut self.order {
+            order.fresh.sort_in(levels);
+        }
         let Some(order) = &self.order else { return Vec::new() };
         if self.hands.leases.last_key_value().is_some_and(|(last, _)| *last >= order.read) {
             // Out since before the group was ordered: whose key it holds is not known yet.
@@ -41,22 +45,22 @@ impl Group {
         }
         let mut stale_fresh = Vec::new();
         let new = !self.retries_are_many(now);
-        for offset in order.fresh.iter().filter(|_| new) {
+        for offset in order.fresh.in_turn(levels.aged()).filter(|_| new) {
             if firsts.len() == max {
                 break;
             }
-            if !self.history.contains_key(offset) && self.turn(*offset, waiting) == Turn::Go {
-                firsts.push(*offset);
+            if !self.history.contains_key(&offset) && self.turn(offset, waiting) == Turn::Go {
+                firsts.push(offset);
             } else {
-                stale_fresh.push(*offset);
+                stale_fresh.push(offset);
             }
         }
         // They are offered again when that may have changed.
         if let Some(order) = &mut self.order {
             stale.iter().for_each(|entry| _ = order.due.remove(entry));
-            stale_fresh.iter().for_each(|entry| _ = order.fresh.remove(entry));
+            stale_fresh.iter().for_each(|entry| order.fresh.remove(*entry));
         }
-        if runs { self.runs_of(&firsts, now, waiting, max, new) } else { self.all_picked(&firsts) }
+        if runs { self.runs_of(&firsts, now, (waiting, levels), max, new) } else { self.all_picked(&firsts) }
     }
 
     fn all_picked(&self, firsts: &[Offset]) -> Vec<Pick> {
@@ -86,21 +90,30 @@ impl Group {
         Some(visible().find(due).map(|lowest| self.picked(*lowest)))
     }
 
-    /// The next `max` messages in the order of offsets of those that can go once these are through, key by key.
-    fn runs_of(&self, firsts: &[Offset], now: Timestamp, waiting: &OffsetSet, max: usize, new: bool) -> Vec<Pick> {
-        let mut next: BTreeMap<Offset, usize> = BTreeMap::new();
+    /// The next `max` messages, in the order of levels and offsets, of those that can go once these are through, key by
+    /// key.
+    fn runs_of(
+        &self,
+        firsts: &[Offset],
+        now: Timestamp,
+        (waiting, levels): (&OffsetSet, &Levels),
+        max: usize,
+        new: bool,
+    ) -> Vec<Pick> {
+        let rank = |offset: Offset| (std::cmp::Reverse(self.rank(levels, offset)), offset);
+        let mut next: BTreeMap<(std::cmp::Reverse<u8>, Offset), usize> = BTreeMap::new();
         let mut runs: Vec<Vec<Offset>> = Vec::with_capacity(firsts.len());
         for (place, first) in firsts.iter().enumerate() {
-            next.insert(*first, place);
+            next.insert(rank(*first), place);
             runs.push(Vec::new());
         }
         for _ in 0..max {
-            let Some((offset, place)) = next.pop_first() else { break };
+            let Some(((_, offset), place)) = next.pop_first() else { break };
             if let Some(run) = runs.get_mut(place) {
                 run.push(offset);
             }
             if let Some(follower) = self.follower(offset, now, waiting, new) {
-                next.insert(follower, place);
+                next.insert(rank(follower), place);
             }
         }
         let marked = |run: Vec<Offset>| {
@@ -108,6 +121,21 @@ impl Group {
             picks.map(|(place, offset)| Pick { follows: place > 0, ..self.picked(offset) }).collect::<Vec<_>>()
         };
         runs.into_iter().flat_map(marked).collect()
+    }
+
+    /// What goes before what in a topic with priorities: retries and what has waited too long, then the levels.
+    fn rank(&self, levels: &Levels, offset: Offset) -> u8 {
+        match offset {
+            _ if levels.is_empty() => 0,
+            _ if offset < levels.aged() || self.history.contains_key(&offset) => u8::MAX,
+            _ => levels.of(offset),
+        }
+    }
+
+    /// Whether something urgent lies where the group has not read the keys yet.
+    pub(crate) fn has_urgent_unread(&self, levels: &Levels, visible_end: Offset) -> bool {
+        let read = self.order.as_ref().map(|order| order.read);
+        read.is_some_and(|read| levels.any_in(read, visible_end))
     }
 
     /// The message that can be handed out right behind another one of its key.
@@ -129,9 +157,9 @@ impl Group {
         let order = self.order.as_ref()?;
         let go = |offset: &&Offset| self.turn(**offset, waiting) == Turn::Go;
         let due = order.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| offset).filter(go).min();
-        let fresh = order.fresh.iter().find(go);
+        let fresh = order.fresh.first(|offset| go(&offset));
         let unread = (!self.is_looking_no_further()).then(|| self.first_fresh(order.read, visible_end, waiting));
-        due.into_iter().chain(fresh).copied().chain(unread).min().filter(|offset| *offset < visible_end)
+        due.into_iter().copied().chain(fresh).chain(unread).min().filter(|offset| *offset < visible_end)
     }
 
     /// How many messages go before this one, which can go: due retries, and firsts of lower offset.
@@ -139,7 +167,7 @@ impl Group {
         let Some(order) = &self.order else { return 0 };
         let mine = self.history.get(&offset).map(|past| (past.due, offset));
         let retries = order.due.range(..mine.unwrap_or((Timestamp(now.0.saturating_add(1)), Offset::ZERO))).count();
-        let fresh = if mine.is_some() { 0 } else { order.fresh.range(..offset).count() };
+        let fresh = if mine.is_some() { 0 } else { order.fresh.before(offset) };
         (retries as u64).saturating_add(fresh as u64)
     }
 

@@ -4,6 +4,8 @@
 //! the sets from the highest level down, each from where it last found something; what is in none of them is ordinary,
 //! and comes last, by the cursor that groups of other topics have. Before all that comes what has waited too long, in
 //! the order of offsets: up to where that reaches is told from outside, since times are in the messages.
+//!
+//! An ordered group goes by the levels of those that are first of their keys, see `fresh`.
 
 use super::group::Group;
 use super::lease::Pick;
@@ -66,6 +68,16 @@ impl Levels {
     /// Whether there are any to go by.
     pub(crate) fn is_empty(&self) -> bool {
         self.sets.iter().all(OffsetSet::is_empty)
+    }
+
+    /// Everything before this has waited too long.
+    pub(super) const fn aged(&self) -> Offset {
+        self.aged
+    }
+
+    /// Whether there are any in this range.
+    pub(super) fn any_in(&self, from: Offset, end: Offset) -> bool {
+        self.sets.iter().any(|set| set.next_present(from).is_some_and(|next| next < end))
     }
 
     /// The level of a message.

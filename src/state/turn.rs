@@ -103,7 +103,7 @@ impl Group {
         match due {
             _ if condemned => _ = order.condemned.insert(key),
             Some(due) => _ = order.due.insert((due, first)),
-            None => _ = order.fresh.insert(first),
+            None => order.fresh.insert(first),
         }
     }
 
@@ -120,7 +120,7 @@ impl Group {
         let Some(order) = &mut self.order else { return };
         match due {
             Some(due) => _ = order.due.insert((due, offset)),
-            None => _ = order.fresh.insert(offset),
+            None => order.fresh.insert(offset),
         }
     }
 
@@ -128,11 +128,7 @@ impl Group {
     pub(super) fn leave_line(&mut self, run: Run) {
         if let Some(order) = &mut self.order {
             // Those without a key are in no line, and may be in this set.
-            if run.count == 1 {
-                order.fresh.remove(&run.first);
-            } else if !order.fresh.is_empty() {
-                order.leave_fresh(run);
-            }
+            order.fresh.remove_run(run);
         }
         while let Some(offset) = self.order.as_ref().and_then(|order| order.keys.first_in(run)) {
             let leased = self.hands.leases.contains_key(&offset);
@@ -292,7 +288,7 @@ impl Group {
         let retrying = self.hands.due.range(after_now..).filter(|(_, offset)| keyed(offset)).count() as u64;
         let due = order.due.range(..after_now).map(|(_, offset)| offset);
         let go = |offset: &&Offset| keyed(offset) && self.turn(**offset, waiting) == Turn::Go;
-        let going = due.chain(&order.fresh).filter(go).count() as u64;
+        let going = due.chain(order.fresh.iter()).filter(go).count() as u64;
         let known = order.lines.len() as u64;
         let blocked = known.saturating_sub(leased).saturating_sub(retrying).saturating_sub(order.asleep.len());
         let beyond = if self.is_looking_no_further() { self.fresh_beyond(order.read, visible_end, waiting) } else { 0 };
