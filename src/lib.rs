@@ -70,6 +70,7 @@
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
+//! | look at a store that is open elsewhere | [`Store::open_read_only`], [`ReadOnlyStore`], [`ReadOnlyTopic`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -96,6 +97,7 @@ mod link;
 mod message;
 mod options;
 mod pause;
+mod read_only;
 mod redrive;
 mod replay;
 mod retention;
@@ -137,6 +139,7 @@ pub use journal::Trimmed;
 pub use leasing::DeliveryStream;
 pub use leasing::{Deliveries, Leasing};
 pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
+pub use read_only::{ReadOnlyStore, ReadOnlyTopic};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
 pub use run::Run;

@@ -300,11 +300,12 @@ impl Store {
         closed
     }
 
-    /// Reads every byte of the store at `path`, which must not be open, and says what is damaged. It changes nothing,
-    /// and works on a store that refuses to open. `progress` is called now and then.
+    /// Reads every byte of the store at `path` and says what is damaged. It changes nothing, and works on a store that
+    /// refuses to open, and on one that is open: of that it reads what had been written when it began. `progress` is
+    /// called now and then.
     ///
     /// # Errors
-    /// `Locked` if the store is open somewhere; `Misuse` if there is none; `Corrupt` if so much is damaged that nothing
+    /// `Misuse` if there is none; `Corrupt` if so much is damaged that nothing
     /// could be counted; `System` if the operating system refused. Damage that was found is no error: it is in the
     /// report.
     ///

@@ -203,8 +203,8 @@ impl Topic {
     }
 
     /// Drops every message before `before`, for every group and every reader, durably, and says how many there were.
-    /// They are counted as [`purged`](crate::Removed::purged), their offsets are not used again, and their ids are still
-    /// known. What is leased, delayed or a dead letter stays: see [`cancel`](Self::cancel) and
+    /// They are counted as [`purged`](crate::Removed::purged), their offsets are not used again, and their ids are
+    /// still known. What is leased, delayed or a dead letter stays: see [`cancel`](Self::cancel) and
     /// [`Consumer::purge`](crate::Consumer::purge).
     ///
     /// ```

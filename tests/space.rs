@@ -256,10 +256,10 @@ fn a_store_whose_segments_went_verifies_and_lacks_none() {
 fn an_index_is_beside_its_segment_only_when_the_seal_is_durable() {
     let pond = Pond::new(11);
     let mut seen = 0;
-    for n in 0..300 {
+    for n in 0..300_u32 {
         // The last frame of a segment is durable, and its seal is not written yet: that happens.
         let level = if n % 2 == 0 { Durability::Disk } else { Durability::Memory };
-        pond.jobs.publish(Message::new(vec![n as u8; 700]).durability(level)).wait().unwrap();
+        pond.jobs.publish(Message::new(vec![n.to_le_bytes()[0]; 700]).durability(level)).wait().unwrap();
         pond.upkeep().unwrap();
         for name in pond.disk.file_names() {
             let Some(segment) = name.strip_suffix(".index") else { continue };

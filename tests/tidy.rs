@@ -42,6 +42,7 @@ const HANDLES: &[&str] = &[
     "link",
     "options",
     "pause",
+    "read_only",
     "redrive",
     "replay",
     "run",

@@ -10,6 +10,7 @@
 mod arrivals;
 #[cfg(test)]
 mod arrivals_tests;
+mod assemble;
 mod backlog;
 #[cfg(test)]
 mod backlog_tests;
@@ -34,6 +35,7 @@ mod inbox;
 mod kept;
 mod lifetime;
 mod line;
+mod observe;
 mod obstacle;
 mod open;
 mod order;
@@ -277,6 +279,8 @@ pub(crate) struct Engine {
     cleaning: Mutex<clean::Cleaner>,
     /// Only one works on a snapshot at a time.
     snapshotting: Mutex<()>,
+    /// Somebody else owns the store: nothing is ever decided here.
+    observes: bool,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 

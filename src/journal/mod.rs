@@ -105,6 +105,7 @@ mod identity;
 mod index;
 mod judge;
 mod listing;
+mod observe;
 mod prepare;
 mod read;
 mod recover;

@@ -74,7 +74,7 @@ pub(crate) struct Recovery {
     /// The newest segment that was begun.
     newest: Option<SegmentId>,
     from: Lsn,
-    scanner: Option<Scanner>,
+    pub(super) scanner: Option<Scanner>,
     pub(super) checksum: crc32fast::Hasher,
     pub(super) index: SegmentIndex,
     sealed: Option<Seal>,
@@ -90,6 +90,8 @@ pub(crate) struct Recovery {
     snapshot_damage: Vec<Damage>,
     pub(super) trimmed: Option<Trimmed>,
     pub(crate) frames: u64,
+    /// Somebody else is writing meanwhile; see `observe`.
+    pub(super) observing: bool,
     /// Where the walk ended, once it has.
     pub(super) end: Option<Lsn>,
 }
@@ -119,6 +121,7 @@ impl Recovery {
             snapshot_damage: Vec::new(),
             trimmed: None,
             frames: 0,
+            observing: false,
             end: None,
         };
         if recovery.listing.segments.is_empty() && recovery.listing.bad.is_empty() {
@@ -193,7 +196,7 @@ impl Recovery {
         Ok(Scanner::new(file.map_err(|source| self.reading(segment.id, source))?, segment.clone()))
     }
 
-    fn reading(&self, id: SegmentId, source: std::io::Error) -> Error {
+    pub(super) fn reading(&self, id: SegmentId, source: std::io::Error) -> Error {
         Error::io(format!("reading {}", segment_name(id)), source)
     }
 
@@ -360,6 +363,9 @@ impl Recovery {
             // Those before the first that was not retired are all named; from there on they follow each other.
             next = self.gone.needed.range(next..).find(|id| !self.gone.has(**id)).copied().unwrap_or(self.gone.below);
         }
+        if !self.listing.segments.contains_key(&next) {
+            self.list_again()?;
+        }
         if let Some(successor) = self.listing.segments.get(&next).cloned() {
             self.enter(&successor)?;
             return Ok(true);
@@ -387,14 +393,16 @@ impl Recovery {
         let id = segment.id;
         let file = self.scanner.as_ref().map(|scanner| scanner.file().clone());
         let Some(file) = file else { return Ok(Some(Step::End)) };
-        let behind = survey(&*file, segment, position).map_err(|source| self.reading(id, source))?;
+        let to = self.search_to(position, segment.capacity);
+        let behind = survey(&*file, segment, position, to).map_err(|source| self.reading(id, source))?;
         let closing = sidecar_claim(&*self.storage, self.store, id).filter(|length| *length > position);
         let mut later = None;
-        if behind.durable <= position && closing.is_none() && !self.closed {
+        if behind.durable <= position && closing.is_none() && !self.closed && !self.observing {
             later = self.later_claim(id)?;
         }
         let covered = behind.durable > position || later.is_some();
         match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
+            Verdict::Damage if self.is_whole_by_now(position)? => Ok(None),
             Verdict::Damage => {
                 let end = behind.first.or(closing).unwrap_or(Position(segment.capacity));
                 let snapshot = header.filter(|header| header.flags.has(Flags::SNAPSHOT));
@@ -443,7 +451,7 @@ impl Recovery {
         for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment)
         {
             let scanner = self.open(segment)?;
-            let found = survey(&**scanner.file(), segment, Position(SEGMENT_HEADER))
+            let found = survey(&**scanner.file(), segment, Position(SEGMENT_HEADER), segment.capacity)
                 .map_err(|source| self.reading(segment.id, source))?;
             if found.durable != Position::ZERO {
                 return Ok(Some(segment.id));

@@ -47,6 +47,11 @@ impl Scanner {
         Position(self.position)
     }
 
+    /// What was read is not believed any more: it is read anew.
+    pub(crate) fn forget(&mut self) {
+        self.block = Bytes::new();
+    }
+
     /// Goes on at `position`.
     pub(crate) fn seek(&mut self, position: Position) {
         self.position = position.get();
@@ -102,20 +107,21 @@ pub(crate) struct Survey {
     pub(crate) end: Position,
 }
 
-/// Searches everything from `from` to the end of the segment for whole frames, byte by byte, since where they start is
-/// not known. A frame inside another one's payload is not found if the other is whole, and does not verify unless it
-/// was written for this very place of this very segment.
-pub(crate) fn survey(file: &dyn StorageFile, segment: &Segment, from: Position) -> io::Result<Survey> {
+/// Searches everything from `from` to `to`, or to the end of the segment, for whole frames, byte by byte, since where
+/// they start is not known. A frame inside another one's payload is not found if the other is whole, and does not
+/// verify unless it was written for this very place of this very segment.
+pub(crate) fn survey(file: &dyn StorageFile, segment: &Segment, from: Position, to: u32) -> io::Result<Survey> {
     let mut found = Survey { end: from, ..Survey::default() };
     let header = FRAME_HEADER as usize;
     let mut start = from.get();
     let mut block = vec![0; BLOCK.min(segment.capacity as usize) + header];
-    while start < segment.capacity {
-        let want = ((segment.capacity - start) as usize).min(block.len());
+    let to = to.min(segment.capacity);
+    while start < to {
+        let want = ((to - start) as usize).min(block.len());
         let Some(place) = block.get_mut(..want) else { break };
         let read = read_up_to(file, place, u64::from(start))?;
         let bytes = block.get(..read).unwrap_or_default();
-        let last = read < want || start as usize + read >= segment.capacity as usize;
+        let last = read < want || start as usize + read >= to as usize;
         // Without the last bytes of a block that isn't the last: a header may reach over its end.
         let searched = if last { read } else { read.saturating_sub(header - 1) };
         let mut at = 0;

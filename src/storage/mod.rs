@@ -18,11 +18,13 @@
 
 #[cfg(test)]
 mod contract;
+mod read_only;
 mod real;
 mod real_file;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
 
+pub(crate) use read_only::ReadOnlyDisk;
 pub(crate) use real::RealDisk;
 
 use std::fmt::Debug;

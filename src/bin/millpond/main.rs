@@ -12,6 +12,7 @@ mod peek;
 mod put;
 mod schedule;
 mod seek;
+mod tail;
 mod verify;
 mod why;
 mod work;
@@ -34,7 +35,8 @@ Exit codes:
   2  not begun: wrong usage, no such store or topic, or the store is locked by its owner
 
 A store is a directory that one process has open at a time. While one command
-runs on it, another is told that it is locked by its owner.";
+runs on it, another is told that it is locked by its owner; those that only look
+(info, peek, tail, verify) work beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
 #[derive(Debug, Parser)]
@@ -49,6 +51,7 @@ enum Command {
     Put(put::Put),
     Work(work::Work),
     Peek(peek::Peek),
+    Tail(tail::Tail),
     Info(info::Info),
     Dlq(dlq::Dlq),
     Schedule(schedule::Schedule),
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Command::Put(put) => put.run(),
         Command::Work(work) => work.run(),
         Command::Peek(peek) => peek.run(),
+        Command::Tail(tail) => tail.run(),
         Command::Info(info) => info.run(),
         Command::Dlq(dlq) => dlq.run(),
         Command::Schedule(schedule) => schedule.run(),
