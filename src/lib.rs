@@ -71,6 +71,7 @@
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | look inside | [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
 //! | look at a store that is open elsewhere | [`Store::open_read_only`], [`ReadOnlyStore`], [`ReadOnlyTopic`] |
+//! | back it up while it runs | [`Store::backup`], [`Backup`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -79,6 +80,7 @@
 //! several groups each get all of them.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod clock;
 mod config;
 mod consumer;
@@ -128,6 +130,7 @@ pub use config::{
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
+pub use engine::Backup;
 pub use engine::{
     BreakerState, Cleaned, Events, GroupStats, Happening, IdStats, Notice, Progress, RecoveryReport, Removed, Report,
     SeekReport,

@@ -103,6 +103,18 @@ impl ReadOnlyStore {
         Ok(Self { view: Arc::new(View { environment, options, engine }) })
     }
 
+    /// Does something with what is seen; anew if a segment went that was needed for it.
+    pub(crate) fn retrying<T>(&self, what: impl Fn(&Engine) -> Result<T>) -> Result<T> {
+        let mut engine = self.view.engine();
+        for _ in 0..ATTEMPTS {
+            match what(&engine) {
+                Err(error) if error.is_not_found() => engine = self.view.look_again(&engine)?,
+                outcome => return outcome,
+            }
+        }
+        what(&engine)
+    }
+
     /// Looks again, for all handles of this opening; whether there was anything new. It is cheap if there was not.
     ///
     /// # Errors

@@ -322,6 +322,10 @@ impl Store {
         crate::engine::verify(&Environment::on_disk(path.as_ref()), &mut progress)
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.guard.engine
+    }
+
     fn start(environment: Environment, options: Options, threads: bool) -> Result<Self> {
         let engine = Engine::open(environment, options, threads)?;
         Ok(Self { guard: Arc::new(Guard { engine, told: AtomicBool::new(false) }) })

@@ -277,6 +277,11 @@ fn a_store_that_somebody_else_has_open_is_locked_by_its_owner() {
     let peeked = done(millpond(&["peek"], &path, &["numbers", "--json", "-n", "1000"], "")).out;
     assert_eq!(topic["messages"].as_u64().unwrap(), json_lines(&peeked).len() as u64);
     done(millpond(&["verify"], &path, &[], ""));
+    let copy = path.with_extension("copy");
+    done(millpond(&["backup"], &path, &[copy.to_str().unwrap()], ""));
+    refused(&millpond(&["backup"], &path, &[copy.to_str().unwrap()], ""), "not empty");
+    let copied = done(millpond(&["peek"], &copy, &["numbers", "--json", "-n", "1000"], "")).out;
+    assert_eq!(copied, peeked);
     owner.close().unwrap();
     done(millpond(&["info"], &path, &[], ""));
 }

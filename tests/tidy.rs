@@ -33,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The handles may name what is below them, and each other; nothing below names a handle.
 const HANDLES: &[&str] = &[
+    "backup",
     "store",
     "topic",
     "consumer",

@@ -14,6 +14,7 @@ mod assemble;
 mod backlog;
 #[cfg(test)]
 mod backlog_tests;
+mod backup;
 mod breaker;
 mod clean;
 mod close;
@@ -71,6 +72,7 @@ mod watch;
 mod why;
 
 pub(crate) use arrivals::Ask;
+pub use backup::Backup;
 pub use breaker::BreakerState;
 pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};

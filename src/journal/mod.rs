@@ -118,7 +118,7 @@ mod tail;
 
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
-pub(crate) use files::{Files, Known, Leaving};
+pub(crate) use files::{Files, Known, Leaving, Pin};
 pub(crate) use finish::Found;
 pub(crate) use frame::{Flags, Frame};
 pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFINISHED, Identity};

@@ -53,6 +53,10 @@ impl Storage for ReadOnlyDisk {
         Err(refused())
     }
 
+    fn link_out(&self, name: &str, to: &std::path::Path) -> Result<bool> {
+        self.0.link_out(name, to)
+    }
+
     fn sync_dir(&self, _: &str) -> Result<()> {
         Err(refused())
     }

@@ -3,6 +3,7 @@
 //! One file per command. What a command can't do is a [`failure::Failure`], which knows its exit code.
 
 mod arguments;
+mod backup;
 mod dlq;
 mod explain;
 mod failure;
@@ -36,7 +37,8 @@ Exit codes:
 
 A store is a directory that one process has open at a time. While one command
 runs on it, another is told that it is locked by its owner; those that only look
-(info, peek, tail, verify) work beside it.";
+(info, peek, tail, verify, backup) work
+beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
 #[derive(Debug, Parser)]
@@ -59,6 +61,7 @@ enum Command {
     Why(why::Why),
     Explain(explain::Explain),
     Verify(verify::Verify),
+    Backup(backup::Backup),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Why(why) => why.run(),
         Command::Explain(explain) => explain.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Backup(backup) => backup.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
