@@ -130,7 +130,7 @@ pub use config::{
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::Backup;
+pub use engine::{Backup, GroupProgress};
 pub use engine::{
     BreakerState, Cleaned, Events, GroupStats, Happening, IdStats, Notice, Progress, RecoveryReport, Removed, Report,
     SeekReport,

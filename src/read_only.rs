@@ -1,7 +1,7 @@
 //! [`ReadOnlyStore`]: looking at a store that another process may have open.
 
 use crate::config::Options;
-use crate::engine::{Engine, Environment, ReadCursor, StoreStats, TopicStats};
+use crate::engine::{Engine, Environment, GroupProgress, ReadCursor, StoreStats, TopicStats};
 use crate::error::{Error, Result};
 use crate::message::Record;
 use crate::replay::Replay;
@@ -195,6 +195,14 @@ impl ReadOnlyTopic {
     /// `Misuse` with the code `unknown-topic` if the topic was dropped since.
     pub fn bounds(&self) -> Result<(Offset, Offset)> {
         self.view.engine().bounds(self.id)
+    }
+
+    /// How far a group is, message by message.
+    ///
+    /// # Errors
+    /// `Misuse` with the code `unknown-group` if there is none of this name; or as for [`bounds`](Self::bounds).
+    pub fn progress(&self, group: &str) -> Result<GroupProgress> {
+        self.view.engine().group_progress(self.id, group)
     }
 
     /// The topic's numbers.

@@ -64,6 +64,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unsettled;
 mod upkeep;
 mod values;
 mod verify;
@@ -87,6 +88,7 @@ pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
 pub(crate) use transaction::{Appended, Changes, Settlement};
+pub use unsettled::GroupProgress;
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 pub use watch::{Events, Happening, Notice, What};

@@ -6,7 +6,9 @@ mod arguments;
 mod backup;
 mod dlq;
 mod explain;
+mod export;
 mod failure;
+mod import;
 mod info;
 mod output;
 mod peek;
@@ -37,8 +39,8 @@ Exit codes:
 
 A store is a directory that one process has open at a time. While one command
 runs on it, another is told that it is locked by its owner; those that only look
-(info, peek, tail, verify, backup) work
-beside it.";
+(info, peek, tail, verify, backup,
+export) work beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
 #[derive(Debug, Parser)]
@@ -62,6 +64,8 @@ enum Command {
     Explain(explain::Explain),
     Verify(verify::Verify),
     Backup(backup::Backup),
+    Export(export::Export),
+    Import(import::Import),
 }
 
 fn main() -> ExitCode {
@@ -78,6 +82,8 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Verify(verify) => verify.run(),
         Command::Backup(backup) => backup.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
