@@ -51,7 +51,7 @@ fn open_it(directory: &Path) {
 }
 
 fn publish(topic: &Topic) -> f64 {
-    rate(TURN, || (1..=TURN).for_each(|number| one(topic, number)))
+    rate(TURN, || (1..=TURN).for_each(|number| one(topic, number, PAYLOAD.len())))
 }
 
 fn consume(email: &Consumer) -> f64 {

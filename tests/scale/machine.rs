@@ -67,8 +67,8 @@ pub(crate) fn fill(topic: &Topic, messages: u64) {
 }
 
 /// Publishes one message, and waits for it if its number says so: often enough that no line gets too long.
-pub(crate) fn one(topic: &Topic, number: u64) {
-    let ticket = topic.publish(Message::new(&PAYLOAD[..]));
+pub(crate) fn one(topic: &Topic, number: u64, size: usize) {
+    let ticket = topic.publish(Message::new(vec![b'm'; size]));
     if number.is_multiple_of(500) {
         ticket.wait().unwrap();
     } else {
