@@ -239,6 +239,12 @@ impl Error {
         Self::new(code, doing).because(Arc::new(source))
     }
 
+    /// Whether a file that was to be read is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        let source = self.0.source.as_deref().and_then(|source| source.downcast_ref::<std::io::Error>());
+        source.is_some_and(|source| source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// What the caller can do next.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

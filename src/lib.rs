@@ -71,6 +71,8 @@
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
 //! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
+//! | look at a store that is open elsewhere | [`Store::open_read_only`], [`ReadOnlyStore`], [`ReadOnlyTopic`] |
+//! | back it up while it runs | [`Store::backup`], [`Backup`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -79,6 +81,7 @@
 //! several groups each get all of them.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod clock;
 mod config;
 mod consumer;
@@ -97,6 +100,7 @@ mod link;
 mod message;
 mod options;
 mod pause;
+mod read_only;
 mod redrive;
 mod replay;
 mod retention;
@@ -128,6 +132,7 @@ pub use config::{
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
+pub use engine::{Backup, GroupProgress};
 pub use engine::{
     BreakerState, Cleaned, Dumped, DumpedFrame, Events, GroupStats, Happening, IdStats, Notice, Progress,
     RecoveryReport, Removed, Repaired, Report, SeekReport,
@@ -139,6 +144,7 @@ pub use journal::Trimmed;
 pub use leasing::DeliveryStream;
 pub use leasing::{Deliveries, Leasing};
 pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
+pub use read_only::{ReadOnlyStore, ReadOnlyTopic};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
 pub use run::Run;

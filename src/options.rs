@@ -92,6 +92,16 @@ impl Options {
         self
     }
 
+    /// How many bytes all groups together keep of what they have read ahead of themselves, so that ten thousand of them
+    /// take no more memory than a hundred. Those that read last keep theirs, the others read again; one alone may
+    /// exceed it, by a batch that is larger. Groups that read one behind another far behind the publishers are quicker
+    /// with more: each takes up to some 128 KiB. Default: 16 MiB.
+    #[must_use]
+    pub fn read_ahead_bytes(mut self, bytes: usize) -> Self {
+        self.read_ahead_bytes = bytes;
+        self
+    }
+
     /// From how many unwritten bytes on they are written though nobody waits for them. Default: 64 KiB.
     #[must_use]
     pub fn write_threshold_bytes(mut self, bytes: usize) -> Self {

@@ -4,6 +4,7 @@ use crate::engine::{Engine, ReadCursor};
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::Record;
+use crate::read_only::View;
 use crate::types::{Offset, TopicId};
 use std::iter::FusedIterator;
 use std::ops::{Bound, RangeBounds};
@@ -33,7 +34,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 #[must_use = "nothing is read until it is iterated"]
 pub struct Replay {
-    link: Link,
+    source: Source,
     topic: TopicId,
     next: Offset,
     /// The offset after the last one wanted.
@@ -43,8 +44,32 @@ pub struct Replay {
     failed: Option<Error>,
 }
 
+/// Where it reads.
+#[derive(Debug)]
+enum Source {
+    Store(Link),
+    /// A store that somebody else may have open, as it was seen.
+    View(Arc<View>, Arc<Engine>),
+}
+
 impl Replay {
     pub(crate) fn new(link: Link, topic: TopicId, range: &impl RangeBounds<Offset>) -> Self {
+        let visible = link.engine().and_then(|engine| engine.bounds(topic));
+        Self::over(Source::Store(link), topic, range, visible)
+    }
+
+    pub(crate) fn observing(view: &Arc<View>, topic: TopicId, range: &impl RangeBounds<Offset>) -> Self {
+        let engine = view.engine();
+        let visible = engine.bounds(topic);
+        Self::over(Source::View(view.clone(), engine), topic, range, visible)
+    }
+
+    fn over(
+        source: Source,
+        topic: TopicId,
+        range: &impl RangeBounds<Offset>,
+        visible: Result<(Offset, Offset)>,
+    ) -> Self {
         let next = match range.start_bound() {
             Bound::Included(first) => *first,
             Bound::Excluded(before) => before.next(),
@@ -55,12 +80,11 @@ impl Replay {
             Bound::Excluded(end) => *end,
             Bound::Unbounded => Offset::new(u64::MAX),
         };
-        let visible = link.engine().and_then(|engine| engine.bounds(topic));
         let (end, failed) = match visible {
             Ok((_, end)) => (wanted.min(end), None),
             Err(error) => (next, Some(error)),
         };
-        Self { link, topic, next, end, cursor: ReadCursor::default(), failed }
+        Self { source, topic, next, end, cursor: ReadCursor::default(), failed }
     }
 
     /// The offset from which on the next message is looked for: after the last one that was read, and, after an error,
@@ -71,8 +95,10 @@ impl Replay {
     }
 
     fn read(&mut self) -> Result<Option<Record>> {
-        let engine: Arc<Engine> = self.link.engine()?;
-        let record = engine.read(self.topic, self.next, &mut self.cursor)?;
+        let record = match &mut self.source {
+            Source::Store(link) => link.engine()?.read(self.topic, self.next, &mut self.cursor)?,
+            Source::View(view, engine) => view.read(engine, self.topic, self.next, &mut self.cursor)?,
+        };
         Ok(record.filter(|record| record.offset() < self.end))
     }
 }

@@ -304,11 +304,12 @@ impl Store {
         closed
     }
 
-    /// Reads every byte of the store at `path`, which must not be open, and says what is damaged. It changes nothing,
-    /// and works on a store that refuses to open. `progress` is called now and then.
+    /// Reads every byte of the store at `path` and says what is damaged. It changes nothing, and works on a store that
+    /// refuses to open, and on one that is open: of that it reads what had been written when it began. `progress` is
+    /// called now and then.
     ///
     /// # Errors
-    /// `Locked` if the store is open somewhere; `Misuse` if there is none; `Corrupt` if so much is damaged that nothing
+    /// `Misuse` if there is none; `Corrupt` if so much is damaged that nothing
     /// could be counted; `System` if the operating system refused. Damage that was found is no error: it is in the
     /// report.
     ///
@@ -369,6 +370,10 @@ impl Store {
     /// As for [`repair`](Self::repair).
     pub fn dump(path: impl AsRef<Path>, from: Lsn) -> Result<Dump> {
         Dump::open(&Environment::on_disk(path.as_ref()), from)
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.guard.engine
     }
 
     fn start(environment: Environment, options: Options, threads: bool) -> Result<Self> {

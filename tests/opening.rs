@@ -91,7 +91,7 @@ fn a_store_that_this_process_has_open_is_locked_until_it_is_closed() {
     let error = refusal(dir.path());
     assert_eq!((error.kind(), error.code()), (ErrorKind::Locked, "locked"));
     assert!(error.to_string().contains("locked by its owner"), "{error}");
-    assert_eq!(Store::verify(dir.path(), |_| ()).unwrap_err().kind(), ErrorKind::Locked);
+    assert!(Store::verify(dir.path(), |_| ()).unwrap().damage.is_empty());
     let clone = store.clone();
     drop(store);
     assert_eq!(refusal(dir.path()).kind(), ErrorKind::Locked, "a clone holds it too");

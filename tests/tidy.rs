@@ -33,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// The handles may name what is below them, and each other; nothing below names a handle.
 const HANDLES: &[&str] = &[
+    "backup",
     "store",
     "topic",
     "consumer",
@@ -42,6 +43,7 @@ const HANDLES: &[&str] = &[
     "link",
     "options",
     "pause",
+    "read_only",
     "redrive",
     "replay",
     "run",

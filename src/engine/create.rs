@@ -159,13 +159,17 @@ impl Engine {
     /// Drops a group with all it knows. What every group had settled until then stays gone. Whether there was one.
     pub(crate) fn drop_group(&self, topic: TopicId, name: &str) -> Result<bool> {
         let dropped = self.establish(|core| {
-            let Some(group) = core.state.group_named(topic, name) else { return Ok((false, Vec::new())) };
+            let Some(group) = core.state.group_named(topic, name) else { return Ok((None, Vec::new())) };
             let events = core.pinned(topic).into_iter().chain([Event::DropGroup(DropGroup { group })]);
-            Ok((true, events.collect()))
+            Ok((Some(group), events.collect()))
         })?;
+        let Some(group) = dropped else { return Ok(false) };
+        self.readers.forget(group);
+        let mut core = self.core.lock();
+        core.windows.remove(&group);
         // Who waits for its messages waits for nothing.
-        self.tell_leasing(&mut self.core.lock());
-        Ok(dropped)
+        self.tell_leasing(&mut core);
+        Ok(true)
     }
 
     pub(crate) fn topic_names(&self) -> Vec<String> {

@@ -8,18 +8,16 @@
 use super::filter::Unseen;
 use super::obstacle::Obstacle;
 use super::order::PIECE_MAX;
-use super::{Core, Engine, ReadCursor};
+use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::Result;
 use crate::event::{Counters, Delivered, Event, Run};
 use crate::journal::Refusal;
 use crate::message::Record;
 use crate::state::Lease;
-use crate::sync::Mutex;
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The longest run of messages that is named ahead of the hand-out.
@@ -338,11 +336,6 @@ impl Engine {
         held.untouched_end(last.next(), ahead, topic.schedule().waiting()).since(last.next())
     }
 
-    /// Where those who read for a group are.
-    pub(super) fn cursor_of(&self, group: GroupId) -> Arc<Mutex<ReadCursor>> {
-        self.cursors.lock().entry(group).or_default().clone()
-    }
-
     /// Reads what was granted, once the journal's record of it is with the kernel.
     fn hand_out(
         &self,
@@ -358,20 +351,20 @@ impl Engine {
         if !reached {
             self.drive(named, Durability::Os, None)?;
         }
-        let cursor = self.cursor_of(group);
-        let mut cursor = cursor.lock();
+        let reader = self.readers.of(group);
+        let mut cursor = reader.cursor.lock();
         let mut leased = Vec::with_capacity(granted.len());
         let (mut over, now) = (Vec::new(), self.now());
         let mut cut = None;
         // An ordered group has read them for their keys already.
-        let ahead = ordered.then(|| self.ahead_of(group));
+        let ahead = ordered.then_some(&reader.ahead);
         for grant in granted {
             if cut == Some(grant.epoch) {
                 // The message before it in its run comes again first.
                 self.take_back(group, held_by(std::slice::from_ref(grant)));
                 continue;
             }
-            let read = ahead.as_ref().and_then(|ahead| ahead.take(grant.offset));
+            let read = ahead.and_then(|ahead| ahead.take(grant.offset));
             match read.map_or_else(|| self.fetch(topic, grant.offset, &mut cursor), |record| Ok(Some(record))) {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
@@ -389,7 +382,9 @@ impl Engine {
                 }
             }
         }
+        reader.held.store(cursor.held(), Ordering::Relaxed);
         drop(cursor);
+        self.readers.used(group, &reader);
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }

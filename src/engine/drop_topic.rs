@@ -15,7 +15,7 @@ impl Engine {
         })?;
         let Some((topic, groups)) = dropped else { return Ok(false) };
         for group in &groups {
-            self.cursors.lock().remove(group);
+            self.readers.forget(*group);
         }
         let mut core = self.core.lock();
         core.visible.remove(topic);

@@ -39,6 +39,11 @@ impl Kept {
         }
     }
 
+    /// Bytes that are kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes a message out, if it is still there.
     pub(super) fn take(&mut self, offset: Offset) -> Option<Record> {
         let place = self.entries.binary_search_by_key(&offset, |entry| entry.offset).ok()?;

@@ -10,9 +10,11 @@
 mod arrivals;
 #[cfg(test)]
 mod arrivals_tests;
+mod assemble;
 mod backlog;
 #[cfg(test)]
 mod backlog_tests;
+mod backup;
 mod breaker;
 mod clean;
 mod close;
@@ -35,6 +37,7 @@ mod inbox;
 mod kept;
 mod lifetime;
 mod line;
+mod observe;
 mod obstacle;
 mod open;
 mod order;
@@ -46,6 +49,9 @@ mod plain;
 mod publish;
 mod purge;
 mod read;
+mod readers;
+#[cfg(test)]
+mod readers_tests;
 mod rebuild;
 mod removal;
 mod retention;
@@ -62,6 +68,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod unsettled;
 mod upkeep;
 mod values;
 mod verify;
@@ -70,6 +77,7 @@ mod watch;
 mod why;
 
 pub(crate) use arrivals::Ask;
+pub use backup::Backup;
 pub use breaker::BreakerState;
 pub use clean::Cleaned;
 pub(crate) use deliver::{Leased, Wait};
@@ -88,6 +96,7 @@ pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
 pub(crate) use transaction::{Appended, Changes, Settlement};
+pub use unsettled::GroupProgress;
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 pub use watch::{Events, Happening, Notice, What};
@@ -105,7 +114,7 @@ use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::tables::{Runs, SledTables, Tables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -265,9 +274,8 @@ pub(crate) struct Engine {
     upkeep_work: Condvar,
     lease_work: Condvar,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    cursors: Mutex<BTreeMap<GroupId, Arc<Mutex<ReadCursor>>>>,
-    /// Where the keys of ordered groups are read.
-    ahead: Mutex<HashMap<GroupId, Arc<order::Ahead>>>,
+    /// Where the groups read.
+    readers: readers::Readers,
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
     runs: Mutex<Arc<Runs>>,
     mending: Mutex<()>,
@@ -286,6 +294,8 @@ pub(crate) struct Engine {
     cleaning: Mutex<clean::Cleaner>,
     /// Only one works on a snapshot at a time.
     snapshotting: Mutex<()>,
+    /// Somebody else owns the store: nothing is ever decided here.
+    observes: bool,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
 }
 

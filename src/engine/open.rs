@@ -1,8 +1,8 @@
 //! Opening is recovery: nothing is answered before everything that was promised has been found and made sure of.
 
+use super::assemble::Parts;
 use super::obstacle::Obstacle;
 use super::rebuild::Replay;
-use super::room::Preparer;
 use super::{Core, Engine, Environment, create_store};
 use crate::config::{Durability, Options, Window};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
@@ -13,12 +13,10 @@ use crate::journal::{
 };
 use crate::state::State;
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
-use crate::sync::{Condvar, Mutex};
 use crate::types::{Incarnation, Lsn, Timestamp};
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The file that is locked while the store is open.
@@ -161,11 +159,6 @@ impl Engine {
         }
         let name = segment_name(found.active.id);
         let file = storage.open(&name, Access::Write).map_err(|source| Error::io(format!("opening {name}"), source))?;
-        let limits = Limits {
-            max_frame_bytes: options.max_frame_bytes,
-            buffer_bytes: options.buffer_bytes,
-            tail_cache_bytes: options.tail_cache_bytes,
-        };
         let start = Start {
             active: OpenSegment { segment: found.active.clone(), file },
             end: found.end,
@@ -196,7 +189,7 @@ impl Engine {
         let inbox = source.recover(door, &replay.state, wall, options.id_memory_bytes)?;
         let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
         let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);
-        let mut core = Core::new(Tail::new(limits, start), replay.state, u64::from_le_bytes(seed), ids.ids);
+        let mut core = Core::new(Tail::new(limits(&options), start), replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
         core.snapshot.size = replay.snapshot_bytes;
         core.space = super::space::Space::found(&found.walked, &listing, &replay.gone, found.active.id);
@@ -217,7 +210,7 @@ impl Engine {
             tables_rebuilt: inbox.rebuilt,
             ..RecoveryReport::default()
         };
-        let mut engine = Self {
+        let mut engine = Self::assemble(Parts {
             environment,
             options,
             identity,
@@ -225,31 +218,15 @@ impl Engine {
             start,
             report,
             doubted,
-            lifetimes: AtomicBool::new(lifetimes),
-            runs: Mutex::new(Arc::new(ids.runs)),
-            mending: Mutex::default(),
-            forgetful: AtomicBool::new(forgetful),
-            tables: Mutex::new(inbox.tables),
-            checkpointing: Mutex::default(),
-            swept: Mutex::default(),
+            lifetimes,
+            forgetful,
+            runs: ids.runs,
+            tables: inbox.tables,
             files,
-            core: Mutex::new(core),
-            written: Condvar::new(),
-            committed: Condvar::new(),
-            admitted: Condvar::new(),
-            arrived: Condvar::new(),
-            commit_work: Condvar::new(),
-            upkeep_work: Condvar::new(),
-            lease_work: Condvar::new(),
-            threads: Mutex::default(),
-            cursors: Mutex::default(),
-            ahead: Mutex::default(),
-            closing: Mutex::default(),
-            preparing: Mutex::new(Preparer::new(numbers)),
-            cleaning: Mutex::default(),
-            snapshotting: Mutex::default(),
-            lock: Mutex::new(Some(lock)),
-        };
+            core,
+            numbers,
+            lock: Some(lock),
+        });
         let (suspects, parked) = engine.announce(clean, wall)?;
         engine.report.suspects = suspects;
         engine.report.parked = parked;
@@ -296,6 +273,14 @@ impl Engine {
                 Err(obstacle) => self.relieve(obstacle)?,
             }
         }
+    }
+}
+
+pub(super) const fn limits(options: &Options) -> Limits {
+    Limits {
+        max_frame_bytes: options.max_frame_bytes,
+        buffer_bytes: options.buffer_bytes,
+        tail_cache_bytes: options.tail_cache_bytes,
     }
 }
 

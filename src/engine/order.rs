@@ -14,7 +14,7 @@ use crate::message::Record;
 use crate::state::{KeyHash, Pick, Unread};
 use crate::sync::Mutex;
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How many messages are read ahead at a time: at least, so that a single lease does not take the lock for each; and at
 /// most, so that a lease does not wait long for more than it needs.
@@ -39,14 +39,10 @@ impl Ahead {
 }
 
 impl Engine {
-    /// Where a group's keys are read.
-    pub(super) fn ahead_of(&self, group: GroupId) -> Arc<Ahead> {
-        self.ahead.lock().entry(group).or_default().clone()
-    }
-
     /// Reads the next keys of an ordered group, unless somebody else has come past `from` meanwhile.
     pub(super) fn read_ahead(&self, group: GroupId, from: Offset, wanted: usize) -> Result<()> {
-        let ahead = self.ahead_of(group);
+        let reader = self.readers.of(group);
+        let ahead = &reader.ahead;
         let mut cursor = ahead.cursor.lock();
         let (topic, unread) = {
             let mut core = self.open_core()?;
@@ -65,7 +61,9 @@ impl Engine {
         }
         let mut kept = ahead.kept.lock();
         records.into_iter().for_each(|record| kept.put(record));
+        reader.held_ahead.store(kept.bytes().saturating_add(cursor.held()), Ordering::Relaxed);
         drop(kept);
+        self.readers.used(group, &reader);
         self.open_core()?.state.learn(group, &unread, &keys);
         Ok(())
     }

@@ -7,8 +7,10 @@ use crate::journal::{Frame, Window};
 use crate::message::Record;
 use crate::types::{Lsn, Offset, Timestamp, TopicId};
 
-/// Bytes read ahead of a reader that goes on in order.
-const READ_AHEAD: usize = 128 << 10;
+/// Bytes that are read at a time: at first, since an index leads to within 4 KiB of a message; and at most, once a
+/// reader has gone on in order for a while, twice as many each time.
+const READ_LEAST: usize = 8 << 10;
+const READ_MOST: usize = 128 << 10;
 
 /// Messages that a reader in order takes out of a batch at a time, and the part of a large batch that it takes: the way
 /// to a message leads through the heads of all before it, so going there for each alone would be quadratic.
@@ -19,6 +21,10 @@ const TAKEN_PART: u64 = 64;
 #[derive(Debug, Default)]
 pub(crate) struct ReadCursor {
     windows: std::collections::VecDeque<Window>,
+    /// How many bytes it reads next.
+    step: usize,
+    /// What the last window held that was left behind.
+    left: usize,
     /// The frame after the current one.
     next: Lsn,
     current: Option<Frame>,
@@ -52,6 +58,36 @@ enum Found {
     Behind,
 }
 
+impl ReadCursor {
+    /// Bytes that it keeps in memory.
+    pub(super) fn held(&self) -> usize {
+        let windows = self.windows.iter().map(Window::held).fold(0, usize::saturating_add);
+        let within = |frame: &Frame| self.windows.iter().any(|window| window.has(frame));
+        // A frame whose window went holds all of that.
+        let last = self.current.as_ref().filter(|frame| !within(frame)).map_or(0, |_| self.left);
+        windows.saturating_add(last)
+    }
+
+    /// Goes to read on at `to`. One that does not go on where it was reads little at first.
+    fn aim(&mut self, to: Lsn, in_order: bool) {
+        let near = self.next.segment() == to.segment()
+            && to >= self.next
+            && (to.position().get() - self.next.position().get()) as usize <= self.step;
+        if !in_order && !near {
+            self.step = READ_LEAST;
+        }
+        self.next = to;
+    }
+
+    /// The window at the front is used up. Whether there is another one.
+    fn pop_window(&mut self) -> bool {
+        if let Some(window) = self.windows.pop_front() {
+            self.left = window.held();
+        }
+        !self.windows.is_empty()
+    }
+}
+
 impl Engine {
     /// The record at `offset`, if it is there to be read.
     pub(super) fn fetch(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
@@ -70,18 +106,19 @@ impl Engine {
         }
         // One that skips a little goes on from where it is, as one in order does.
         let skips = cursor.expected.filter(|(of, next)| *of == topic && *next < offset && !cursor.carried);
-        let mut skips = skips.map(|_| cursor.next);
+        let mut skips = skips.map(|_| (cursor.next, cursor.step));
         let (mut look, mut located) = (!in_order || cursor.carried, false);
         cursor.expected = None;
         loop {
             if std::mem::take(&mut look) {
                 located = true;
-                match self.locate(topic, offset, cursor)? {
+                match self.locate(topic, offset, cursor, in_order)? {
                     Located::Nowhere => return Ok(None),
                     Located::Ahead => {
-                        let here = |next: &Lsn| next.segment() == cursor.next.segment() && *next > cursor.next;
-                        if let Some(next) = skips.take().filter(here) {
-                            (cursor.next, located) = (next, false);
+                        let found = cursor.next;
+                        let here = |(next, _): &(Lsn, usize)| next.segment() == found.segment() && *next > found;
+                        if let Some((next, step)) = skips.take().filter(here) {
+                            (cursor.next, cursor.step, located) = (next, step, false);
                         }
                     }
                     Located::Carried(places) => {
@@ -125,8 +162,7 @@ impl Engine {
         places: &[Lsn],
     ) -> Result<Option<Record>> {
         for place in places {
-            cursor.windows.clear();
-            cursor.next = *place;
+            cursor.aim(*place, false);
             let Some(frame) = self.next_frame(cursor)? else { continue };
             if let Found::Here(record, ahead) = look_in(&frame, cursor.base, topic, offset, true)? {
                 cursor.current = Some(frame);
@@ -141,7 +177,7 @@ impl Engine {
 
     /// Points the cursor at or before the frame of a message, or says in which frames it may be. What is at hand stays:
     /// where it has the frame, nothing is read again, and otherwise it goes.
-    fn locate(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Located> {
+    fn locate(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor, in_order: bool) -> Result<Located> {
         cursor.current = None;
         (cursor.carried, cursor.retired) = (false, false);
         let core = self.open_core()?;
@@ -161,7 +197,7 @@ impl Engine {
                 Ok(Located::Carried(carried.into_iter().map(|position| Lsn::new(segment, position)).collect()))
             }
             Some(position) if !is_carried => {
-                cursor.next = Lsn::new(segment, position);
+                cursor.aim(Lsn::new(segment, position), in_order);
                 Ok(Located::Ahead)
             }
             _ => {
@@ -186,22 +222,23 @@ impl Engine {
                     return Ok(Some(frame));
                 }
                 let cut = here && cursor.windows.len() == 1 && window.end() > cursor.next;
-                cursor.windows.pop_front();
-                if !cut && !cursor.windows.is_empty() {
+                if cursor.pop_window() && !cut {
                     continue;
                 }
             }
             cursor.windows.clear();
+            let step = cursor.step.clamp(READ_LEAST, READ_MOST);
+            cursor.step = step.saturating_mul(2);
             let written = {
                 let core = self.open_core()?;
                 if cursor.next >= core.tail.end() {
                     return Ok(None);
                 }
-                cursor.windows = core.tail.recent(cursor.next, READ_AHEAD).into_iter().map(Window::from).collect();
+                cursor.windows = core.tail.recent(cursor.next, step).into_iter().map(Window::from).collect();
                 core.tail.written()
             };
             if cursor.windows.is_empty() {
-                match Window::read(&self.files, cursor.next, READ_AHEAD, written)? {
+                match Window::read(&self.files, cursor.next, step, written)? {
                     Some(window) => cursor.windows.push_back(window),
                     None => {
                         cursor.retired = true;

@@ -281,6 +281,9 @@ pub(super) fn indexes(
     }
     let first = found.walked.first().map_or(found.active.id, |walked| walked.segment.id);
     for segment in listing.segments.range(..first).map(|(_, segment)| segment).filter(|known| !gone.has(known.id)) {
+        if files.known(segment.id).is_some_and(|known| known.index.is_some()) {
+            continue;
+        }
         let (index, seal) = match read_sidecar(storage, store, segment.id).filter(|(_, seal)| seal.successor.get() != 0)
         {
             Some((index, seal)) => (index, seal),

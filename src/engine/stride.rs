@@ -12,6 +12,7 @@ use crate::state::{Hold, Lease};
 use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
 use std::borrow::Cow;
 use std::slice;
+use std::sync::atomic::Ordering;
 
 /// Messages that were leased in one stride, and are to be read.
 #[derive(Clone, Copy, Debug)]
@@ -93,8 +94,8 @@ impl Engine {
             self.drive(stride.named, Durability::Os, None)?;
             now = self.now();
         }
-        let cursor = self.cursor_of(group);
-        let mut cursor = cursor.lock();
+        let reader = self.readers.of(group);
+        let mut cursor = reader.cursor.lock();
         let mut leased = Vec::with_capacity(usize::try_from(stride.run.count).unwrap_or(0));
         let mut over = Vec::new();
         for (offset, epoch) in stride.leases() {
@@ -111,7 +112,9 @@ impl Engine {
                 }
             }
         }
+        reader.held.store(cursor.held(), Ordering::Relaxed);
         drop(cursor);
+        self.readers.used(group, &reader);
         if !over.is_empty() {
             self.settle_unseen(group, &over)?;
         }

@@ -1,9 +1,9 @@
-//! Reading a closed store from front to back and saying what is wrong with it, without changing anything.
+//! Reading a store from front to back and saying what is wrong with it, without changing anything.
 
 use super::open::{known_identity, share_lock};
 use super::rebuild::Replay;
 use super::salvage::gone;
-use crate::error::{Code, Damage, Error, Result};
+use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::journal::{Recovery, Trimmed};
 use crate::types::{Lsn, SegmentId};
 use std::collections::BTreeMap;
@@ -43,17 +43,41 @@ pub struct Report {
 /// How often it is said how far the reading has come.
 const SAY_EVERY: u64 = 1 << 20;
 
-/// Reads everything. The store must be closed, and stays so meanwhile: its lock is shared with others who verify.
+/// How often it is begun anew because the owner gave a segment back to the disk meanwhile.
+const ATTEMPTS: usize = 10;
+
+/// Reads everything. A store that is closed stays so meanwhile: its lock is shared with others who verify. Of one that
+/// is open, what had been written when it began is read, and its owner is not held up.
 pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
     let storage = environment.storage.clone();
     let Some(_) = known_identity(&*storage)? else {
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };
-    let _lock = share_lock(&*storage)?;
+    let lock = match share_lock(&*storage) {
+        Err(error) if error.kind() == ErrorKind::Locked => None,
+        lock => Some(lock?),
+    };
     let Some(identity) = known_identity(&*storage)? else {
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };
-    let mut recovery = Recovery::begin(storage, identity.store)?;
+    if lock.is_some() {
+        return read_all(Recovery::begin(storage, identity.store)?, progress);
+    }
+    let storage = environment.clone().read_only().storage;
+    let (mut attempts, mut before) = (0, Vec::new());
+    loop {
+        match Recovery::observe(storage.clone(), identity.store).and_then(|recovery| read_all(recovery, progress)) {
+            Err(error) if error.is_not_found() && attempts < ATTEMPTS => attempts += 1,
+            // What is damaged is so twice.
+            Ok(report) if report.damage != before && attempts < ATTEMPTS => {
+                (attempts, before) = (attempts + 1, report.damage);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn read_all(mut recovery: Recovery, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
     let total_bytes = recovery.listing.bytes;
     progress(Progress { done_bytes: 0, total_bytes });
     // As an opening would, to know what there should be.

@@ -7,7 +7,29 @@
 //! `tmpfs` keeps nothing over a restart, whatever a sync says.
 //!
 //! The files belong together. Nothing in the directory is to be edited, moved or removed by hand, and the directory is
-//! copied only while no process has it open. Foreign files in it are left alone.
+//! copied by hand only while no process has it open. Foreign files in it are left alone.
+//!
+//! # Looking, backing up, moving
+//!
+//! [`Store::open_read_only`](crate::Store::open_read_only) looks at a store that another process has open, which
+//! notices nothing: so do `millpond info`, `peek`, `tail -f` and `verify`. [`Store::backup`](crate::Store::backup), and
+//! `millpond backup` beside the owner, make a copy as of one moment while everything goes on; to restore, open a copy
+//! of the backup. On the same file system full segments are linked: that is quick and small, and no protection against
+//! a failing disk until it is copied elsewhere. `millpond export` and `import` move messages and the progress of groups
+//! as lines of JSON.
+//!
+//! ```
+//! # fn main() -> millpond::Result<()> {
+//! # let dir = tempfile::tempdir().unwrap();
+//! use millpond::Store;
+//! let store = Store::open(dir.path().join("data"))?;
+//! store.topic("orders")?.publish("4711").wait()?;
+//! let seen = Store::open_read_only(dir.path().join("data"))?;
+//! assert_eq!(seen.stats()?.topics[0].messages, 1);
+//! seen.backup(dir.path().join("backup"))?;
+//! # store.close()
+//! # }
+//! ```
 //!
 //! # Signs and what they mean
 //!

@@ -113,6 +113,6 @@ impl Written {
         let start = next.position();
         *next = Lsn::new(id, Position(start.get().saturating_add(u32::try_from(bytes.len()).unwrap_or(u32::MAX))));
         *left = left.saturating_sub(bytes.len());
-        found.push(Self { segment: self.segment.clone(), start, bytes });
+        found.push(Self { segment: self.segment.clone(), start, bytes, whole: self.whole });
     }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Written {
     pub(crate) segment: OpenSegment,
     pub(crate) start: Position,
     pub(crate) bytes: Bytes,
+    /// Bytes of the buffer that these are a part of, and keep in memory.
+    pub(crate) whole: usize,
 }
 
 /// Bytes of one segment in a buffer that grows: those that are not written yet, or the newest piece of the cache.
@@ -42,14 +44,16 @@ impl Chunk {
         if let Some(rest) = self.bytes.get(skip..).filter(|rest| !rest.is_empty()) {
             *next = Lsn::new(next.segment(), self.end());
             *left = left.saturating_sub(rest.len());
-            found.push(Written { segment: self.segment.clone(), start, bytes: Bytes::copy_from_slice(rest) });
+            let (segment, bytes) = (self.segment.clone(), Bytes::copy_from_slice(rest));
+            found.push(Written { segment, start, whole: bytes.len(), bytes });
         }
     }
 }
 
 impl From<Chunk> for Written {
     fn from(chunk: Chunk) -> Self {
-        Self { segment: chunk.segment, start: chunk.start, bytes: chunk.bytes.into() }
+        let bytes = Bytes::from(chunk.bytes);
+        Self { segment: chunk.segment, start: chunk.start, whole: bytes.len(), bytes }
     }
 }
 

@@ -32,17 +32,24 @@ pub(crate) struct Found {
 impl Recovery {
     /// Makes what was found durable. Refuses if anything was damaged.
     pub(crate) fn finish(self) -> Result<(Found, Listing)> {
+        let end = self.ending()?;
+        self.secure(end)?;
+        self.found(end)
+    }
+
+    /// Where the journal ends. Refuses if anything was damaged.
+    pub(super) fn ending(&self) -> Result<Lsn> {
         if !self.damage.is_empty() {
             let what = "the journal is damaged; nothing was changed. Restore a backup, or salvage what is whole";
-            return Err(Error::new(Code::Damaged, what).with_damage(self.damage));
+            return Err(Error::new(Code::Damaged, what).with_damage(self.damage.clone()));
         }
-        let Some(end) = self.end else {
-            return Err(Error::new(Code::Damaged, "the journal's end was not found"));
-        };
+        self.end.ok_or_else(|| Error::new(Code::Damaged, "the journal's end was not found"))
+    }
+
+    pub(super) fn found(self, end: Lsn) -> Result<(Found, Listing)> {
         let Some(active) = self.listing.segments.get(&end.segment()).cloned() else {
             return Err(Error::new(Code::SegmentMissing, "the active segment is gone"));
         };
-        self.secure(end)?;
         let first = self.walked.first().map_or(active.id, |walked| walked.segment.id);
         let chain: BTreeSet<SegmentId> = self.walked.iter().map(|walked| walked.segment.id).collect();
         let strays = self

@@ -42,12 +42,15 @@ impl Listing {
             let Some((id, kind)) = parse_name(&entry.name) else { continue };
             match (kind, entry.kind) {
                 (FileKind::Segment, EntryKind::File) => {
-                    listing.bytes += entry.len;
                     let name = segment_name(id);
-                    let read = storage
-                        .open(&name, Access::Read)
-                        .and_then(|file| Segment::read(&*file, store, id))
-                        .map_err(|source| Error::io(format!("reading the header of {name}"), source))?;
+                    let failed = |source| Error::io(format!("reading the header of {name}"), source);
+                    let file = match storage.open(&name, Access::Read) {
+                        // It went meanwhile, or its owner has not finished it yet: if it is needed, that comes out.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        other => other.map_err(failed)?,
+                    };
+                    let read = Segment::read(&*file, store, id).map_err(failed)?;
+                    listing.bytes += entry.len;
                     match read {
                         Ok(segment) => drop(listing.segments.insert(id, Arc::new(segment))),
                         Err(BadSegment::Future(version)) => {

@@ -16,13 +16,15 @@ pub(crate) struct Window {
     segment: Arc<Segment>,
     start: u32,
     bytes: Bytes,
+    whole: usize,
     /// Bytes that were never on the disk since they were made need no second look.
     trusted: bool,
 }
 
 impl From<Written> for Window {
     fn from(written: Written) -> Self {
-        Self { segment: written.segment.segment, start: written.start.get(), bytes: written.bytes, trusted: true }
+        let (segment, start) = (written.segment.segment, written.start.get());
+        Self { segment, start, bytes: written.bytes, whole: written.whole, trusted: true }
     }
 }
 
@@ -38,7 +40,7 @@ impl Window {
         let start = lsn.position().get();
         let end = if written.segment() == id { written.position().get() } else { segment.capacity };
         let left = end.saturating_sub(start) as usize;
-        let mut window = Self { segment, start, bytes: Bytes::new(), trusted: false };
+        let mut window = Self { segment, start, bytes: Bytes::new(), whole: 0, trusted: false };
         window.fill(files, length.min(left))?;
         if let Some(header) = window.header(start)
             && (header.frame_length() as usize) > window.bytes.len()
@@ -63,6 +65,7 @@ impl Window {
         let file = files.reader(self.segment.id).map_err(failed)?;
         let read = read_up_to(&*file, &mut bytes, u64::from(self.start)).map_err(failed)?;
         bytes.truncate(read);
+        self.whole = length;
         self.bytes = bytes.freeze();
         Ok(())
     }
@@ -74,6 +77,16 @@ impl Window {
     /// Where the bytes at hand end.
     pub(crate) fn end(&self) -> Lsn {
         Lsn::new(self.segment.id, Position(self.start.saturating_add(u32::try_from(self.bytes.len()).unwrap_or(0))))
+    }
+
+    /// Bytes that it keeps in memory, with those that are part of the same buffer.
+    pub(crate) fn held(&self) -> usize {
+        self.whole
+    }
+
+    /// Whether this frame lies in it.
+    pub(crate) fn has(&self, frame: &Frame) -> bool {
+        frame.lsn.segment() == self.segment.id && frame.lsn.position().get() >= self.start && frame.lsn < self.end()
     }
 
     fn slice(&self, position: u32, length: u32) -> Option<Bytes> {

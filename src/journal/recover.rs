@@ -75,6 +75,8 @@ pub(crate) struct Recovery {
     snapshot_damage: Vec<Damage>,
     pub(super) trimmed: Option<Trimmed>,
     pub(crate) frames: u64,
+    /// Somebody else is writing meanwhile; see `observe`.
+    pub(super) observing: bool,
     /// Where the walk ended, once it has.
     pub(super) end: Option<Lsn>,
     /// Whole frames behind the first bad place of a segment, so that a segment with many is searched once.
@@ -109,6 +111,7 @@ impl Recovery {
             snapshot_damage: Vec::new(),
             trimmed: None,
             frames: 0,
+            observing: false,
             end: None,
             behind: None,
             later: None,
@@ -191,7 +194,7 @@ impl Recovery {
         Ok(Scanner::new(file.map_err(|source| self.reading(segment.id, source))?, segment.clone()))
     }
 
-    fn reading(&self, id: SegmentId, source: std::io::Error) -> Error {
+    pub(super) fn reading(&self, id: SegmentId, source: std::io::Error) -> Error {
         Error::io(format!("reading {}", segment_name(id)), source)
     }
 
@@ -363,6 +366,9 @@ impl Recovery {
             // Those before the first that was not retired are all named; from there on they follow each other.
             next = self.gone.needed.range(next..).find(|id| !self.gone.has(**id)).copied().unwrap_or(self.gone.below);
         }
+        if !self.listing.segments.contains_key(&next) {
+            self.list_again()?;
+        }
         if let Some(successor) = self.listing.segments.get(&next).cloned() {
             self.enter(&successor)?;
             return Ok(true);
@@ -386,14 +392,15 @@ impl Recovery {
         // A frame whose header is whole says where it ends. What is inside it is somebody's payload, whatever it looks
         // like.
         let from = header.map_or(position, |header| Position(position.get().saturating_add(header.frame_length())));
-        if self.behind.as_ref().is_none_or(|(of, _)| *of != id) {
-            let found = Behind::search(&*file, segment, from).map_err(|source| self.reading(id, source))?;
+        if self.observing || self.behind.as_ref().is_none_or(|(of, _)| *of != id) {
+            let to = self.search_to(from, segment.capacity);
+            let found = Behind::search(&*file, segment, from, to).map_err(|source| self.reading(id, source))?;
             self.behind = Some((id, found));
         }
         let behind = self.behind.as_ref().map(|(_, behind)| behind.from(from)).unwrap_or_default();
         let closing = sidecar_claim(&*self.storage, self.store, id).filter(|length| *length > position);
         let mut later = None;
-        if behind.durable <= position && closing.is_none() && !self.closed {
+        if behind.durable <= position && closing.is_none() && !self.closed && !self.observing {
             later = match self.later {
                 Some((of, found)) if of == id => found,
                 _ => self.later_claim(id)?,
@@ -402,6 +409,7 @@ impl Recovery {
         }
         let covered = behind.durable > position || later.is_some();
         match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
+            Verdict::Damage if self.is_whole_by_now(position)? => Ok(None),
             Verdict::Damage => {
                 let end = behind.first.or(closing).unwrap_or(Position(segment.capacity));
                 let snapshot = header.filter(|header| header.flags.has(Flags::SNAPSHOT));
@@ -450,7 +458,7 @@ impl Recovery {
         for segment in self.listing.segments.range(SegmentId(id.get().saturating_add(1))..).map(|(_, segment)| segment)
         {
             let scanner = self.open(segment)?;
-            let found = Behind::search(&**scanner.file(), segment, Position(SEGMENT_HEADER));
+            let found = Behind::search(&**scanner.file(), segment, Position(SEGMENT_HEADER), segment.capacity);
             let found = found.map_err(|source| self.reading(segment.id, source))?.from(Position(SEGMENT_HEADER));
             if found.durable != Position::ZERO {
                 return Ok(Some(segment.id));

@@ -47,6 +47,11 @@ impl Scanner {
         Position(self.position)
     }
 
+    /// What was read is not believed any more: it is read anew.
+    pub(crate) fn forget(&mut self) {
+        self.block = Bytes::new();
+    }
+
     /// Goes on at `position`.
     pub(crate) fn seek(&mut self, position: Position) {
         self.position = position.get();
@@ -117,20 +122,21 @@ impl Behind {
         Survey { first, durable: durable.unwrap_or_default(), end: self.end.max(from) }
     }
 
-    /// Searches everything from `from` to the end of the segment for whole frames, byte by byte, since where they start
-    /// is not known. A frame inside another one's payload is not found if the other is whole, and does not verify
+    /// Searches everything from `from` to `to`, or to the end of the segment, for whole frames, byte by byte, since where
+    /// they start is not known. A frame inside another one's payload is not found if the other is whole, and does not verify
     /// unless it was written for this very place of this very segment.
-    pub(crate) fn search(file: &dyn StorageFile, segment: &Segment, from: Position) -> io::Result<Self> {
+    pub(crate) fn search(file: &dyn StorageFile, segment: &Segment, from: Position, to: u32) -> io::Result<Self> {
         let mut found = Self { frames: Vec::new(), end: from };
         let header = FRAME_HEADER as usize;
         let mut start = from.get();
         let mut block = vec![0; BLOCK.min(segment.capacity as usize) + header];
-        while start < segment.capacity {
-            let want = ((segment.capacity - start) as usize).min(block.len());
+        let to = to.min(segment.capacity);
+        while start < to {
+            let want = ((to - start) as usize).min(block.len());
             let Some(place) = block.get_mut(..want) else { break };
             let read = read_up_to(file, place, u64::from(start))?;
             let bytes = block.get(..read).unwrap_or_default();
-            let last = read < want || start as usize + read >= segment.capacity as usize;
+            let last = read < want || start as usize + read >= to as usize;
             // Without the last bytes of a block that isn't the last: a header may reach over its end.
             let searched = if last { read } else { read.saturating_sub(header - 1) };
             let mut at = 0;

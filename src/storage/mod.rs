@@ -18,11 +18,13 @@
 
 #[cfg(test)]
 mod contract;
+mod read_only;
 mod real;
 mod real_file;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod sim;
 
+pub(crate) use read_only::ReadOnlyDisk;
 pub(crate) use real::RealDisk;
 
 use std::fmt::Debug;
@@ -84,6 +86,12 @@ pub(crate) trait Storage: Send + Sync + Debug {
 
     /// Removes a file's name. Durable after `sync_dir`.
     fn remove(&self, name: &str) -> Result<()>;
+
+    /// Gives a file a second name, outside the store. False if the file system can't; `NotFound` if the file is not
+    /// there.
+    fn link_out(&self, _name: &str, _to: &std::path::Path) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Makes the names in `directory` durable.
     fn sync_dir(&self, directory: &str) -> Result<()>;

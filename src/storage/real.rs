@@ -115,6 +115,15 @@ impl Storage for RealDisk {
         fs::remove_file(self.file(name)?)
     }
 
+    fn link_out(&self, name: &str, to: &Path) -> Result<bool> {
+        match fs::hard_link(self.file(name)?, to) {
+            Ok(()) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::AlreadyExists) => Err(error),
+            // Another file system, one without links, too many links: whatever it is, a copy does as well.
+            Err(_) => Ok(false),
+        }
+    }
+
     fn sync_dir(&self, directory: &str) -> Result<()> {
         sync_path(&self.directory(directory)?)
     }

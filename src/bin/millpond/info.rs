@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
 use crate::overview;
-use millpond::{Store, StoreStats};
+use millpond::{ErrorKind, Store, StoreStats};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -18,6 +18,8 @@ message of its key, DEAD was given up and stays in the log. OLDEST is how long
 the oldest message that could be handed out has been waiting. PAUSED says until
 when the group hands out nothing. LIVE is what somebody still needs of a
 segment.
+
+Of a store that another process has open, what is leased counts as READY.
 
 With --json each line is an object whose "kind" says what it is about: "store",
 "topic", "group" or "segment"."#;
@@ -36,14 +38,20 @@ pub(crate) struct Info {
 impl Info {
     /// Opens the store, counts, and shows.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let store = Store::options().create(false).open(&self.dir)?;
-        let stats = store.stats();
+        let stats = match Store::options().create(false).open(&self.dir) {
+            Ok(store) => {
+                let stats = store.stats();
+                store.close()?;
+                stats
+            }
+            // Its owner is not disturbed by one who only looks.
+            Err(error) if error.kind() == ErrorKind::Locked => Store::open_read_only(&self.dir)?.stats()?,
+            Err(error) => return Err(error.into()),
+        };
         let mut out = BufWriter::new(io::stdout().lock());
         let shown = if self.json { lines(&stats, &mut out) } else { tables(&stats, &mut out) };
-        let shown = shown.and_then(|()| out.flush());
-        let closed = store.close();
-        shown?;
-        Ok(closed?)
+        shown.and_then(|()| out.flush())?;
+        Ok(())
     }
 }
 

@@ -3,11 +3,14 @@
 //! One file per command. What a command can't do is a [`failure::Failure`], which knows its exit code.
 
 mod arguments;
+mod backup;
 mod dlq;
 mod doctor;
 mod dump;
 mod explain;
+mod export;
 mod failure;
+mod import;
 mod info;
 mod list;
 mod output;
@@ -21,6 +24,7 @@ mod retention;
 mod schedule;
 mod seek;
 mod shell;
+mod tail;
 mod verify;
 mod why;
 mod work;
@@ -45,7 +49,9 @@ Exit codes:
   2  not begun: wrong usage, no such store or topic, or the store is locked by its owner
 
 A store is a directory that one process has open at a time. While one command
-runs on it, another is told that it is locked by its owner.";
+runs on it, another is told that it is locked by its owner; those that only look
+(info, peek, tail, verify, backup,
+export) work beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
 #[derive(Debug, Parser)]
@@ -60,6 +66,7 @@ enum Command {
     Put(put::Put),
     Work(work::Work),
     Peek(peek::Peek),
+    Tail(tail::Tail),
     Info(info::Info),
     Ls(list::Ls),
     Groups(list::Groups),
@@ -78,6 +85,9 @@ enum Command {
     Repair(repair::Repair),
     Dump(dump::Dump),
     Doctor(doctor::Doctor),
+    Backup(backup::Backup),
+    Export(export::Export),
+    Import(import::Import),
 }
 
 fn main() -> ExitCode {
@@ -85,6 +95,7 @@ fn main() -> ExitCode {
         Command::Put(put) => put.run(),
         Command::Work(work) => work.run(),
         Command::Peek(peek) => peek.run(),
+        Command::Tail(tail) => tail.run(),
         Command::Info(info) => info.run(),
         Command::Ls(ls) => ls.run(),
         Command::Groups(groups) => groups.run(),
@@ -103,6 +114,9 @@ fn main() -> ExitCode {
         Command::Repair(repair) => repair.run(),
         Command::Dump(dump) => dump.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

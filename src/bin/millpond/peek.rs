@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
-use millpond::{Offset, Record, Store, Timestamp, Topic};
+use millpond::{ErrorKind, Offset, Record, Replay, Store, Timestamp};
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -63,34 +63,42 @@ fn from(argument: &str) -> Result<From, String> {
 impl Peek {
     /// Shows up to `count` messages.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let store = Store::options().create(false).open(&self.dir)?;
-        let topic = store.existing_topic(&self.topic)?;
-        let shown = self.show(&topic);
-        let closed = store.close();
-        shown?;
-        Ok(closed?)
+        match Store::options().create(false).open(&self.dir) {
+            Ok(store) => {
+                let topic = store.existing_topic(&self.topic)?;
+                let shown = self.show((topic.first_offset(), topic.end_offset()), |from| topic.read(from..));
+                let closed = store.close();
+                shown?;
+                Ok(closed?)
+            }
+            // Its owner is not disturbed by one who only looks.
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                let topic = Store::open_read_only(&self.dir)?.topic(&self.topic)?;
+                self.show(topic.bounds()?, |from| topic.read(from..))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
-    fn show(&self, topic: &Topic) -> Result<(), Failure> {
-        let (first, end) = (topic.first_offset(), topic.end_offset());
+    fn show(&self, (first, end): (Offset, Offset), read: impl Fn(Offset) -> Replay) -> Result<(), Failure> {
         let start = match self.from {
             From::Earliest => first,
             From::Latest => Offset::new(end.get().saturating_sub(self.count)).max(first),
             From::Offset(offset) => Offset::new(offset),
         };
         if first == end {
-            output::note(&format!("topic {} holds no messages", topic.name()));
+            output::note(&format!("topic {} holds no messages", self.topic));
             return Ok(());
         }
         if start >= end {
-            output::note(&format!("topic {} ends before offset {start}: its next message gets {end}", topic.name()));
+            output::note(&format!("topic {} ends before offset {start}: its next message gets {end}", self.topic));
             return Ok(());
         }
         if start < first {
             output::note(&format!("what lay before offset {first} is gone"));
         }
         let mut out = BufWriter::new(io::stdout().lock());
-        let mut records = topic.read(start.max(first)..);
+        let mut records = read(start.max(first));
         let mut left = self.count;
         while left > 0 {
             let page: Vec<Record> =

@@ -1,4 +1,4 @@
-//! `millpond verify`: read every byte of a store that is not open, and say what is damaged.
+//! `millpond verify`: read every byte of a store, and say what is damaged.
 
 use crate::failure::Failure;
 use crate::output::{self, ProgressLine};
@@ -11,8 +11,8 @@ const AFTER_HELP: &str = r#"Examples:
   millpond verify ./pond && cp -a ./pond /backup/
   millpond verify ./pond --json | jq -r 'select(.kind == "damage") | .what'
 
-It changes nothing, and works on a store that refuses to open. The store must
-not be open elsewhere.
+It changes nothing, and works on a store that refuses to open, and beside one
+who has it open.
 
 With --json each damaged place is a line ("kind": "damage", or "snapshot-damage"
 if no message is lost with it), and the last line is the verdict ("kind":
@@ -21,7 +21,7 @@ if no message is lost with it), and the last line is the verdict ("kind":
 Exit codes:
   0  intact
   1  damaged
-  2  could not be checked: no store there, no permission, or locked by its owner"#;
+  2  could not be checked: no store there, or no permission"#;
 
 /// Read every byte of a store and say what is damaged
 #[derive(Debug, clap::Args)]

@@ -1,0 +1,93 @@
+//! Reading a topic from the disk, beside reading the same files plainly.
+
+use crate::machine::{PAYLOAD, forget, median, one, options, scale, scratch};
+use millpond::{Message, Store};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const ROUNDS: usize = 5;
+
+/// Bytes a second of reading these files from front to back.
+fn raw(files: &[PathBuf]) -> f64 {
+    let (mut block, mut bytes) = (vec![0; 1 << 20], 0);
+    let began = Instant::now();
+    for path in files {
+        let mut file = std::fs::File::open(path).unwrap();
+        loop {
+            let read = file.read(&mut block).unwrap();
+            if read == 0 {
+                break;
+            }
+            bytes += read;
+        }
+    }
+    bytes as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Messages, and bytes of the journal, a second of reading a topic.
+fn replay(store: &Store, name: &str, bytes: u64) -> (f64, f64) {
+    let topic = store.existing_topic(name).unwrap();
+    let (began, mut count) = (Instant::now(), 0);
+    for record in topic.read(..) {
+        assert!(record.unwrap().payload().len() >= PAYLOAD.len());
+        count += 1;
+    }
+    assert_eq!(count, topic.end_offset().get());
+    let seconds = began.elapsed().as_secs_f64();
+    (count as f64 / seconds, bytes as f64 / seconds)
+}
+
+/// The median of what reading `name` makes of the raw rate, both from the disk, in turns.
+fn measure(directory: &Path, name: &str, how: &str) -> f64 {
+    let store = options().open(directory).unwrap();
+    let used: u64 = store.stats().segments.iter().map(|segment| segment.bytes).sum();
+    let mut ratios = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut files = forget(directory);
+        // As many as have anything in them.
+        files.truncate(store.stats().segments.len());
+        let floor = raw(&files);
+        forget(directory);
+        let (messages, bytes) = replay(&store, name, used);
+        println!("{how}: raw {:.0} MB/s, journal {:.0} MB/s, {messages:.0} messages/s", floor / 1e6, bytes / 1e6);
+        ratios.push(bytes / floor);
+    }
+    store.close().unwrap();
+    median(ratios)
+}
+
+/// A store of so many topics, whose messages of `size` bytes alternate, published one by one or in batches.
+fn filled(topics: usize, batch: u64, size: usize) -> tempfile::TempDir {
+    let directory = scratch();
+    let store = options().open(directory.path()).unwrap();
+    let topics: Vec<_> = (0..topics).map(|number| store.topic(&number.to_string()).unwrap()).collect();
+    let messages = scale() * PAYLOAD.len() as u64 / size as u64;
+    for number in 0..messages / batch {
+        let topic = topics.get(usize::try_from(number).unwrap() % topics.len()).unwrap();
+        if batch == 1 {
+            one(topic, number, size);
+        } else {
+            topic.publish_all((0..batch).map(|_| Message::new(vec![b'm'; size]))).wait().unwrap();
+        }
+    }
+    store.close().unwrap();
+    directory
+}
+
+#[test]
+#[ignore = "measures the machine: minutes and gigabytes, in a release build"]
+fn a_cold_replay_is_nearly_as_fast_as_the_disk() {
+    let mut missed = Vec::new();
+    let cases = [(1, 1, 1000, 0.7), (1, 1, 100, 0.7), (1, 100, 100, 0.7), (10, 1, 100, 0.25), (10, 100, 100, 0.25)];
+    for (topics, batch, size, least) in cases {
+        let directory = filled(topics, batch, size);
+        let how = format!("one of {topics} topics, {size} bytes, published {batch} at a time");
+        let ratio = measure(directory.path(), "0", &how);
+        println!("{how}: {ratio:.3} of raw, aim {least}");
+        if ratio < least {
+            missed.push(format!("{how}: {ratio:.3}, not {least}"));
+        }
+    }
+    assert!(missed.is_empty(), "{missed:#?}");
+}

@@ -1,0 +1,70 @@
+//! Disk use stays bounded however much passes through (I11).
+
+use crate::machine::{PAYLOAD, disk, fill, options, scale, scratch};
+use millpond::{Consumer, Group, Message};
+use std::time::{Duration, Instant};
+
+const SEGMENT: u64 = 64 << 20;
+
+fn drain(consumer: &Consumer, most: u64) {
+    let mut left = most;
+    while left > 0 {
+        let batch = consumer.lease_many(usize::try_from(left.min(100)).unwrap(), Duration::ZERO).unwrap();
+        if batch.len() == 0 {
+            return;
+        }
+        left -= batch.len() as u64;
+        consumer.ack_all(batch).detach();
+    }
+}
+
+#[test]
+#[ignore = "measures the machine: minutes and gigabytes, in a release build"]
+fn a_steady_store_stays_within_its_bound_however_much_passes_through() {
+    let passing = scale() * 10;
+    let live = (passing / 100).min(1_000_000);
+    let directory = scratch();
+    let store = options().open(directory.path()).unwrap();
+    let orders = store.topic("orders").unwrap();
+    let email = orders.consumer("email", Group::default()).unwrap();
+    // One that waits for a year, one that is dead, and a group of another topic that has stopped.
+    let year = Duration::from_secs(365 * 86_400);
+    store.topic("reminders").unwrap().publish(Message::new("in a year").delay(year)).wait().unwrap();
+    let poison = store.topic("poison").unwrap();
+    poison.publish("poison").wait().unwrap();
+    poison.consumer("worker", Group::default()).unwrap().try_lease().unwrap().unwrap().bury("no").wait().unwrap();
+    let stuck = store.topic("stuck").unwrap();
+    stuck.consumer("nobody", Group::default()).unwrap();
+    fill(&stuck, 1000);
+
+    fill(&orders, live);
+    let (mut passed, mut most, mut bound_then) = (0, 0, 0);
+    let began = Instant::now();
+    while passed < passing {
+        let turn = (live / 10).max(1000);
+        fill(&orders, turn);
+        drain(&email, turn);
+        passed += turn;
+        let stats = store.stats();
+        // Of each message: its frame, here a share of a batch's; the settled ones of the turn are not live.
+        let live_bytes: u64 = stats.topics.iter().map(|topic| topic.messages * (PAYLOAD.len() as u64 + 24)).sum();
+        let sidecars = stats.segments.len() as u64 * (64 << 10);
+        let bound =
+            2 * (live_bytes + sidecars) + 8 * SEGMENT + 3 * stats.snapshot_bytes + stats.reserve_bytes + 2 * SEGMENT;
+        let taken = disk(directory.path());
+        if taken > most {
+            (most, bound_then) = (taken, bound);
+        }
+        assert!(taken <= bound, "{taken} bytes of disk, bound {bound}, after {passed} messages: {stats:#?}");
+    }
+    println!(
+        "{passed} messages passed a backlog of {live} in {:?}: at most {} MiB of disk, bound then {} MiB",
+        began.elapsed(),
+        most >> 20,
+        bound_then >> 20
+    );
+    assert_eq!(store.topic("reminders").unwrap().stats().delayed, 1);
+    assert_eq!(poison.stats().groups.first().unwrap().dead, 1);
+    assert_eq!(stuck.stats().groups.first().unwrap().ready, 1000);
+    store.close().unwrap();
+}
