@@ -122,9 +122,9 @@ impl Behind {
         Survey { first, durable: durable.unwrap_or_default(), end: self.end.max(from) }
     }
 
-    /// Searches everything from `from` to `to`, or to the end of the segment, for whole frames, byte by byte, since where
-    /// they start is not known. A frame inside another one's payload is not found if the other is whole, and does not verify
-    /// unless it was written for this very place of this very segment.
+    /// Searches everything from `from` to `to`, or to the end of the segment, for whole frames, byte by byte, since
+    /// where they start is not known. A frame inside another one's payload is not found if the other is whole, and does
+    /// not verify unless it was written for this very place of this very segment.
     pub(crate) fn search(file: &dyn StorageFile, segment: &Segment, from: Position, to: u32) -> io::Result<Self> {
         let mut found = Self { frames: Vec::new(), end: from };
         let header = FRAME_HEADER as usize;
