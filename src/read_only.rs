@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 50;
 ///
 /// What the owner gives back to the disk while it is looked at is read from where it went, or left out if it is gone.
 /// If bytes are damaged in the newest segment, with a megabyte of nothing whole behind them, that looks like its end;
-/// [`Store::verify`](crate::Store::verify) tells them apart.
+/// [`Store::verify`](crate::Store::verify) tells them apart, once the owner has closed it.
 ///
 /// ```
 /// # fn main() -> millpond::Result<()> {
