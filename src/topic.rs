@@ -221,6 +221,9 @@ impl Topic {
     /// # }
     /// ```
     ///
+    /// A backlog with thousands of holes goes in pieces, the oldest first: an error or a crash on the way may leave the
+    /// rest, and another call goes on.
+    ///
     /// # Errors
     ///
     /// If the store is closed or poisoned, or the removal could not be written down.

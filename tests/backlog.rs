@@ -273,6 +273,7 @@ fn whatever_frees_a_place_lets_in_who_waits() {
     free("a burial", &|| email.try_lease().unwrap().unwrap().bury("no").wait().unwrap());
     free("an expiry", &|| clock.advance(2 * LONG));
     free("a seek", &|| _ = email.seek(Start::Latest).unwrap());
+    free("a purge", &|| assert_eq!(orders.purge(orders.end_offset()).unwrap(), 1));
     assert_eq!(email.stats().dead, 1);
     assert_eq!(email.purge(Purge::all()).unwrap().changed, 1);
     let mut ticket = orders.publish("y");

@@ -1,5 +1,5 @@
 //! A backup made under full load opens, verifies, and holds exactly a prefix of the history.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test fails by panicking, and moves files")]
 
 use millpond::{Durability, Group, Message, Offset, Options, Store};
 use std::path::Path;
@@ -92,6 +92,30 @@ fn a_backup_under_full_load_opens_and_holds_exactly_a_prefix() {
     for number in 0..8 {
         check(&dir.path().join(format!("backup {number}")));
     }
+}
+
+/// The identity comes last: killed before that, a backup is no store, and is taken neither for one nor for a place to
+/// make one.
+#[test]
+fn half_a_backup_is_no_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = small().open(dir.path().join("data")).unwrap();
+    store.topic("orders").unwrap().publish("4711").wait().unwrap();
+    let backup = dir.path().join("backup");
+    store.backup(&backup).unwrap();
+    for unfinished in [true, false] {
+        // As a kill leaves it before the last rename, and before the file that is renamed.
+        let (identity, before) = (backup.join("identity"), backup.join("identity.new"));
+        if unfinished {
+            std::fs::rename(&identity, &before).unwrap()
+        } else {
+            std::fs::remove_file(&before).unwrap()
+        }
+        let error = Store::open(&backup).map(drop).unwrap_err();
+        assert!(!identity.exists(), "{error}");
+        assert!(store.backup(&backup).is_err());
+    }
+    store.close().unwrap();
 }
 
 #[test]

@@ -2,42 +2,25 @@
 //! appended again before, and those that are not go with it; whatever strikes in between.
 #![expect(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test")]
 
-use millpond::testing::{Faults, SimDisk, SimTables};
-use millpond::{
-    Consumer, Durability, Error, Group, ManualClock, Message, Offset, Options, Store, Timestamp, Topic, TopicSettings,
-    Window,
-};
+use millpond::testing::Faults;
+use millpond::{Consumer, Durability, Error, Group, Message, Offset, Store, Topic, TopicSettings, Window};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-struct Bench {
-    disk: SimDisk,
-    tables: SimTables,
-    clock: ManualClock,
-    openings: u64,
-    options: Options,
+#[path = "support/bench.rs"]
+mod bench;
+use bench::Bench;
+
+/// Messages without a level of their own are written, not synced.
+fn bench(segment: u32) -> Bench {
+    let mut bench = Bench::new(segment);
+    bench.options = bench.options.durability(Durability::Os);
+    bench
 }
 
 impl Bench {
-    fn new(segment: u32) -> Self {
-        let options = Store::options().segment_bytes(segment).first_segment_bytes(segment).id_memory_bytes(64 << 10);
-        let clock = ManualClock::starting_at(Timestamp::new(1_700_000_000_000));
-        let options = options.durability(Durability::Os);
-        Self { disk: SimDisk::new(1), tables: SimTables::default(), clock, openings: 0, options }
-    }
-
-    fn try_open(&mut self) -> Result<Store, Error> {
-        self.openings += 1;
-        let (clock, options) = (self.clock.clone(), self.options.clone());
-        Store::open_simulated_with(&self.disk, &self.tables, clock, self.openings, options)
-    }
-
-    fn open(&mut self) -> Store {
-        self.try_open().unwrap()
-    }
-
     fn runs(&self) -> Vec<String> {
         self.disk.file_names().into_iter().filter(|name| name.contains(".ids")).collect()
     }
@@ -54,9 +37,7 @@ impl Bench {
         store.close().unwrap();
         let store = self.open();
         check(&store, "after a restart");
-        self.disk.kill();
-        drop(store);
-        let store = self.open();
+        let store = self.kill(store);
         check(&store, "after a kill");
         store.sync().wait().unwrap();
         self.disk.crash();
@@ -119,7 +100,7 @@ fn assert_known(topic: &Topic, known: &BTreeMap<u64, Offset>, bytes: usize, when
 
 #[test]
 fn segments_with_ids_go_once_their_messages_are_dead_and_the_ids_lie_further_on() {
-    let mut bench = Bench::new(32 << 10);
+    let mut bench = bench(32 << 10);
     let store = bench.open();
     let topic = windowed(&store, Window::Forever);
     let known = pass(&store, &topic, 0..1_000, 1_000);
@@ -146,7 +127,7 @@ fn segments_with_ids_go_once_their_messages_are_dead_and_the_ids_lie_further_on(
 
 #[test]
 fn ids_whose_windows_have_ended_go_without_being_carried_over() {
-    let mut bench = Bench::new(32 << 10);
+    let mut bench = bench(32 << 10);
     let store = bench.open();
     for window in [Window::For(HOUR), Window::Last(20), Window::Off] {
         let topic = windowed(&store, window);
@@ -173,7 +154,7 @@ fn ids_whose_windows_have_ended_go_without_being_carried_over() {
 
 #[test]
 fn a_hundred_thousand_ids_have_the_same_answers_before_and_after_cleaning() {
-    let mut bench = Bench::new(1 << 20);
+    let mut bench = bench(1 << 20);
     bench.options = bench.options.clone().id_memory_bytes(1 << 20);
     let store = bench.open();
     let topic = windowed(&store, Window::Forever);
@@ -223,7 +204,7 @@ fn assert_processed(group: &Consumer, ids: std::ops::Range<u32>, when: &str) {
 
 #[test]
 fn processed_ids_are_carried_over_as_long_as_any_group_asks_for_them() {
-    let mut bench = Bench::new(32 << 10);
+    let mut bench = bench(32 << 10);
     let store = bench.open();
     let (topic, _, other) = processed(&store, 0..600);
     // The other one has them behind it too: they are settled for it when it comes to them.
@@ -283,7 +264,7 @@ fn a_crash_at_any_step_of_carrying_over_forgets_no_id_and_makes_none_up() {
     for power in [false, true] {
         let mut step = 0;
         loop {
-            let mut bench = Bench::new(16 << 10);
+            let mut bench = bench(16 << 10);
             let (store, known) = prepared(&mut bench);
             let mut faults = Faults::default();
             faults.stop_after = Some(step);

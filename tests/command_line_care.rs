@@ -168,6 +168,8 @@ fn topics_and_groups_are_listed() {
 fn a_group_is_paused_and_resumed() {
     let (_dir, path) = orders();
     assert_eq!(done(&["pause"], &path, &["orders", "email"]), "paused: until resumed\n");
+    let (code, out, err) = millpond(&["work"], &path, &["orders", "email", "--once", "--", "cat"]);
+    assert!(code == 1 && out.is_empty() && err.contains("paused"), "{out} {err}");
     assert_eq!(done(&["resume"], &path, &["orders", "email"]), "resumed\n");
     assert_eq!(done(&["resume"], &path, &["orders", "email"]), "it was not paused\n");
     assert!(done(&["pause"], &path, &["orders", "email", "--for", "2h"]).starts_with("paused: 20"));

@@ -1,45 +1,16 @@
 //! The inbox: a message whose id a group has processed is not handed to it again, by whatever way it comes.
 #![expect(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test")]
 
-use millpond::testing::{Faults, SimDisk, SimTables};
-use millpond::{
-    Consumer, Error, Group, ManualClock, Message, Notice, Offset, Options, Store, Timestamp, Topic, TopicSettings,
-    What, Window,
-};
+use millpond::testing::Faults;
+use millpond::{Consumer, Error, Group, Message, Notice, Offset, Store, Topic, TopicSettings, What, Window};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-struct Bench {
-    disk: SimDisk,
-    tables: SimTables,
-    clock: ManualClock,
-    openings: u64,
-    options: Options,
-}
+#[path = "support/bench.rs"]
+mod bench;
+use bench::Bench;
 
-impl Bench {
-    fn new() -> Self {
-        let options = Store::options().segment_bytes(64 << 10).first_segment_bytes(64 << 10).id_memory_bytes(64 << 10);
-        let clock = ManualClock::starting_at(Timestamp::new(1_700_000_000_000));
-        Self { disk: SimDisk::new(1), tables: SimTables::default(), clock, openings: 0, options }
-    }
-
-    fn try_open(&mut self) -> Result<Store, Error> {
-        self.openings += 1;
-        let (clock, options) = (self.clock.clone(), self.options.clone());
-        Store::open_simulated_with(&self.disk, &self.tables, clock, self.openings, options)
-    }
-
-    fn open(&mut self) -> Store {
-        self.try_open().unwrap()
-    }
-
-    fn kill(&mut self, store: Store) -> Store {
-        self.disk.kill();
-        drop(store);
-        self.open()
-    }
-}
+const SEGMENT: u32 = 64 << 10;
 
 /// A topic that remembers no ids, so that the same one comes twice.
 fn topic(store: &Store, name: &str) -> Topic {
@@ -70,7 +41,7 @@ fn upkeep(store: &Store) {
 
 #[test]
 fn a_message_whose_id_was_acked_is_settled_counted_and_shown_and_not_handed_out() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(SEGMENT);
     let store = bench.open();
     let payments = topic(&store, "payments");
     let book = group(&payments, Window::Forever);
@@ -96,7 +67,7 @@ fn a_message_whose_id_was_acked_is_settled_counted_and_shown_and_not_handed_out(
 
 #[test]
 fn only_an_ack_makes_an_id_processed() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(SEGMENT);
     let store = bench.open();
     let payments = topic(&store, "payments");
     let book = group(&payments, Window::Forever);
@@ -119,7 +90,7 @@ fn only_an_ack_makes_an_id_processed() {
 
 #[test]
 fn windows_of_processed_ids_end_by_time_or_by_count() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(SEGMENT);
     let store = bench.open();
     let payments = topic(&store, "payments");
     let book = group(&payments, Window::For(Duration::from_secs(60)));
@@ -139,7 +110,7 @@ fn windows_of_processed_ids_end_by_time_or_by_count() {
 
 #[test]
 fn groups_that_share_a_table_process_a_message_once_that_arrives_by_two_ways() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(SEGMENT);
     let mut store = bench.open();
     let shared = || Group::default().remember_processed(Window::Forever).processed_table("payments");
     let by_mail = topic(&store, "by mail").consumer("book", shared()).unwrap();
@@ -195,7 +166,7 @@ fn assert_processed(store: &Store, ids: std::ops::Range<u32>) {
 
 #[test]
 fn processed_ids_are_known_whatever_becomes_of_the_tables() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(SEGMENT);
     let mut store = bench.open();
     let all = 0..4_000;
     process(&store, all.clone());
@@ -243,7 +214,7 @@ fn processed_ids_are_known_whatever_becomes_of_the_tables() {
 
 #[test]
 fn rows_that_left_their_window_leave_the_tables() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new(SEGMENT);
     let store = bench.open();
     process(&store, 0..2_000);
     let rows = bench.tables.rows();
@@ -296,7 +267,7 @@ fn steps(store: &Store, acked: &mut BTreeMap<u32, Offset>) -> Result<(), Error> 
 fn a_crash_at_every_step_leaves_no_acked_id_to_be_handed_out_again() {
     let mut step = 0;
     loop {
-        let mut bench = Bench::new();
+        let mut bench = Bench::new(SEGMENT);
         bench.options = bench.options.clone().id_memory_bytes(16 << 10).segment_bytes(16 << 10);
         let mut faults = Faults::default();
         faults.stop_after = Some(step);

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a panic is how it fails")]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{Durability, Group, ManualClock, Message, Offset, Retention, Start, Store, Timestamp, Topic};
+use millpond::{Consumer, Durability, Group, ManualClock, Message, Offset, Retention, Start, Store, Timestamp, Topic};
 use millpond::{TopicSettings, Window};
 use std::time::Duration;
 
@@ -84,10 +84,8 @@ fn a_crash_at_any_step_purges_all_or_nothing() {
     assert!(outcomes.iter().all(|count| *count > 0), "{outcomes:?}");
 }
 
-#[test]
-fn a_backlog_full_of_holes_is_purged_whole() {
-    let disk = SimDisk::new(3);
-    let store = open(&disk, 3).unwrap();
+/// 20,000 messages, of which every other one is done.
+fn full_of_holes(store: &Store) -> (Topic, Consumer) {
     let jobs = store.topic("jobs").unwrap();
     let email = jobs.consumer("email", Group::default()).unwrap();
     for _ in 0..20 {
@@ -100,8 +98,46 @@ fn a_backlog_full_of_holes_is_purged_whole() {
     let (even, odd): (Vec<_>, Vec<_>) = all.into_iter().partition(|delivery| delivery.offset().get() % 2 == 0);
     email.ack_all(even).wait().unwrap();
     odd.into_iter().for_each(|delivery| delivery.release().detach());
+    store.sync().wait().unwrap();
+    (jobs, email)
+}
+
+#[test]
+fn a_backlog_full_of_holes_is_purged_whole() {
+    let store = open(&SimDisk::new(3), 3).unwrap();
+    let (jobs, email) = full_of_holes(&store);
     assert_eq!(jobs.purge(jobs.end_offset()).unwrap(), 10_000);
     assert_eq!((email.stats().ready, jobs.stats().backlog, read(&jobs).len()), (0, 0, 0));
+}
+
+/// What is left is the newest, and another call takes it.
+#[test]
+fn a_crash_between_the_pieces_of_a_purge_leaves_the_rest() {
+    let mut parts = 0;
+    let whole = SimDisk::new(4);
+    let store = open(&whole, 1).unwrap();
+    full_of_holes(&store);
+    store.close().unwrap();
+    for step in 8..16 {
+        let disk = whole.fork(step);
+        let store = open(&disk, 2).unwrap();
+        let jobs = store.topic("jobs").unwrap();
+        disk.set_faults(Faults { stop_after: Some(step), ..Faults::default() });
+        let purged = jobs.purge(jobs.end_offset());
+        drop(store);
+        disk.kill();
+        disk.set_faults(Faults::default());
+        let store = open(&disk, 3).unwrap();
+        let jobs = store.topic("jobs").unwrap();
+        let left = read(&jobs);
+        assert!(purged.is_err() || left.is_empty(), "step {step}: {} are left", left.len());
+        let newest = (0..20_000).filter(|offset| offset % 2 == 1).skip(10_000 - left.len());
+        assert_eq!(left, newest.collect::<Vec<_>>(), "step {step}");
+        parts += u64::from(!left.is_empty() && left.len() < 10_000);
+        assert_eq!(jobs.purge(jobs.end_offset()).unwrap(), left.len() as u64);
+        assert_eq!((read(&jobs).len(), jobs.stats().backlog), (0, 0));
+    }
+    assert!(parts > 0, "no crash fell between two pieces");
 }
 
 fn publish_plain(topic: &Topic, count: u64) {

@@ -49,7 +49,9 @@ impl Engine {
         let made = self.back_up_to(&mut target);
         if made.is_err() {
             for name in target.made.iter().rev() {
-                if let Err(error) = target.disk.remove(name) {
+                if let Err(error) = target.disk.remove(name)
+                    && error.kind() != io::ErrorKind::NotFound
+                {
                     tracing::warn!(%name, %error, "a part of a backup that failed could not be removed");
                 }
             }
@@ -154,6 +156,8 @@ impl Target<'_> {
         copy_bytes(&*from, &*to, from.len().map_err(failed)?).map_err(failed)?;
         to.sync().map_err(failed)?;
         self.disk.sync_dir("").map_err(failed)?;
+        // Whatever the rename or its sync does: what fails must not be left with a name that makes it a store.
+        self.made.push(IDENTITY.to_owned());
         self.disk.rename(IDENTITY_UNFINISHED, IDENTITY).map_err(failed)?;
         self.disk.sync_dir("").map_err(failed)
     }

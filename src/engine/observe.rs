@@ -8,7 +8,7 @@ use super::{Core, Engine, Environment, RecoveryReport};
 use crate::config::Options;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::journal::{Files, Scanner, Sighting};
-use crate::journal::{Known, Numbers, OpenSegment, Recovery, Start, Tail, segment_name};
+use crate::journal::{Known, Numbers, Recovery, Start, Tail, segment_name};
 use crate::storage::{Access, ReadOnlyDisk};
 use std::sync::Arc;
 
@@ -49,7 +49,7 @@ impl Engine {
         replay.run(&mut recovery)?;
         let snapshots = recovery.snapshots();
         let (clean, frames) = (recovery.closed, recovery.frames);
-        let (found, listing) = recovery.observed()?;
+        let (mut found, listing) = recovery.observed()?;
         let files = Files::new(storage.clone(), options.open_segments);
         let known = before.filter(|before| before.identity.store == identity.store).map(|before| before.files.all());
         for known in known.into_iter().flatten().filter(|known| known.seal.is_some()) {
@@ -58,16 +58,7 @@ impl Engine {
             }
         }
         super::rebuild::indexes(&*storage, identity.store, &files, (&found, &listing, &replay.gone))?;
-        let name = segment_name(found.active.id);
-        let file = storage.open(&name, Access::Read).map_err(|source| Error::io(format!("opening {name}"), source))?;
-        let start = Start {
-            active: OpenSegment { segment: found.active.clone(), file },
-            end: found.end,
-            checksum: found.checksum,
-            index: found.index,
-            snapshots,
-            begin: None,
-        };
+        let start = Start { begin: None, ..found.start(&*storage, snapshots, Access::Read)? };
         let ids = super::ids::Ids::new(identity.store, options.id_memory_bytes);
         let mut core = Core::new(Tail::new(limits(&options), start), replay.state, 0, ids);
         core.snapshot.size = replay.snapshot_bytes;

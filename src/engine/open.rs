@@ -8,8 +8,7 @@ use crate::config::{Durability, Options, Window};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, Opened};
 use crate::journal::{
-    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, OpenSegment, Recovery, Start,
-    Tail, Trimmed, segment_name,
+    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, Recovery, Tail, Trimmed,
 };
 use crate::state::State;
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
@@ -147,7 +146,7 @@ impl Engine {
         let (clean, frames) = (recovery.closed || recovery.frames == 0, recovery.frames);
         let snapshot_damage = recovery.snapshot_damage().to_vec();
         let snapshots = recovery.snapshots();
-        let (found, listing) = recovery.finish()?;
+        let (mut found, listing) = recovery.finish()?;
         let files = Files::new(storage.clone(), options.open_segments);
         let rebuilt = super::rebuild::indexes(&*storage, identity.store, &files, (&found, &listing, &replay.gone))?;
         let mut numbers = Numbers::new(listing.highest(), listing.unfinished.clone());
@@ -157,16 +156,7 @@ impl Engine {
         if let Some(trimmed) = &found.trimmed {
             tracing::warn!(from = %trimmed.from, to = %trimmed.to, "a torn tail that nobody was promised was trimmed");
         }
-        let name = segment_name(found.active.id);
-        let file = storage.open(&name, Access::Write).map_err(|source| Error::io(format!("opening {name}"), source))?;
-        let start = Start {
-            active: OpenSegment { segment: found.active.clone(), file },
-            end: found.end,
-            checksum: found.checksum,
-            index: found.index,
-            snapshots,
-            begin: found.begin,
-        };
+        let start = found.start(&*storage, snapshots, Access::Write)?;
         let wall = environment.clock.wall().max(replay.state.newest_time()).max(found.active.base);
         let (gap, doubted) = doubt(&replay.state, wall, options.doubtful_gap);
         let mut seed = [0; 8];

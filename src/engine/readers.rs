@@ -10,7 +10,7 @@ use crate::sync::Mutex;
 use crate::types::GroupId;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Where one group reads.
 #[derive(Debug, Default)]
@@ -22,6 +22,8 @@ pub(super) struct Reader {
     /// Bytes that each of the two holds, as of its last use.
     pub(super) held: AtomicUsize,
     pub(super) held_ahead: AtomicUsize,
+    /// What was counted of it last.
+    counted: AtomicUsize,
 }
 
 impl Reader {
@@ -52,13 +54,18 @@ struct Inner {
 #[derive(Debug)]
 pub(super) struct Readers {
     limit: usize,
+    /// The group that was used last, or none: who goes on with it, and holds what it held, changes nothing.
+    last: AtomicU64,
     inner: Mutex<Inner>,
 }
+
+/// No group has this number.
+const NOBODY: u64 = u64::MAX;
 
 impl Readers {
     /// All together hold at most `limit` bytes, or the last one used alone.
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, inner: Mutex::default() }
+        Self { limit, last: AtomicU64::new(NOBODY), inner: Mutex::default() }
     }
 
     /// The group's reader. Whoever has used it says so.
@@ -77,9 +84,15 @@ impl Readers {
 
     /// The group's reader was used, and holds what it holds: the others make room for it.
     pub(super) fn used(&self, group: GroupId, reader: &Arc<Reader>) {
+        let bytes = reader.bytes();
+        if self.last.load(Ordering::Relaxed) == u64::from(group.0) && reader.counted.load(Ordering::Relaxed) == bytes {
+            return;
+        }
         let mut gone = Vec::new();
         let mut inner = self.inner.lock();
-        inner.count(group, reader);
+        if inner.count(group, reader, bytes) {
+            self.last.store(u64::from(group.0), Ordering::Relaxed);
+        }
         while inner.bytes > self.limit && inner.groups.len() > 1 {
             let Some((_, oldest)) = inner.order.pop_first() else { break };
             gone.extend(inner.remove(oldest));
@@ -91,7 +104,10 @@ impl Readers {
 
     /// The group is gone, and its reader with it.
     pub(super) fn forget(&self, group: GroupId) {
-        let gone = self.inner.lock().remove(group);
+        let mut inner = self.inner.lock();
+        self.last.store(NOBODY, Ordering::Relaxed);
+        let gone = inner.remove(group);
+        drop(inner);
         drop(gone);
     }
 
@@ -106,13 +122,15 @@ impl Readers {
 }
 
 impl Inner {
-    fn count(&mut self, group: GroupId, reader: &Arc<Reader>) {
-        let Some(entry) = self.groups.get_mut(&group) else { return };
+    /// Whether it is there to be counted.
+    fn count(&mut self, group: GroupId, reader: &Arc<Reader>, bytes: usize) -> bool {
+        let Some(entry) = self.groups.get_mut(&group) else { return false };
         if !Arc::ptr_eq(&entry.reader, reader) {
             // It went while it was used: the memory is free when its last user is done.
-            return;
+            return false;
         }
-        let before = std::mem::replace(&mut entry.bytes, reader.bytes());
+        reader.counted.store(bytes, Ordering::Relaxed);
+        let before = std::mem::replace(&mut entry.bytes, bytes);
         self.bytes = self.bytes.saturating_sub(before).saturating_add(entry.bytes);
         // Mostly the same group is used again.
         if entry.used != self.uses {
@@ -121,6 +139,7 @@ impl Inner {
             entry.used = self.uses;
             self.order.insert(self.uses, group);
         }
+        true
     }
 
     fn remove(&mut self, group: GroupId) -> Option<Arc<Reader>> {

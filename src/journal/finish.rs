@@ -3,14 +3,15 @@
 //! What still verifies behind a torn place is overwritten with zeros, everything behind the highest durable position
 //! that a frame claims is written again with the same bytes, and both are synced.
 
-use super::control::{Begin, SEAL_FRAME};
+use super::control::{Begin, SEAL_FRAME, Snapshots};
 use super::index::SegmentIndex;
 use super::listing::Listing;
 use super::recover::{Recovery, Trimmed, Walked};
 use super::secure::{rewrite, zero};
-use super::segment::{DIRECTORY, SEGMENT_HEADER, Segment, segment_name};
+use super::segment::{DIRECTORY, OpenSegment, SEGMENT_HEADER, Segment, segment_name};
+use super::tail::Start;
 use crate::error::{Code, Error, Result};
-use crate::storage::Access;
+use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Position, SegmentId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +28,22 @@ pub(crate) struct Found {
     /// Not reached by the chain of seals: to be set aside.
     pub(crate) strays: Vec<(SegmentId, u64)>,
     pub(crate) begin: Option<Begin>,
+}
+
+impl Found {
+    /// Where a tail goes on, with the active segment opened. What it takes along is not left here.
+    pub(crate) fn start(&mut self, storage: &dyn Storage, snapshots: Snapshots, access: Access) -> Result<Start> {
+        let name = segment_name(self.active.id);
+        let file = storage.open(&name, access).map_err(|source| Error::io(format!("opening {name}"), source))?;
+        Ok(Start {
+            active: OpenSegment { segment: self.active.clone(), file },
+            end: self.end,
+            checksum: std::mem::take(&mut self.checksum),
+            index: std::mem::take(&mut self.index),
+            snapshots,
+            begin: self.begin.take(),
+        })
+    }
 }
 
 impl Recovery {

@@ -109,9 +109,8 @@ mod tests {
                 sealed: bit(4),
                 closed: bit(5),
             };
-            if judge(sight) == Verdict::Accept {
-                assert!(sight.header_ok && sight.seed_ok && sight.body_ok && !sight.sealed);
-            }
+            let whole = sight.header_ok && sight.seed_ok && sight.body_ok;
+            assert_eq!(judge(sight) == Verdict::Accept, whole && !sight.sealed, "{sight:?}");
         }
     }
 }

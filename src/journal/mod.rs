@@ -142,8 +142,7 @@ pub use recover::Trimmed;
 pub(crate) use recover::{Recovery, Step, Walked, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
-    DIRECTORY, FileKind, OpenSegment, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name,
-    unfinished_sidecar_name,
+    DIRECTORY, FileKind, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name, unfinished_sidecar_name,
 };
 pub(crate) use tail::{Class, Limits, Refusal, Sealed, Span, Start, Tail};
 pub(crate) use visits::Visit;

@@ -141,6 +141,10 @@ impl<'a> Shop<'a> {
             if self.once && self.consumer.idle() {
                 break;
             }
+            // Nobody can resume it while this command has the store.
+            if self.once && self.consumer.stats().paused_until.is_some() {
+                return Err(Failure::failed("the group is paused: `millpond resume` lets it go on"));
+            }
         }
         Ok(None)
     }
