@@ -47,7 +47,6 @@ impl Drop for Lead<'_, '_> {
         if self.core.is_over()
             && let Err(error) = self.core.check()
         {
-            self.core.let_go.clear();
             let mut wakers = self.engine.dismiss_line(self.core, &error);
             wakers.extend(self.core.arrivals.dismiss(false, &error));
             wake(self.core, wakers);

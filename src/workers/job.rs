@@ -143,7 +143,8 @@ impl Books {
     }
 
     fn enter(&mut self, held: &[(Offset, u64)], how: &Outcome) {
-        match delivery::settle(&self.link, self.group, held, how).known() {
+        // Whoever keeps books is a thread, and may wait for room.
+        match delivery::settle(&self.link, self.group, held, how).placed().known() {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.refused(error, held.len() as u64),
             Err(ticket) => {
