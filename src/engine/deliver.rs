@@ -47,6 +47,8 @@ pub(crate) struct Leased {
     pub(crate) suspect: bool,
     /// The last message of its key before it that is a dead letter.
     pub(crate) skipped: Option<Offset>,
+    /// When it was handed out.
+    pub(crate) handed: Timestamp,
 }
 
 /// What is leased at once.
@@ -275,6 +277,8 @@ impl Engine {
         }
         let first = granted.first().map(|grant| (grant.offset, grant.epoch));
         self.went_out(core, group, granted.len(), first);
+        let again = granted.iter().filter(|grant| grant.counters.leases > 1).count();
+        core.meters.delivered(group, granted.len() as u64, again as u64);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, ordered, granted, named })
@@ -369,10 +373,11 @@ impl Engine {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
                     let Granted { epoch, counters, life, suspect, skipped, .. } = *grant;
-                    leased.push(Leased { record, epoch, counters, life, suspect, skipped });
+                    leased.push(Leased { record, epoch, counters, life, suspect, skipped, handed: now });
                 }
                 Ok(None) => {
                     cut = Some(grant.epoch);
+                    self.found_damage();
                     self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?;
                 }
                 Err(error) => {

@@ -1,7 +1,9 @@
 //! Settling what was handed out: done, failed, given back, parked.
 
 use super::decide::Decisions;
+use super::meter::Age;
 use super::obstacle::Obstacle;
+use super::transaction::Settlement;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
@@ -36,6 +38,14 @@ pub(crate) enum Outcome {
     Dropped,
     /// It was dropped by a panic in its handler: likewise.
     Panicked,
+}
+
+/// Messages of a run that end alike.
+#[derive(Debug)]
+pub(crate) struct RunPart {
+    pub(crate) held: Vec<(Offset, u64)>,
+    pub(crate) ages: Vec<Age>,
+    pub(crate) how: Outcome,
 }
 
 /// A settlement on its way. What there was no room for is done when it goes on.
@@ -86,10 +96,16 @@ impl<'a> Settling<'a> {
 
 impl Engine {
     /// Settles deliveries that are held under these epochs.
-    pub(crate) fn settle(self: &Arc<Self>, group: GroupId, held: &[(Offset, u64)], how: &Outcome) -> Ticket<()> {
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        group: GroupId,
+        held: &[(Offset, u64)],
+        ages: &[Age],
+        how: &Outcome,
+    ) -> Ticket<()> {
         let level = self.options.ack_durability;
         if matches!(how, Outcome::Ack)
-            && let Some(span) = self.ack_stride(group, held, level)
+            && let Some(span) = self.ack_stride(group, held, ages, level)
         {
             return match level {
                 Durability::Memory => Ticket::done(Ok(())),
@@ -97,18 +113,18 @@ impl Engine {
             };
         }
         let settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
-        self.settle_soon(settling, level)
+        self.settle_soon(settling, ages, level)
     }
 
     /// Settles now if nothing is in the way. Otherwise it stands in line, and the ticket tells when it is through: the
     /// caller may be a task, and is not made to wait for the disk here.
-    fn settle_soon(self: &Arc<Self>, mut settling: Settling<'_>, level: Durability) -> Ticket<()> {
+    fn settle_soon(self: &Arc<Self>, mut settling: Settling<'_>, ages: &[Age], level: Durability) -> Ticket<()> {
         let mut core = match self.open_core() {
             Ok(core) => core,
             Err(error) => return Ticket::done(Err(error)),
         };
         match self.settle_locked(&mut core, &mut settling, level) {
-            Ok(()) => match settling.outcome() {
+            Ok(()) => match self.metered(&mut core, settling, ages) {
                 Ok(Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
                 Ok(_) => Ticket::done(Ok(())),
                 Err(error) => Ticket::done(Err(error)),
@@ -124,6 +140,28 @@ impl Engine {
         }
     }
 
+    /// How it went, counted.
+    fn metered(&self, core: &mut Core, settling: Settling<'_>, ages: &[Age]) -> Result<Option<Span>> {
+        core.meters.stale = core.meters.stale.saturating_add(settling.lost.len() as u64);
+        if settling.lost.is_empty() && !settling.group_gone {
+            self.meter_as(core, settling.group, ages, &settling.how);
+        }
+        settling.outcome()
+    }
+
+    /// Counts how long a message took whose settlement is a part of a transaction.
+    pub(super) fn meter_one(&self, core: &mut Core, settlement: &Settlement) {
+        self.meter_as(core, settlement.group, std::slice::from_ref(&settlement.age), &settlement.how);
+    }
+
+    fn meter_as(&self, core: &mut Core, group: GroupId, ages: &[Age], how: &Outcome) {
+        match how {
+            Outcome::Ack => self.meter(core, group, ages, true),
+            Outcome::Nack { .. } | Outcome::Bury { .. } => self.meter(core, group, ages, false),
+            Outcome::Release { .. } | Outcome::Dropped | Outcome::Panicked => {}
+        }
+    }
+
     fn settle_later(&self, core: &mut Core, settling: Settling<'_>, obstacle: &Obstacle) {
         core.let_go.push_back(settling.into_owned());
         core.ask_for(obstacle);
@@ -133,11 +171,11 @@ impl Engine {
 
     /// Settles parts of a run, one after the other: what ends well, what ends badly, and what goes back, in this order,
     /// so that nothing of the key is handed out in between. Each is done, whatever became of the one before.
-    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[(Vec<(Offset, u64)>, Outcome)]) -> Ticket<()> {
+    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[RunPart]) -> Ticket<()> {
         let level = self.options.ack_durability;
         let (mut last, mut failed) = (None, None);
-        for (held, how) in parts.iter().filter(|(held, _)| !held.is_empty()) {
-            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), level) {
+        for RunPart { held, ages, how } in parts.iter().filter(|part| !part.held.is_empty()) {
+            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), ages, level) {
                 Ok(span) => last = span.or(last),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -149,11 +187,11 @@ impl Engine {
         }
     }
 
-    fn settle_now(&self, mut settling: Settling<'_>, level: Durability) -> Result<Option<Span>> {
+    fn settle_now(&self, mut settling: Settling<'_>, ages: &[Age], level: Durability) -> Result<Option<Span>> {
         loop {
             let mut core = self.open_core()?;
             match self.settle_locked(&mut core, &mut settling, level) {
-                Ok(()) => return settling.outcome(),
+                Ok(()) => return self.metered(&mut core, settling, ages),
                 Err(obstacle) => {
                     drop(core);
                     self.relieve(obstacle)?;
