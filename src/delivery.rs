@@ -254,7 +254,7 @@ impl Delivery {
     /// [`Consumer::dead_letter`](crate::Consumer::dead_letter) shows it.
     #[must_use]
     pub fn skipped(&self) -> Option<Offset> {
-        self.leased.skipped
+        self.leased.skipped.get()
     }
 
     /// This lease's id: larger than that of any earlier lease of the message, also after a restart; the messages

@@ -25,9 +25,7 @@ pub struct Histogram {
     /// An octave has two to the power of this many ranges.
     bits: u32,
     unit: Unit,
-    count: u64,
     sum: u64,
-    max: u64,
 }
 
 /// What an amount is one of.
@@ -54,7 +52,7 @@ impl Histogram {
         let octaves = if unit == Unit::Micros { OCTAVES_OF_MICROS } else { OCTAVES };
         // The amounts below 2^bits have a range each, and every octave above has as many ranges.
         let ranges = ((octaves - bits + 1) as usize) << bits;
-        Self { counts: vec![0; ranges].into_boxed_slice(), bits, unit, count: 0, sum: 0, max: 0 }
+        Self { counts: vec![0; ranges].into_boxed_slice(), bits, unit, sum: 0 }
     }
 
     /// An empty one of durations, to the microsecond, where an octave has 2^`bits` ranges: from 1 to 10.
@@ -81,20 +79,18 @@ impl Histogram {
             Unit::Millis => span.as_millis(),
             Unit::Micros | Unit::Bytes => span.as_micros(),
         };
-        self.add(u64::try_from(amount).unwrap_or(u64::MAX));
+        self.add(u64::try_from(amount).unwrap_or(u64::MAX), 1);
     }
 
-    /// Counts an amount in the histogram's own unit.
+    /// Counts an amount in the histogram's own unit, so many times.
     #[inline]
-    pub(crate) fn add(&mut self, amount: u64) {
+    pub(crate) fn add(&mut self, amount: u64, times: u64) {
         let range = self.range(amount);
         let last = self.counts.len().saturating_sub(1);
         if let Some(count) = self.counts.get_mut(range.min(last)) {
-            *count += 1;
+            *count += times;
         }
-        self.count += 1;
-        self.sum = self.sum.saturating_add(amount);
-        self.max = self.max.max(amount);
+        self.sum = self.sum.saturating_add(amount.saturating_mul(times));
     }
 
     /// The range of an amount: the highest `bits + 1` bits of it say which.
@@ -116,7 +112,7 @@ impl Histogram {
     /// How many amounts were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.count
+        self.counts.iter().sum()
     }
 
     /// All of them together: in seconds, or in bytes.
@@ -125,14 +121,9 @@ impl Histogram {
         self.scaled(self.sum)
     }
 
-    /// The highest of them, exactly: in seconds, or in bytes.
-    #[must_use]
-    pub fn max(&self) -> f64 {
-        self.scaled(self.max)
-    }
-
-    /// The amount that this part of all (0 to 1) does not exceed, as a duration: the end of its range, or the highest
-    /// amount if that is less. Nothing if none was counted. In a histogram of bytes a byte counts as a microsecond.
+    /// The amount that this part of all (0 to 1) does not exceed, as a duration: the end of its range, so that it is
+    /// never too little; 1 gives the highest. Nothing if none was counted. In a histogram of bytes a byte counts as a
+    /// microsecond.
     #[must_use]
     pub fn quantile(&self, part: f64) -> Duration {
         #[expect(
@@ -141,12 +132,12 @@ impl Histogram {
             clippy::cast_sign_loss,
             reason = "rank"
         )]
-        let rank = ((part.clamp(0.0, 1.0) * self.count as f64).ceil() as u64).max(1);
+        let rank = ((part.clamp(0.0, 1.0) * self.count() as f64).ceil() as u64).max(1);
         let mut seen = 0_u64;
         for (range, count) in self.counts.iter().enumerate() {
             seen = seen.saturating_add(*count);
             if seen >= rank {
-                let amount = self.end(range).saturating_sub(1).min(self.max);
+                let amount = self.end(range).saturating_sub(1);
                 return match self.unit {
                     Unit::Millis => Duration::from_millis(amount),
                     Unit::Micros | Unit::Bytes => Duration::from_micros(amount),
@@ -237,7 +228,7 @@ mod tests {
     #[test]
     fn what_is_too_large_is_counted_all_the_same() {
         let mut histogram = Histogram::bytes();
-        [0, 1, u64::MAX].into_iter().for_each(|amount| histogram.add(amount));
+        [0, 1, u64::MAX].into_iter().for_each(|amount| histogram.add(amount, 1));
         assert_eq!((histogram.count(), histogram.counts.iter().sum::<u64>()), (3, 3));
         assert_eq!(histogram.below([1, 2, 1 << 32]), [(1.0, 1), (2.0, 2), ((1_u64 << 32) as f64, 3)]);
         assert_eq!(histogram.quantile(0.0), Duration::ZERO);
@@ -252,7 +243,7 @@ mod tests {
             random.u64(0..1 << octave)
         };
         let mut all: Vec<u64> = (0..10_000).map(|_| next()).collect();
-        all.iter().for_each(|amount| histogram.add(*amount));
+        all.iter().for_each(|amount| histogram.add(*amount, 1));
         all.sort_unstable();
         for part in [0.01, 0.1, 0.5, 0.9, 0.99, 0.999] {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in a list")]
@@ -260,6 +251,5 @@ mod tests {
             let found = u64::try_from(histogram.quantile(part).as_millis()).unwrap();
             assert!(found >= exact && found <= exact + exact / 8 + 1, "{part}: {found} {exact}");
         }
-        assert_eq!(histogram.max(), all[9999] as f64 / 1000.0);
     }
 }

@@ -1,7 +1,9 @@
 //! Metrics as families of series, and the text that Prometheus reads.
 
-use crate::engine::{BreakerState, GroupStats, Metrics, Removed, TopicStats};
+use crate::engine::{BreakerState, GroupMetrics, GroupStats, Metrics, Removed, TopicMetrics, TopicStats};
 use crate::histogram::Histogram;
+use crate::link::or_default;
+use crate::store::Store;
 use crate::types::Timestamp;
 use std::fmt::Write;
 use std::time::Duration;
@@ -34,6 +36,30 @@ pub(crate) struct Family<'a> {
 
 /// The label value of what has no counters of its own.
 const OTHERS: &str = "(others)";
+
+impl Store {
+    /// What the store has counted since it was opened, beside its numbers now: for a page of metrics, see
+    /// [`Metrics::to_prometheus`]. All but [`Metrics::poisoned`] is zero
+    /// if the store does not answer, as for [`stats`](Self::stats).
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// let store = millpond::Store::open(dir.path())?;
+    /// let orders = store.topic("orders")?;
+    /// orders.publish("4711").wait()?;
+    /// orders.consumer("email", millpond::Group::default())?.lease()?.ack().wait()?;
+    /// let metrics = store.metrics();
+    /// assert_eq!((metrics.topics[0].published, metrics.groups[0].acked), (1, 1));
+    /// assert_eq!(metrics.groups[0].end_to_end.count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        or_default("metrics", self.engine().metrics())
+    }
+}
 
 impl Metrics {
     /// The text that Prometheus reads, in its format 0.0.4: for a page of an HTTP server that the program has, or a
@@ -127,7 +153,7 @@ impl Metrics {
                 Family { name, help, kind: Kind::Gauge, series: series.collect() }
             })
             .collect();
-        type Counter = fn(&crate::TopicMetrics) -> u64;
+        type Counter = fn(&TopicMetrics) -> u64;
         let counters: [(&str, &str, Counter); 3] = [
             ("millpond_published_total", "Messages taken in.", |topic| topic.published),
             ("millpond_published_bytes_total", "Bytes of them.", |topic| topic.published_bytes),
@@ -204,7 +230,7 @@ impl Metrics {
     }
 
     fn counted_of_groups(&self) -> Vec<Family<'_>> {
-        type Counter = fn(&crate::GroupMetrics) -> u64;
+        type Counter = fn(&GroupMetrics) -> u64;
         let counters: [(&str, &str, Counter); 8] = [
             ("millpond_delivered_total", "Messages handed out.", |group| group.delivered),
             ("millpond_redelivered_total", "Those that had been handed out before.", |group| group.redelivered),
@@ -225,7 +251,7 @@ impl Metrics {
                 Family { name, help, kind: Kind::Counter, series: series.collect() }
             })
             .collect();
-        type Spans = fn(&crate::GroupMetrics) -> &Histogram;
+        type Spans = fn(&GroupMetrics) -> &Histogram;
         let spans: [(&str, &str, Spans); 3] = [
             ("millpond_wait_seconds", "From publish to the first hand-out.", |group| &group.wait),
             ("millpond_processing_seconds", "From hand-out to settlement.", |group| &group.processing),

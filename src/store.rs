@@ -6,7 +6,7 @@ use crate::config::{Options, TopicSettings};
 #[cfg(feature = "testing")]
 use crate::engine::SimDisk;
 use crate::engine::{
-    Cleaned, Engine, Environment, Events, IdStats, Metrics, Progress, RecoveryReport, Repaired, Report, StoreStats,
+    Cleaned, Engine, Environment, Events, IdStats, Progress, RecoveryReport, Repaired, Report, StoreStats,
 };
 use crate::error::Result;
 use crate::link::{Link, or_default};
@@ -247,28 +247,6 @@ impl Store {
     #[must_use]
     pub fn stats(&self) -> StoreStats {
         or_default("store stats", self.guard.engine.stats())
-    }
-
-    /// What the store has counted since it was opened, beside its numbers now: for a page of metrics, see
-    /// [`Metrics::to_prometheus`](crate::Metrics::to_prometheus). All but [`Metrics::poisoned`](crate::Metrics) is zero
-    /// if the store does not answer, as for [`stats`](Self::stats).
-    ///
-    /// ```
-    /// # fn main() -> millpond::Result<()> {
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// let store = millpond::Store::open(dir.path())?;
-    /// let orders = store.topic("orders")?;
-    /// orders.publish("4711").wait()?;
-    /// orders.consumer("email", millpond::Group::default())?.lease()?.ack().wait()?;
-    /// let metrics = store.metrics();
-    /// assert_eq!((metrics.topics[0].published, metrics.groups[0].acked), (1, 1));
-    /// assert_eq!(metrics.groups[0].end_to_end.count(), 1);
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn metrics(&self) -> Metrics {
-        or_default("metrics", self.guard.engine.metrics())
     }
 
     /// A subscription to what becomes of messages from now on: published, leased, acked, retried, buried. It keeps at

@@ -1,9 +1,5 @@
 //! Metrics: what is counted is what happened, and the page says it in the words that Prometheus reads.
-#![expect(
-    clippy::unwrap_used,
-    clippy::disallowed_methods,
-    reason = "a test fails by panicking, and reads files of the repository"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::testing::SimDisk;
 use millpond::{

@@ -130,7 +130,7 @@ impl Engine {
         let mut lead = Lead { engine: self, core, writes: true, syncs, finished: false };
         let bytes = commit.len();
         if bytes > 0 {
-            lead.core.meters.commits.add(bytes);
+            lead.core.meters.commits.add(bytes, 1);
         }
         let mut outcome = MutexGuard::unlocked(lead.core, || commit.write());
         // What another leader failed at meanwhile is the end for this one too.

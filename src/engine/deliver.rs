@@ -37,6 +37,22 @@ pub(crate) enum Wait {
     Forever,
 }
 
+/// The last message of a delivery's key before it that is a dead letter, if there is one: in one word, since each
+/// delivery has it and nearly none needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Skipped(u64);
+
+impl Skipped {
+    pub(super) fn new(offset: Option<Offset>) -> Self {
+        // No message has the last offset there is.
+        Self(offset.map_or(u64::MAX, Offset::get))
+    }
+
+    pub(crate) fn get(self) -> Option<Offset> {
+        (self.0 != u64::MAX).then_some(Offset(self.0))
+    }
+}
+
 /// A message handed out.
 #[derive(Debug)]
 pub(crate) struct Leased {
@@ -45,8 +61,7 @@ pub(crate) struct Leased {
     pub(crate) counters: Counters,
     pub(crate) life: u32,
     pub(crate) suspect: bool,
-    /// The last message of its key before it that is a dead letter.
-    pub(crate) skipped: Option<Offset>,
+    pub(crate) skipped: Skipped,
     /// When it was handed out.
     pub(crate) handed: Timestamp,
 }
@@ -373,6 +388,7 @@ impl Engine {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
                     let Granted { epoch, counters, life, suspect, skipped, .. } = *grant;
+                    let skipped = Skipped::new(skipped);
                     leased.push(Leased { record, epoch, counters, life, suspect, skipped, handed: now });
                 }
                 Ok(None) => {

@@ -2,7 +2,7 @@
 //! leased in one stride, and settled in one. It does what the long way does for such a group, by the run instead of by
 //! the message. Whatever is in its way, the long way is there, and decides.
 
-use super::deliver::Leased;
+use super::deliver::{Leased, Skipped};
 use super::meter::Age;
 use super::{Core, Engine};
 use crate::config::{Durability, Window};
@@ -106,7 +106,15 @@ impl Engine {
                 Ok(Some(record)) => {
                     let counters = Counters { leases: 1, ..Counters::default() };
                     let handed = stride.now;
-                    leased.push(Leased { record, epoch, counters, life: 0, suspect: false, skipped: None, handed });
+                    leased.push(Leased {
+                        record,
+                        epoch,
+                        counters,
+                        life: 0,
+                        suspect: false,
+                        skipped: Skipped::new(None),
+                        handed,
+                    });
                 }
                 Ok(None) => {
                     self.found_damage();

@@ -20,7 +20,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 pub(super) const METERED_MAX: usize = 1024;
 
 /// What is known of a message when it is settled.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Age {
     /// When it was published, the first time.
     pub(crate) published: Timestamp,
@@ -83,26 +83,59 @@ impl Hasher for Plain {
 /// A bounded table of counters.
 #[derive(Debug)]
 struct Table<K, V> {
-    each: HashMap<K, V, BuildHasherDefault<Plain>>,
+    places: HashMap<K, usize, BuildHasherDefault<Plain>>,
+    each: Vec<(K, V)>,
+    /// The place that was asked for last: mostly the next one too.
+    last: usize,
     others: V,
 }
 
 impl<K, V: Default> Default for Table<K, V> {
     fn default() -> Self {
-        Self { each: HashMap::default(), others: V::default() }
+        Self { places: HashMap::default(), each: Vec::new(), last: 0, others: V::default() }
     }
 }
 
-impl<K: Copy + Eq + Hash, V: Default> Table<K, V> {
+impl<K: Copy + Eq + Hash + Ord, V: Default> Table<K, V> {
     #[inline]
     fn of(&mut self, key: K) -> &mut V {
-        if !self.each.contains_key(&key) {
-            if self.each.len() >= METERED_MAX {
-                return &mut self.others;
-            }
-            self.each.insert(key, V::default());
+        if self.each.get(self.last).is_none_or(|(of, _)| *of != key) {
+            self.last = self.find(key);
         }
-        self.each.get_mut(&key).unwrap_or(&mut self.others)
+        self.each.get_mut(self.last).map_or(&mut self.others, |(_, value)| value)
+    }
+
+    /// The place of one; beyond all if it has none.
+    fn find(&mut self, key: K) -> usize {
+        if let Some(place) = self.places.get(&key) {
+            return *place;
+        }
+        if self.each.len() >= METERED_MAX {
+            return usize::MAX;
+        }
+        self.each.push((key, V::default()));
+        self.places.insert(key, self.each.len() - 1);
+        self.each.len() - 1
+    }
+
+    fn remove(&mut self, key: K) {
+        let Some(place) = self.places.remove(&key) else { return };
+        self.each.swap_remove(place);
+        if let Some((moved, _)) = self.each.get(place) {
+            self.places.insert(*moved, place);
+        }
+        self.last = usize::MAX;
+    }
+
+    /// All of them, by number.
+    fn sorted(&self) -> Vec<&(K, V)> {
+        let mut all: Vec<&(K, V)> = self.each.iter().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+
+    fn is_full(&self) -> bool {
+        self.each.len() >= METERED_MAX
     }
 }
 
@@ -145,8 +178,8 @@ impl Meters {
                 let count: u64 = event.runs.iter().map(|run| run.count).sum();
                 self.groups.of(event.group).redriven += count;
             }
-            Event::DropTopic(event) => _ = self.topics.each.remove(&event.topic),
-            Event::DropGroup(event) => _ = self.groups.each.remove(&event.group),
+            Event::DropTopic(event) => self.topics.remove(event.topic),
+            Event::DropGroup(event) => self.groups.remove(event.group),
             _ => {}
         }
     }
@@ -180,13 +213,15 @@ impl Meters {
             return;
         }
         let spans = self.groups.of(group).spans.get_or_insert_with(Box::default);
-        for age in ages {
-            spans.processing.add(millis(age.granted, now));
+        // Messages of a batch were mostly published together, and handed out together.
+        for alike in ages.chunk_by(|left, right| left == right) {
+            let (Some(age), count) = (alike.first(), alike.len() as u64) else { continue };
+            spans.processing.add(millis(age.granted, now), count);
             if done {
-                spans.end_to_end.add(millis(age.published, now));
+                spans.end_to_end.add(millis(age.published, now), count);
             }
             if age.first {
-                spans.wait.add(millis(age.published, age.granted));
+                spans.wait.add(millis(age.published, age.granted), count);
             }
         }
     }

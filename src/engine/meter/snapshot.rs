@@ -4,7 +4,6 @@ use super::{METERED_MAX, OfGroup, OfTopic};
 use crate::engine::{Engine, IdStats, StoreStats};
 use crate::error::Result;
 use crate::histogram::Histogram;
-use crate::types::{GroupId, TopicId};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -143,17 +142,13 @@ impl Engine {
             }
             core.check()?;
             let meters = &core.meters;
-            let mut topics: Vec<&TopicId> = meters.topics.each.keys().collect();
-            topics.sort_unstable();
-            let topics = topics.into_iter().filter_map(|id| {
-                Some(TopicMetrics::new(core.state.topic(*id)?.name().to_owned(), meters.topics.each.get(id)?))
-            });
-            let mut groups: Vec<&GroupId> = meters.groups.each.keys().collect();
-            groups.sort_unstable();
-            let groups = groups.into_iter().filter_map(|id| {
+            let topics = meters.topics.sorted().into_iter();
+            let topics =
+                topics.filter_map(|(id, of)| Some(TopicMetrics::new(core.state.topic(*id)?.name().to_owned(), of)));
+            let groups = meters.groups.sorted().into_iter().filter_map(|(id, of)| {
                 let held = core.state.group(*id)?;
                 let topic = core.state.topic(held.topic())?.name().to_owned();
-                Some(GroupMetrics::new(topic, held.name().to_owned(), meters.groups.each.get(id)?))
+                Some(GroupMetrics::new(topic, held.name().to_owned(), of))
             });
             let mut metrics = Metrics {
                 open_for: self.uptime().1,
@@ -165,10 +160,10 @@ impl Engine {
                 groups: groups.collect(),
                 ..Metrics::default()
             };
-            if meters.topics.each.len() >= METERED_MAX {
+            if meters.topics.is_full() {
                 metrics.topics.push(TopicMetrics::new(String::new(), &meters.topics.others));
             }
-            if meters.groups.each.len() >= METERED_MAX {
+            if meters.groups.is_full() {
                 metrics.groups.push(GroupMetrics::new(String::new(), String::new(), &meters.groups.others));
             }
             metrics
