@@ -122,6 +122,7 @@ mod sync;
 mod tables;
 mod ticket;
 mod topic;
+mod trace;
 mod transaction;
 #[cfg(feature = "typed")]
 mod typed;
@@ -160,6 +161,7 @@ pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
+pub use trace::TraceContext;
 pub use transaction::{Committed, Transaction};
 #[cfg(feature = "json")]
 pub use typed::Json;

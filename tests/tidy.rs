@@ -65,6 +65,7 @@ const HANDLES: &[&str] = &[
     "schedule",
     "stats",
     "testing",
+    "trace",
     "transaction",
     "typed",
     "workers",

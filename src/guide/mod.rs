@@ -17,6 +17,7 @@
 //! * [`priorities`]: the urgent first.
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`transactions`]: several things as one; small values; outbox, saga, and other patterns.
+//! * [`tracing`]: spans by the names of OpenTelemetry, and a trace from the publish to the handler.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`monitoring`]: what is counted, how to have it on a page, and what to be woken for.
 //! * [`migration`]: coming from a table of jobs.
@@ -42,6 +43,7 @@ pub mod priorities;
 pub mod retention;
 pub mod space;
 pub mod speed;
+pub mod tracing;
 pub mod transactions;
 pub mod typed;
 pub mod workers;

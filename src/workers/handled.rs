@@ -87,6 +87,19 @@ impl Verdict {
     }
 }
 
+impl BatchHandled {
+    /// In a word, and whether that is well.
+    pub(super) fn word(&self) -> (&'static str, bool) {
+        match self {
+            Self::All(Handled(Verdict::Done)) => ("done", true),
+            Self::All(Handled(Verdict::Failed { .. })) => ("failed", false),
+            Self::All(Handled(Verdict::Bury { .. })) => ("buried", false),
+            Self::All(Handled(Verdict::Release { .. })) => ("released", true),
+            Self::Each(_) => ("each its own", true),
+        }
+    }
+}
+
 /// What a handler of single messages may return.
 pub trait IntoHandled {
     /// What becomes of the message.
