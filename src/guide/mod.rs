@@ -22,6 +22,7 @@
 //! * [`monitoring`]: what is counted, how to have it on a page, and what to be woken for.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
+//! * [`testing`]: time that passes when you say so, and handlers that are killed at each step.
 //! * [`speed`]: where the time goes, and what a program can do about it.
 
 pub mod asynchronous;
@@ -43,6 +44,7 @@ pub mod priorities;
 pub mod retention;
 pub mod space;
 pub mod speed;
+pub mod testing;
 pub mod tracing;
 pub mod transactions;
 pub mod typed;

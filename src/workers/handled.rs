@@ -1,7 +1,11 @@
 //! What a handler says of a message: [`Handled`], and what can be turned into it.
 
+#[cfg(feature = "testing")]
+use crate::delivery::Delivery;
 use crate::delivery::text;
 use crate::engine::Outcome;
+#[cfg(feature = "testing")]
+use crate::ticket::Ticket;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -73,6 +77,20 @@ impl Handled {
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         Self(Verdict::Release { after: Some(delay) })
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Handled {
+    /// Settles a delivery as a worker would.
+    pub(crate) fn settle(self, delivery: Delivery) -> Ticket<()> {
+        match self.0 {
+            Verdict::Done => delivery.ack(),
+            Verdict::Failed { error, after: None } => delivery.nack(error),
+            Verdict::Failed { error, after: Some(after) } => delivery.nack_after(error, after),
+            Verdict::Bury { error } => delivery.bury(error),
+            Verdict::Release { after } => delivery.snooze(after.unwrap_or_default()),
+        }
     }
 }
 
