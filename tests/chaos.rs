@@ -1,5 +1,4 @@
 //! The test kit: chaos finds what a handler does twice, and nothing where it does not; a pond's time is moved by hand.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::testing::{Chaos, Fault, Pond};
 use millpond::{Durability, Group, Handled, Message, Retry, Store};

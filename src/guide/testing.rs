@@ -35,9 +35,9 @@
 //! # Is the handler idempotent?
 //!
 //! A message comes at least once: a process can die between the effect of a handler and its ack. `testing::Chaos` tries
-//! that out. It runs the handler once as it is, and then once for each of its steps and each fault: failed there, killed
-//! there, overtaken there by another one after its lease ran out. What the handler has left behind in the world is
-//! compared with what it leaves without faults.
+//! that out. It runs the handler once as it is, and then once for each of its steps and each fault: failed there,
+//! killed there, overtaken there by another one after its lease ran out. What the handler has left behind in the
+//! world is compared with what it leaves without faults.
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]

@@ -40,5 +40,5 @@
 //!
 //! With `tracing-opentelemetry`, the first line of a handler makes its span a part of that trace:
 //! `Span::current().set_parent(propagator.extract(&headers))`. The store does not do it, since it knows no tracer. A
-//! retry is another span of the same trace; OpenTelemetry would rather have a *link* where a batch is handled, and there
-//! the span names no trace.
+//! retry is another span of the same trace; OpenTelemetry would rather have a *link* where a batch is handled, and
+//! there the span names no trace.

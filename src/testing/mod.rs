@@ -2,8 +2,8 @@
 //!
 //! For yours there are [`Pond`], a store in memory whose time passes when you say so, and [`Chaos`], which finds out
 //! whether a handler can be run again; see the guide's chapter on [testing](crate::guide::testing). The rest are doors
-//! for millpond's own tests and fuzz targets, of which nothing is promised to stay: the simulated disk, and the decoders
-//! on bytes of any kind.
+//! for millpond's own tests and fuzz targets, of which nothing is promised to stay: the simulated disk, and the
+//! decoders on bytes of any kind.
 
 pub use crate::storage::sim::{Counts, Faults, Hang, SimDisk};
 pub use values::{decode_sidecar, decode_value};

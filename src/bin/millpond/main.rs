@@ -13,6 +13,7 @@ mod failure;
 mod import;
 mod info;
 mod list;
+mod metrics;
 mod output;
 mod overview;
 mod pause;
@@ -25,6 +26,7 @@ mod schedule;
 mod seek;
 mod shell;
 mod tail;
+mod top;
 mod verify;
 mod why;
 mod work;
@@ -50,8 +52,8 @@ Exit codes:
 
 A store is a directory that one process has open at a time. While one command
 runs on it, another is told that it is locked by its owner; those that only look
-(info, peek, tail, verify, backup,
-export) work beside it.";
+(info, top, metrics, peek, tail, verify,
+backup, export) work beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
 #[derive(Debug, Parser)]
@@ -70,6 +72,8 @@ enum Command {
     Info(info::Info),
     Ls(list::Ls),
     Groups(list::Groups),
+    Top(top::Top),
+    Metrics(metrics::Metrics),
     Pause(pause::Pause),
     Resume(pause::Resume),
     Retention(retention::Retention),
@@ -99,6 +103,8 @@ fn main() -> ExitCode {
         Command::Info(info) => info.run(),
         Command::Ls(ls) => ls.run(),
         Command::Groups(groups) => groups.run(),
+        Command::Top(top) => top.run(),
+        Command::Metrics(metrics) => metrics.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
         Command::Retention(retention) => retention.run(),
