@@ -63,3 +63,42 @@ fn metrics_are_gauges_beside_the_owner_and_say_nothing_that_only_it_knows() {
     store.close().unwrap();
     assert_eq!(millpond(&["metrics"], &dir.path().join("nowhere"), &[]).0, 2);
 }
+
+#[test]
+fn tail_and_peek_show_the_lines_that_were_asked_for() {
+    let (dir, store) = open();
+    let path = dir.path().join("pond");
+    let orders = store.topic("orders").unwrap();
+    orders.publish(millpond::Message::new("the 4712th").key("customer-7").header("source", "web")).wait().unwrap();
+    let (code, out) = millpond(&["tail"], &path, &["orders", "--grep", "4712", "--format", "%o %k %h %s"]);
+    assert_eq!((code, out.as_str()), (0, "10 customer-7 source=web the 4712th\n"));
+    let (_, out) = millpond(&["tail"], &path, &["orders", "--grep", "customer", "--format", "%o"]);
+    assert_eq!(out, "10\n");
+    let (_, out) = millpond(&["peek"], &path, &["orders", "--from", "latest", "-n", "2", "--format", "%o:%S"]);
+    assert_eq!(out, "9:4\n10:10\n");
+    assert_eq!(millpond(&["peek"], &path, &["orders", "--format", "%q"]).0, 2);
+    store.close().unwrap();
+}
+
+#[test]
+fn bench_says_the_durability_and_the_floor_and_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    for (level, batch) in [("disk", "1"), ("os", "10"), ("memory", "7")] {
+        let rest = ["-n", "50", "--size", "100", "--batch", batch, "--durability", level, "--json"];
+        let (code, out) = millpond(&["bench"], dir.path(), &rest);
+        assert_eq!(code, 0, "{out}");
+        let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let whats: Vec<&str> = lines.iter().map(|line| line["what"].as_str().unwrap()).collect();
+        let floor = if level == "disk" { "floor: write + fdatasync" } else { "floor: write" };
+        assert_eq!(whats, [floor, "publish", "lease + ack"]);
+        for line in &lines {
+            assert_eq!((line["durability"].as_str(), line["messages"].as_u64()), (Some(level), Some(50)));
+            assert!(line["per_second"].as_f64().unwrap() > 0.0 && line["of_floor"].as_f64().unwrap() > 0.0);
+            assert!(line["p50_us"].as_u64() <= line["p99_us"].as_u64(), "{line}");
+        }
+    }
+    let (code, out) = millpond(&["bench"], dir.path(), &["-n", "10"]);
+    assert!(code == 0 && out.contains("DURABILITY") && out.contains("disk"), "{out}");
+    assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+    assert_eq!(millpond(&["bench"], &dir.path().join("nowhere"), &[]).0, 2);
+}

@@ -4,12 +4,14 @@
 
 mod arguments;
 mod backup;
+mod bench;
 mod dlq;
 mod doctor;
 mod dump;
 mod explain;
 mod export;
 mod failure;
+mod format;
 mod import;
 mod info;
 mod list;
@@ -89,6 +91,7 @@ enum Command {
     Repair(repair::Repair),
     Dump(dump::Dump),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Backup(backup::Backup),
     Export(export::Export),
     Import(import::Import),
@@ -120,6 +123,7 @@ fn main() -> ExitCode {
         Command::Repair(repair) => repair.run(),
         Command::Dump(dump) => dump.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Backup(backup) => backup.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
