@@ -54,6 +54,11 @@ impl State {
         self.gone(topic).next_present(from)
     }
 
+    /// The first offset from `from` on that is gone; nothing if none is.
+    pub(crate) fn first_gone(&self, topic: &Topic, from: Offset) -> Option<Offset> {
+        self.gone(topic).first_from(from)
+    }
+
     /// The first offset that is neither gone nor in a segment that is; the end if there is none.
     pub(crate) fn earliest(&self, topic: &Topic) -> Offset {
         let gone = self.gone(topic);
