@@ -3,7 +3,7 @@
 use crate::config::Start;
 use crate::dead_letter::{self, DeadLetter, DeadLetters};
 use crate::delivery::{self, Delivery};
-use crate::engine::{Engine, Fate, GroupStats, Leased, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
+use crate::engine::{Age, Engine, Fate, GroupStats, Leased, Outcome, ReadCursor, SeekReport, Swept, Wait, Why};
 use crate::error::{Code, Error, Result};
 use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
@@ -398,7 +398,8 @@ fn settle_all(link: &Link, group: GroupId, deliveries: &mut [Delivery], how: &Ou
     if deliveries.is_empty() {
         return Ticket::done(Ok(()));
     }
-    delivery::settle(link, group, &hand_over(deliveries), how)
+    let ages: Vec<Age> = deliveries.iter().map(Delivery::age).collect();
+    delivery::settle(link, group, &hand_over(deliveries), &ages, how)
 }
 
 /// Takes over what deliveries hold.

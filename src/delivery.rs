@@ -1,6 +1,6 @@
 //! [`Delivery`]: a message in a consumer's hands, and the ways to let go of it.
 
-use crate::engine::{Leased, Outcome};
+use crate::engine::{Age, Leased, Outcome};
 use crate::error::{Error, Result};
 use crate::event;
 use crate::link::Link;
@@ -254,7 +254,7 @@ impl Delivery {
     /// [`Consumer::dead_letter`](crate::Consumer::dead_letter) shows it.
     #[must_use]
     pub fn skipped(&self) -> Option<Offset> {
-        self.leased.skipped
+        self.leased.skipped.get()
     }
 
     /// This lease's id: larger than that of any earlier lease of the message, also after a restart; the messages
@@ -272,6 +272,12 @@ impl Delivery {
     /// What the engine knows the lease by.
     pub(crate) fn held(&self) -> (Offset, u64) {
         (self.offset(), self.id.epoch)
+    }
+
+    /// What is counted when it is settled.
+    pub(crate) fn age(&self) -> Age {
+        let Leased { record, handed, counters, .. } = &self.leased;
+        Age { published: record.time(), granted: *handed, first: counters.leases <= 1 }
     }
 
     pub(crate) fn group(&self) -> GroupId {
@@ -296,7 +302,7 @@ impl Delivery {
 
     fn settle(mut self, how: &Outcome) -> Ticket<()> {
         self.hand_over();
-        settle(&self.link, self.group, &[self.held()], how)
+        settle(&self.link, self.group, &[self.held()], &[self.age()], how)
     }
 }
 
@@ -310,9 +316,9 @@ impl Drop for Delivery {
 }
 
 /// Settles what is held in a group.
-pub(crate) fn settle(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &Outcome) -> Ticket<()> {
+pub(crate) fn settle(link: &Link, group: GroupId, held: &[(Offset, u64)], ages: &[Age], how: &Outcome) -> Ticket<()> {
     match link.engine() {
-        Ok(engine) => engine.settle(group, held, how),
+        Ok(engine) => engine.settle(group, held, ages, how),
         Err(error) => Ticket::done(Err(error)),
     }
 }

@@ -93,13 +93,17 @@ mod error;
 #[expect(unused_imports, reason = "likewise")]
 mod event;
 pub mod guide;
+mod histogram;
 #[expect(dead_code, reason = "likewise, and cleaning will read more of it")]
 mod journal;
 mod leasing;
 mod link;
 mod message;
+#[cfg(feature = "metrics")]
+mod metering;
 mod options;
 mod pause;
+mod prometheus;
 mod read_only;
 mod redrive;
 mod replay;
@@ -132,18 +136,21 @@ pub use config::{
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Backup, GroupProgress};
+pub use engine::{Backup, GroupMetrics, GroupProgress, Metrics, TopicMetrics};
 pub use engine::{
     BreakerState, Cleaned, Dumped, DumpedFrame, Events, GroupStats, Happening, IdStats, Notice, Progress,
     RecoveryReport, Removed, Repaired, Report, SeekReport,
 };
 pub use engine::{SegmentStats, StoreStats, Swept, TopicStats, What, Why};
 pub use error::{Damage, Error, ErrorKind, Explanation, Result, explanations};
+pub use histogram::Histogram;
 pub use journal::Trimmed;
 #[cfg(feature = "stream")]
 pub use leasing::DeliveryStream;
 pub use leasing::{Deliveries, Leasing};
 pub use message::{BatchReceipt, Duplicate, Message, Receipt, Record};
+#[cfg(feature = "metrics")]
+pub use metering::MetricsFeed;
 pub use read_only::{ReadOnlyStore, ReadOnlyTopic};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;

@@ -2,7 +2,7 @@
 
 use crate::consumer::hand_over;
 use crate::delivery::{self, Delivery, text};
-use crate::engine::Outcome;
+use crate::engine::{Age, Outcome, RunPart};
 use crate::error::Result;
 use crate::link::Link;
 use crate::ticket::Ticket;
@@ -94,8 +94,8 @@ impl Run {
     /// # Errors
     /// In the ticket, as for [`Consumer::ack_all`](crate::Consumer::ack_all).
     pub fn ack_through(&mut self, offset: Offset) -> Ticket<()> {
-        let held = self.take_before(offset.next());
-        self.settle(&[(held, Outcome::Ack)])
+        let done = self.take_before(offset.next()).ends(Outcome::Ack);
+        self.settle(&[done])
     }
 
     /// Settles the whole run as done.
@@ -103,8 +103,8 @@ impl Run {
     /// # Errors
     /// In the ticket, as for [`Consumer::ack_all`](crate::Consumer::ack_all).
     pub fn ack(mut self) -> Ticket<()> {
-        let held = self.take(self.rest.len());
-        self.settle(&[(held, Outcome::Ack)])
+        let done = self.take(self.rest.len()).ends(Outcome::Ack);
+        self.settle(&[done])
     }
 
     /// Settles the messages before this offset as done, the one at it as failed (the group's retry policy applies), and
@@ -119,7 +119,7 @@ impl Run {
         let failed = self.take_before(offset.next());
         let rest = self.take(self.rest.len());
         let back = Outcome::Release { after: None };
-        self.settle(&[(done, Outcome::Ack), (failed, Outcome::Nack { error, after: None }), (rest, back)])
+        self.settle(&[done.ends(Outcome::Ack), failed.ends(Outcome::Nack { error, after: None }), rest.ends(back)])
     }
 
     /// Lengthens the lease of all that is not settled, as [`Delivery::extend`] does.
@@ -131,21 +131,35 @@ impl Run {
     }
 
     /// Takes over what lies before an offset.
-    fn take_before(&mut self, end: Offset) -> Vec<(Offset, u64)> {
+    fn take_before(&mut self, end: Offset) -> Taken {
         self.take(self.rest.partition_point(|delivery| delivery.offset() < end))
     }
 
-    fn take(&mut self, count: usize) -> Vec<(Offset, u64)> {
+    fn take(&mut self, count: usize) -> Taken {
         let mut taken: Vec<Delivery> = self.rest.drain(..count.min(self.rest.len())).collect();
         self.yielded = self.yielded.saturating_sub(count);
-        hand_over(&mut taken)
+        let ages = taken.iter().map(Delivery::age).collect();
+        Taken { held: hand_over(&mut taken), ages }
     }
 
-    fn settle(&self, parts: &[(Vec<(Offset, u64)>, Outcome)]) -> Ticket<()> {
+    fn settle(&self, parts: &[RunPart]) -> Ticket<()> {
         match self.link.engine() {
             Ok(engine) => engine.settle_run(self.group, parts),
             Err(error) => Ticket::done(Err(error)),
         }
+    }
+}
+
+/// What was taken out of a run to be settled.
+struct Taken {
+    held: Vec<(Offset, u64)>,
+    ages: Vec<Age>,
+}
+
+impl Taken {
+    fn ends(self, how: Outcome) -> RunPart {
+        let Self { held, ages } = self;
+        RunPart { held, ages, how }
     }
 }
 
@@ -161,9 +175,9 @@ impl Drop for Run {
         let before = self.take(last);
         let (last, behind) = (self.take(charged), self.take(self.rest.len()));
         // Those behind it first: while it is held, nothing of the key is handed out.
-        for (held, how) in [(behind, &back), (last, &dropped), (before, &back)] {
-            if !held.is_empty() {
-                delivery::let_go(&self.link, self.group, &held, how);
+        for (taken, how) in [(behind, &back), (last, &dropped), (before, &back)] {
+            if !taken.held.is_empty() {
+                delivery::let_go(&self.link, self.group, &taken.held, how);
             }
         }
     }

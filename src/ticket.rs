@@ -51,9 +51,22 @@ struct SlotState {
     waker: Option<Waker>,
     /// The ticket was dropped.
     abandoned: bool,
+    quiet: bool,
+}
+
+impl Admission {
+    /// What there is to say of a settlement.
+    pub(crate) fn settled(end: Lsn, level: Durability) -> Self {
+        Self { end, level, first: Offset::ZERO, count: 0, time: Timestamp::ZERO, known: Vec::new() }
+    }
 }
 
 impl Slot {
+    /// Of something whose refusal need not be told if nobody holds the ticket: the message comes again.
+    pub(crate) fn quiet() -> Self {
+        Self(Mutex::new(SlotState { quiet: true, ..SlotState::default() }))
+    }
+
     /// Puts the answer there. Who is to be woken then, without a lock held; or the answer, if the ticket is gone.
     pub(crate) fn fill(&self, answer: Result<Admission>) -> Result<Option<Waker>, Result<Admission>> {
         let mut state = self.0.lock();
@@ -69,7 +82,8 @@ impl Slot {
         let mut state = self.0.lock();
         state.abandoned = true;
         state.waker = None;
-        state.answer.take()
+        let quiet = state.quiet;
+        state.answer.take().filter(|_| !quiet)
     }
 
     pub(crate) fn is_filled(&self) -> bool {
@@ -228,6 +242,19 @@ impl<T> Ticket<T> {
                 Err(self)
             }
         }
+    }
+
+    /// Waits until it has its place in the journal, not until it is durable.
+    pub(crate) fn placed(mut self) -> Self {
+        if let (State::InLine { slot, make }, Some(resolver)) = (&self.state, &self.resolver) {
+            let make = *make;
+            let waited = resolver.wait_admitted(slot, None);
+            match slot.take().or_else(|| waited.err().map(Err)) {
+                Some(answer) => self.admitted(answer, make),
+                None => return self,
+            }
+        }
+        self
     }
 
     /// Sees to it that it comes true by itself, as if the ticket were dropped, and keeps it.

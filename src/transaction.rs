@@ -190,8 +190,8 @@ impl Transaction {
     }
 
     fn settle(&mut self, delivery: Delivery, how: Outcome) -> &mut Self {
-        let (offset, epoch) = delivery.held();
-        self.changes.settlements.push(Settlement { group: delivery.group(), offset, epoch, how });
+        let ((offset, epoch), age) = (delivery.held(), delivery.age());
+        self.changes.settlements.push(Settlement { group: delivery.group(), offset, epoch, age, how });
         self.deliveries.push(delivery);
         self
     }

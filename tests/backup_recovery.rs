@@ -89,8 +89,8 @@ fn link_all(from: &Path, to: &Path) {
 /// A torn write: a byte of the last frame, which nobody was promised, is another one.
 fn tear(store: &Path) {
     let last = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte != 0).filter(|at| *at > 4096);
-    let written = segments(store).into_iter().filter_map(|(path, (bytes, ..))| Some((path, last(&bytes)?)));
-    let (path, at) = written.last().unwrap();
+    let mut written = segments(store).into_iter().filter_map(|(path, (bytes, ..))| Some((path, last(&bytes)?)));
+    let (path, at) = written.next_back().unwrap();
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
     assert_eq!(file.metadata().unwrap().nlink(), 1);
     let mut byte = [0];

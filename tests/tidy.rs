@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("types", &[]),
     ("sync", &[]),
+    ("histogram", &[]),
     ("error", &["types"]),
     ("clock", &["types", "error", "sync"]),
     ("retention", &["types"]),
@@ -25,8 +26,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "types", "error", "clock", "config", "sync", "ticket", "message", "storage", "journal", "event", "state",
+            "types",
+            "error",
+            "clock",
+            "config",
+            "sync",
+            "ticket",
+            "message",
+            "storage",
+            "journal",
+            "event",
+            "state",
             "tables",
+            "histogram",
         ],
     ),
 ];
@@ -41,6 +53,8 @@ const HANDLES: &[&str] = &[
     "delivery",
     "leasing",
     "link",
+    "metering",
+    "prometheus",
     "options",
     "pause",
     "read_only",

@@ -145,7 +145,7 @@ fn what_a_task_does(blocking: bool) -> Vec<String> {
             leased
         };
         let held = [(leased[0].record.offset(), leased[0].epoch)];
-        let mut settled = polled(|| engine.settle(group, &held, &Outcome::Ack));
+        let mut settled = polled(|| engine.settle(group, &held, &[], &Outcome::Ack));
         until(|| poll(&mut settled));
         until(|| poll(&mut published));
     }

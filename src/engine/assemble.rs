@@ -9,7 +9,7 @@ use crate::sync::{Condvar, Mutex};
 use crate::tables::{Runs, Tables};
 use crate::types::{Incarnation, Timestamp};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 /// What differs from one opening to another.
@@ -65,6 +65,7 @@ impl Engine {
             preparing: Mutex::new(Preparer::new(parts.numbers)),
             cleaning: Mutex::default(),
             snapshotting: Mutex::default(),
+            corrupt: AtomicU64::new(0),
             observes: parts.lock.is_none(),
             lock: Mutex::new(parts.lock),
         }

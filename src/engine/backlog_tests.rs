@@ -64,7 +64,7 @@ impl Bench {
                     12 => Outcome::Bury { error: "no".to_owned() },
                     _ => Outcome::Ack,
                 };
-                _ = engine.settle(group, &[(offset, epoch)], &how).wait();
+                _ = engine.settle(group, &[(offset, epoch)], &[], &how).wait();
             }
             16 => {
                 let offsets: Vec<Offset> =

@@ -109,7 +109,6 @@ impl Engine {
         }
         let mut core = self.core.lock();
         // What was let go comes back uncharged with the next opening, as everything that is out does.
-        core.let_go.clear();
         let why = core.dismissal();
         let wakers = self.dismiss_line(&mut core, &why);
         drop(core);

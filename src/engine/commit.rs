@@ -47,7 +47,6 @@ impl Drop for Lead<'_, '_> {
         if self.core.is_over()
             && let Err(error) = self.core.check()
         {
-            self.core.let_go.clear();
             let mut wakers = self.engine.dismiss_line(self.core, &error);
             wakers.extend(self.core.arrivals.dismiss(false, &error));
             wake(self.core, wakers);
@@ -130,6 +129,10 @@ impl Engine {
         core.committing = true;
         core.syncing |= syncs;
         let mut lead = Lead { engine: self, core, writes: true, syncs, finished: false };
+        let bytes = commit.len();
+        if bytes > 0 {
+            lead.core.meters.commits.add(bytes, 1);
+        }
         let mut outcome = MutexGuard::unlocked(lead.core, || commit.write());
         // What another leader failed at meanwhile is the end for this one too.
         if outcome.is_ok() && lead.core.poison.is_none() {
@@ -137,9 +140,13 @@ impl Engine {
             self.progress(lead.core);
             if syncs {
                 lead.wrote();
-                let synced =
-                    MutexGuard::unlocked(lead.core, || commit.sync().map(|()| self.environment.clock.monotonic()));
-                outcome = synced.map(|now| {
+                let synced = MutexGuard::unlocked(lead.core, || {
+                    let clock = &self.environment.clock;
+                    let begun = clock.monotonic();
+                    commit.sync().map(|()| (begun, clock.monotonic()))
+                });
+                outcome = synced.map(|(begun, now)| {
+                    lead.core.meters.syncs.record(now.saturating_sub(begun));
                     if lead.core.poison.is_none() {
                         lead.core.synced(&commit, now);
                         self.progress(lead.core);

@@ -10,7 +10,12 @@ use crate::types::{GroupId, Offset, SegmentId, TopicId};
 impl Engine {
     /// The whole store's numbers.
     pub(crate) fn stats(&self) -> Result<StoreStats> {
-        let (topics, mut stats) = {
+        Ok(self.stats_of_first(usize::MAX)?.0)
+    }
+
+    /// Likewise, with the numbers of at most so many topics: those made first. How many are left out.
+    pub(super) fn stats_of_first(&self, most: usize) -> Result<(StoreStats, usize)> {
+        let (mut topics, mut stats) = {
             let core = self.open_core()?;
             let (live, ids) = (core.state.live(), self.kept_ids(&core));
             let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
@@ -38,11 +43,13 @@ impl Engine {
             };
             (topics, stats)
         };
-        for topic in topics {
+        topics.sort_unstable();
+        let unlisted = topics.len().saturating_sub(most);
+        for topic in topics.into_iter().take(most) {
             stats.topics.push(self.topic_stats(topic)?);
         }
         stats.topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(stats)
+        Ok((stats, unlisted))
     }
 
     /// The segments that make up the journal, first to last: without those that are only prepared.
@@ -94,7 +101,7 @@ impl Engine {
         if let Some(oldest) = oldest {
             let mut cursor = ReadCursor::default();
             // One message that can't be read must not hide all other numbers; its turn will say what is wrong with it.
-            let record = self.fetch(topic, oldest, &mut cursor).ok().flatten();
+            let record = self.look_up(topic, oldest, &mut cursor).ok().flatten();
             stats.oldest_claimable = record.map(|record| self.now().since(record.time));
         }
         Ok(stats)

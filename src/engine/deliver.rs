@@ -37,6 +37,22 @@ pub(crate) enum Wait {
     Forever,
 }
 
+/// The last message of a delivery's key before it that is a dead letter, if there is one: in one word, since each
+/// delivery has it and nearly none needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Skipped(u64);
+
+impl Skipped {
+    pub(super) fn new(offset: Option<Offset>) -> Self {
+        // No message has the last offset there is.
+        Self(offset.map_or(u64::MAX, Offset::get))
+    }
+
+    pub(crate) fn get(self) -> Option<Offset> {
+        (self.0 != u64::MAX).then_some(Offset(self.0))
+    }
+}
+
 /// A message handed out.
 #[derive(Debug)]
 pub(crate) struct Leased {
@@ -45,8 +61,9 @@ pub(crate) struct Leased {
     pub(crate) counters: Counters,
     pub(crate) life: u32,
     pub(crate) suspect: bool,
-    /// The last message of its key before it that is a dead letter.
-    pub(crate) skipped: Option<Offset>,
+    pub(crate) skipped: Skipped,
+    /// When it was handed out.
+    pub(crate) handed: Timestamp,
 }
 
 /// What is leased at once.
@@ -275,6 +292,8 @@ impl Engine {
         }
         let first = granted.first().map(|grant| (grant.offset, grant.epoch));
         self.went_out(core, group, granted.len(), first);
+        let again = granted.iter().filter(|grant| grant.counters.leases > 1).count();
+        core.meters.delivered(group, granted.len() as u64, again as u64);
         core.tell_leased(group, granted.iter().map(|grant| grant.offset));
         self.upkeep_by(core, deadline);
         Ok(Look::Granted { topic, ordered, granted, named })
@@ -369,10 +388,12 @@ impl Engine {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((grant.offset, grant.epoch)),
                 Ok(Some(record)) => {
                     let Granted { epoch, counters, life, suspect, skipped, .. } = *grant;
-                    leased.push(Leased { record, epoch, counters, life, suspect, skipped });
+                    let skipped = Skipped::new(skipped);
+                    leased.push(Leased { record, epoch, counters, life, suspect, skipped, handed: now });
                 }
                 Ok(None) => {
                     cut = Some(grant.epoch);
+                    self.found_damage();
                     self.unreadable(group, grant.offset, grant.epoch, "it is not where the index says")?;
                 }
                 Err(error) => {

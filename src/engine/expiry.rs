@@ -41,6 +41,8 @@ impl Engine {
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);
+                core.meters.timed_out(group);
+                let Some(held) = core.state.group(group) else { return Ok(()) };
                 if let Some(reason) = held.limit_reached(offset, counters) {
                     self.bury(core, &mut decisions, at, reason, WHY, counters)?;
                 } else {

@@ -137,7 +137,7 @@ impl Engine {
     /// Sends everybody in the line away: the store is closing, or poisoned.
     #[must_use]
     pub(super) fn dismiss_line(&self, core: &mut Core, why: &Error) -> Vec<Waker> {
-        let mut wakers = Vec::new();
+        let mut wakers = core.dismiss_let_go(why);
         let behind = std::mem::take(&mut core.backlogs.lines).into_values().flatten();
         let all: Vec<InLine> = core.line.drain(..).chain(behind).collect();
         for waiting in all {

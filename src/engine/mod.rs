@@ -37,6 +37,7 @@ mod inbox;
 mod kept;
 mod lifetime;
 mod line;
+mod meter;
 mod observe;
 mod obstacle;
 mod onward;
@@ -85,6 +86,8 @@ pub(crate) use deliver::{Leased, Wait};
 pub(crate) use dump::{Dump, dump};
 pub use dump::{Dumped, DumpedFrame};
 pub use ids::IdStats;
+pub(crate) use meter::Age;
+pub use meter::{GroupMetrics, Metrics, TopicMetrics};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
@@ -92,7 +95,7 @@ pub use salvage::Repaired;
 pub(crate) use salvage::{Salvage, repair, salvage};
 pub(crate) use schedule::Waiting as Scheduled;
 pub use seek::SeekReport;
-pub(crate) use settle::Outcome;
+pub(crate) use settle::{Outcome, RunPart};
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
@@ -118,7 +121,7 @@ use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -204,6 +207,7 @@ struct Core {
     flows: flow::Flows,
     filters: filter::Filters,
     watchers: watch::Watchers,
+    meters: meter::Meters,
     copies: park::Copies,
     /// Changes of values that may not be shown yet.
     unsettled: values::Unsettled,
@@ -297,6 +301,8 @@ pub(crate) struct Engine {
     cleaning: Mutex<clean::Cleaner>,
     /// Only one works on a snapshot at a time.
     snapshotting: Mutex<()>,
+    /// Messages that could not be read.
+    corrupt: AtomicU64,
     /// Somebody else owns the store: nothing is ever decided here.
     observes: bool,
     lock: Mutex<Option<Arc<dyn StorageFile>>>,
@@ -369,6 +375,7 @@ impl Core {
             line: VecDeque::new(),
             let_go: VecDeque::new(),
             watchers: watch::Watchers::default(),
+            meters: meter::Meters::default(),
             copies: park::Copies::default(),
             unsettled: values::Unsettled::default(),
             unheard: None,

@@ -92,6 +92,7 @@ impl Engine {
         let span = core.tail.append(Flags::NONE, plain.crc(&stamp), plain.body_len(&stamp), write, &[note]);
         let event = Event::Publish(plain.published(first, now));
         core.state.apply(span.start, &event);
+        core.meters.published(topic, 1, message.payload.len() as u64);
         if core.ids_turn(span.start) {
             core.note_ids(span.start, &event);
             if core.ids.wants_flush() {

@@ -209,7 +209,7 @@ impl Engine {
         match core.admit_for(draft, terms, dropped) {
             Ok(admission) => {
                 self.after_publish(&mut core, topic, level);
-                Tried::Over(Submitted::Admitted(core.with_known(admission, known)))
+                Tried::Over(Submitted::Admitted(core.with_known(topic, admission, known)))
             }
             Err(Refusal::TooLarge { limit }) => refused(too_large(limit)),
             Err(Refusal::BufferFull) => wait(level),

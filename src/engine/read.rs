@@ -2,13 +2,14 @@
 
 use super::onward::Cleared;
 use super::{Core, Engine};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, ErrorKind, Result};
 use crate::event::{DecodeError, Event, events};
 use crate::journal::{Files, Frame, Window};
 use crate::message::Record;
 use crate::types::{Lsn, Offset, Position, Timestamp, TopicId};
 use bytes::BytesMut;
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 /// Bytes that are read at a time: at first, since an index leads to within 4 KiB of a message; and at most, once a
 /// reader has gone on in order for a while, twice as many each time.
@@ -120,7 +121,22 @@ impl ReadCursor {
 
 impl Engine {
     /// The record at `offset`, if it is there to be read.
+    #[inline]
     pub(super) fn fetch(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
+        self.look_up(topic, offset, cursor).inspect_err(|error| {
+            if error.kind() == ErrorKind::Corrupt {
+                self.found_damage();
+            }
+        })
+    }
+
+    /// A message is damaged, or is not where it should be.
+    pub(super) fn found_damage(&self) {
+        self.corrupt.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Likewise, and nothing is counted.
+    pub(super) fn look_up(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
         let in_order = cursor.come_to(topic, offset);
         if let Some(record) = cursor.pop_ahead(topic) {
             return Ok(Some(record));
@@ -313,6 +329,7 @@ impl Engine {
                 // It may have left since it was looked up, and its segment with it.
                 None if missing.replace(offset) != Some(offset) => cursor.cleared = None,
                 None => {
+                    self.found_damage();
                     let what = format!("topic {topic} offset {offset} is not where the index says");
                     return Err(Error::new(Code::Damaged, what));
                 }

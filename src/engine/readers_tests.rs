@@ -42,7 +42,7 @@ fn take(engine: &Arc<Engine>, group: GroupId) -> Option<Offset> {
     let leased = leased.first()?;
     let offset = leased.record.offset;
     assert_eq!(&leased.record.payload[..], payload(offset.get()));
-    engine.settle(group, &[(offset, leased.epoch)], &Outcome::Ack).wait().unwrap();
+    engine.settle(group, &[(offset, leased.epoch)], &[], &Outcome::Ack).wait().unwrap();
     Some(offset)
 }
 

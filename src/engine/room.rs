@@ -7,7 +7,7 @@
 
 use super::{Core, Engine};
 use crate::config::Options;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::journal::{Numbers, Preparation, Prepared, Purpose};
 use crate::sync::MutexGuard;
 use crate::types::SegmentId;
@@ -38,6 +38,16 @@ impl Preparer {
         let taken = self.preparation.as_ref().map_or(0, Preparation::recycled_bytes);
         self.numbers.banked().saturating_add(taken)
     }
+}
+
+/// What came of a piece of preparation.
+enum Step {
+    /// There is more to do.
+    More,
+    /// Nothing lacks.
+    Done,
+    /// Nothing more can be set aside. What is can still be made a segment of.
+    NoBank(Error),
 }
 
 /// What the next piece of preparation needs to know.
@@ -108,10 +118,18 @@ impl Engine {
 
     /// Does a piece of the preparation that is due, if any. Whether there is more.
     pub(super) fn prepare_piece(&self, hurry: bool) -> Result<bool> {
+        match self.prepare(hurry)? {
+            Step::More => Ok(true),
+            Step::Done => Ok(false),
+            Step::NoBank(error) => Err(error),
+        }
+    }
+
+    fn prepare(&self, hurry: bool) -> Result<Step> {
         let mut preparer = self.preparing.lock();
         let Some(plan) = self.plan(&preparer, hurry)? else {
             self.discard_surplus(&mut preparer);
-            return Ok(false);
+            return Ok(Step::Done);
         };
         // From here on without the engine's lock: it takes milliseconds to make a large file.
         self.put_aside(&mut preparer, &plan.passed_over)?;
@@ -128,7 +146,7 @@ impl Engine {
             Err(source) => {
                 let mut core = self.core.lock();
                 core.tail.stock_mut().set_banked(preparer.banked());
-                return self.preparation_failed(core, source);
+                return self.preparation_failed(core, plan.purpose, source);
             }
         };
         if plan.late {
@@ -138,7 +156,7 @@ impl Engine {
         match outcome {
             Ok(None) => {
                 preparer.preparation = Some(begun);
-                Ok(true)
+                Ok(Step::More)
             }
             Ok(Some(prepared)) => {
                 let mut core = self.core.lock();
@@ -149,13 +167,14 @@ impl Engine {
                 }
                 core.tail.stock_mut().set_banked(preparer.banked());
                 self.gained(core);
-                Ok(true)
+                Ok(Step::More)
             }
             Err(source) => {
+                let purpose = begun.purpose();
                 begun.abandon(&mut preparer.numbers);
                 let mut core = self.core.lock();
                 core.tail.stock_mut().set_banked(preparer.banked());
-                self.preparation_failed(core, source)
+                self.preparation_failed(core, purpose, source)
             }
         }
     }
@@ -231,29 +250,35 @@ impl Engine {
     }
 
     /// The disk is full, or as good as: publishes are refused until a preparation succeeds. Nothing is poisoned.
-    fn preparation_failed(&self, mut core: MutexGuard<'_, Core>, source: std::io::Error) -> Result<bool> {
+    fn preparation_failed(
+        &self,
+        mut core: MutexGuard<'_, Core>,
+        purpose: Purpose,
+        source: std::io::Error,
+    ) -> Result<Step> {
         let source = Arc::new(source);
         core.ran_full(source.clone());
-        // Whoever wants it still asks again.
-        core.wanted_bytes = 0;
+        if purpose != Purpose::Bank {
+            // Whoever wants it still asks again.
+            core.wanted_bytes = 0;
+        }
         let wakers = self.room_made(&mut core);
         self.wake_followers();
         drop(core);
         wakers.into_iter().for_each(Waker::wake);
-        Err(super::publish::disk_full(source))
+        let error = super::publish::disk_full(source);
+        if purpose == Purpose::Bank { Ok(Step::NoBank(error)) } else { Err(error) }
     }
 
-    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who have a
-    /// segment of `wanted` bytes by then.
+    /// Prepares what is asked for, now. That the reserve can't be made whole is no failure for those who want a segment
+    /// of `wanted` bytes: one can be made of what there is of the reserve. It may be there, or may have been taken by
+    /// somebody else since: they find out when they ask again.
     pub(super) fn make_room(&self, wanted: u32) -> Result<()> {
         loop {
-            match self.prepare_piece(true) {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Full && self.core.lock().tail.stock().has(wanted) => {
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
+            match self.prepare(true)? {
+                Step::More => {}
+                Step::NoBank(error) if wanted == 0 => return Err(error),
+                Step::Done | Step::NoBank(_) => return Ok(()),
             }
         }
     }

@@ -1,15 +1,17 @@
 //! Settling what was handed out: done, failed, given back, parked.
 
 use super::decide::Decisions;
+use super::meter::Age;
 use super::obstacle::Obstacle;
+use super::transaction::Settlement;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
 use crate::event::{BuryReason, Run};
 use crate::journal::{Refusal, Span};
 use crate::state::Hold;
-use crate::ticket::Ticket;
-use crate::types::{GroupId, Offset, Timestamp};
+use crate::ticket::{Admission, Slot, Ticket};
+use crate::types::{GroupId, Lsn, Offset, Timestamp};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::Waker;
@@ -38,6 +40,14 @@ pub(crate) enum Outcome {
     Panicked,
 }
 
+/// Messages of a run that end alike.
+#[derive(Debug)]
+pub(crate) struct RunPart {
+    pub(crate) held: Vec<(Offset, u64)>,
+    pub(crate) ages: Vec<Age>,
+    pub(crate) how: Outcome,
+}
+
 /// A settlement on its way. What there was no room for is done when it goes on.
 #[derive(Debug)]
 pub(super) struct Settling<'a> {
@@ -49,17 +59,31 @@ pub(super) struct Settling<'a> {
     lost: Vec<Offset>,
     span: Option<Span>,
     group_gone: bool,
+    /// Where its answer goes, if somebody has a ticket for it.
+    slot: Option<Arc<Slot>>,
 }
 
 impl<'a> Settling<'a> {
     fn new(group: GroupId, held: Cow<'a, [(Offset, u64)]>, how: Cow<'a, Outcome>) -> Self {
-        Self { group, held, how, next: 0, lost: Vec::new(), span: None, group_gone: false }
+        Self { group, held, how, next: 0, lost: Vec::new(), span: None, group_gone: false, slot: None }
     }
 
     fn into_owned(self) -> Settling<'static> {
-        let Self { group, held, how, next, lost, span, group_gone } = self;
+        let Self { group, held, how, next, lost, span, group_gone, slot } = self;
         let (held, how) = (Cow::Owned(held.into_owned()), Cow::Owned(how.into_owned()));
-        Settling { group, held, how, next, lost, span, group_gone }
+        Settling { group, held, how, next, lost, span, group_gone, slot }
+    }
+
+    /// It is over: tells who holds the ticket. Who is to be woken then.
+    fn answer(mut self, level: Durability) -> Option<Waker> {
+        let slot = self.slot.take()?;
+        let answer = self.outcome().map(|span| Admission::settled(span.map_or(Lsn::ZERO, |span| span.end), level));
+        slot.fill(answer).ok().flatten()
+    }
+
+    /// It is not done, and will not be.
+    fn dismiss(mut self, why: &Error) -> Option<Waker> {
+        self.slot.take()?.fill(Err(why.again())).ok().flatten()
     }
 
     fn outcome(self) -> Result<Option<Span>> {
@@ -72,10 +96,16 @@ impl<'a> Settling<'a> {
 
 impl Engine {
     /// Settles deliveries that are held under these epochs.
-    pub(crate) fn settle(self: &Arc<Self>, group: GroupId, held: &[(Offset, u64)], how: &Outcome) -> Ticket<()> {
+    pub(crate) fn settle(
+        self: &Arc<Self>,
+        group: GroupId,
+        held: &[(Offset, u64)],
+        ages: &[Age],
+        how: &Outcome,
+    ) -> Ticket<()> {
         let level = self.options.ack_durability;
         if matches!(how, Outcome::Ack)
-            && let Some(span) = self.ack_stride(group, held, level)
+            && let Some(span) = self.ack_stride(group, held, ages, level)
         {
             return match level {
                 Durability::Memory => Ticket::done(Ok(())),
@@ -83,20 +113,69 @@ impl Engine {
             };
         }
         let settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
-        match self.settle_now(settling, level) {
-            Ok(Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
-            Ok(_) => Ticket::done(Ok(())),
-            Err(error) => Ticket::done(Err(error)),
+        self.settle_soon(settling, ages, level)
+    }
+
+    /// Settles now if nothing is in the way. Otherwise it stands in line, and the ticket tells when it is through: the
+    /// caller may be a task, and is not made to wait for the disk here.
+    fn settle_soon(self: &Arc<Self>, mut settling: Settling<'_>, ages: &[Age], level: Durability) -> Ticket<()> {
+        let mut core = match self.open_core() {
+            Ok(core) => core,
+            Err(error) => return Ticket::done(Err(error)),
+        };
+        match self.settle_locked(&mut core, &mut settling, level) {
+            Ok(()) => match self.metered(&mut core, settling, ages) {
+                Ok(Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
+                Ok(_) => Ticket::done(Ok(())),
+                Err(error) => Ticket::done(Err(error)),
+            },
+            Err(Obstacle::Refused(error)) => Ticket::done(Err(error)),
+            Err(Obstacle::Room(Refusal::TooLarge { limit })) => Ticket::done(Err(super::publish::too_large(limit))),
+            Err(obstacle) => {
+                let slot = Arc::new(Slot::quiet());
+                settling.slot = Some(slot.clone());
+                self.settle_later(&mut core, settling, &obstacle);
+                Ticket::in_line(self.clone(), slot, |_| ())
+            }
         }
+    }
+
+    /// How it went, counted.
+    fn metered(&self, core: &mut Core, settling: Settling<'_>, ages: &[Age]) -> Result<Option<Span>> {
+        core.meters.stale = core.meters.stale.saturating_add(settling.lost.len() as u64);
+        if settling.lost.is_empty() && !settling.group_gone {
+            self.meter_as(core, settling.group, ages, &settling.how);
+        }
+        settling.outcome()
+    }
+
+    /// Counts how long a message took whose settlement is a part of a transaction.
+    pub(super) fn meter_one(&self, core: &mut Core, settlement: &Settlement) {
+        self.meter_as(core, settlement.group, std::slice::from_ref(&settlement.age), &settlement.how);
+    }
+
+    fn meter_as(&self, core: &mut Core, group: GroupId, ages: &[Age], how: &Outcome) {
+        match how {
+            Outcome::Ack => self.meter(core, group, ages, true),
+            Outcome::Nack { .. } | Outcome::Bury { .. } => self.meter(core, group, ages, false),
+            Outcome::Release { .. } | Outcome::Dropped | Outcome::Panicked => {}
+        }
+    }
+
+    fn settle_later(&self, core: &mut Core, settling: Settling<'_>, obstacle: &Obstacle) {
+        core.let_go.push_back(settling.into_owned());
+        core.ask_for(obstacle);
+        self.arm(core, true);
+        self.call_upkeep(core);
     }
 
     /// Settles parts of a run, one after the other: what ends well, what ends badly, and what goes back, in this order,
     /// so that nothing of the key is handed out in between. Each is done, whatever became of the one before.
-    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[(Vec<(Offset, u64)>, Outcome)]) -> Ticket<()> {
+    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[RunPart]) -> Ticket<()> {
         let level = self.options.ack_durability;
         let (mut last, mut failed) = (None, None);
-        for (held, how) in parts.iter().filter(|(held, _)| !held.is_empty()) {
-            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), level) {
+        for RunPart { held, ages, how } in parts.iter().filter(|part| !part.held.is_empty()) {
+            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), ages, level) {
                 Ok(span) => last = span.or(last),
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -108,11 +187,11 @@ impl Engine {
         }
     }
 
-    fn settle_now(&self, mut settling: Settling<'_>, level: Durability) -> Result<Option<Span>> {
+    fn settle_now(&self, mut settling: Settling<'_>, ages: &[Age], level: Durability) -> Result<Option<Span>> {
         loop {
             let mut core = self.open_core()?;
             match self.settle_locked(&mut core, &mut settling, level) {
-                Ok(()) => return settling.outcome(),
+                Ok(()) => return self.metered(&mut core, settling, ages),
                 Err(obstacle) => {
                     drop(core);
                     self.relieve(obstacle)?;
@@ -128,31 +207,44 @@ impl Engine {
         let level = self.options.ack_durability;
         let mut settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
         if let Err(obstacle) = self.settle_locked(&mut core, &mut settling, level) {
-            core.let_go.push_back(settling.into_owned());
-            core.ask_for(&obstacle);
-            self.arm(&mut core, true);
-            self.call_upkeep(&mut core);
+            self.settle_later(&mut core, settling, &obstacle);
         } else if level != Durability::Memory {
             // Nobody will wait for it.
             self.arm(&mut core, false);
         }
     }
 
-    /// There is room again: settles what was dropped meanwhile, then takes in what stands in line. The wakers are for
+    /// There is room again: settles what waited for that, then takes in what stands in line. The wakers are for
     /// whoever has let go of the lock.
     #[must_use]
     pub(super) fn room_made(&self, core: &mut Core) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let level = self.options.ack_durability;
         while let Some(mut settling) = core.let_go.pop_front() {
-            if let Err(obstacle) = self.settle_locked(core, &mut settling, self.options.ack_durability) {
-                core.let_go.push_front(settling);
-                core.ask_for(&obstacle);
-                if matches!(obstacle, Obstacle::Unread(..)) {
-                    self.call_upkeep(core);
+            match self.settle_locked(core, &mut settling, level) {
+                Ok(()) => {
+                    if settling.slot.is_none() || settling.span.is_some() {
+                        // Nobody may be waiting for it.
+                        self.arm(core, false);
+                    }
+                    wakers.extend(settling.answer(level));
                 }
-                return Vec::new();
+                Err(obstacle) => {
+                    if let Some(error) = core.hopeless(&obstacle).filter(|_| settling.slot.is_some()) {
+                        wakers.extend(settling.dismiss(&error));
+                        continue;
+                    }
+                    core.let_go.push_front(settling);
+                    core.ask_for(&obstacle);
+                    if matches!(obstacle, Obstacle::Unread(..)) {
+                        self.call_upkeep(core);
+                    }
+                    return wakers;
+                }
             }
         }
-        self.admit_line(core)
+        wakers.extend(self.admit_line(core));
+        wakers
     }
 
     /// What follows from settlements that were appended.
@@ -261,6 +353,23 @@ impl Engine {
 }
 
 impl Core {
+    /// Settlements that wait are given up: the store is closing, or poisoned. What they were about comes again.
+    #[must_use]
+    pub(super) fn dismiss_let_go(&mut self, why: &Error) -> Vec<Waker> {
+        self.let_go.drain(..).filter_map(|settling| settling.dismiss(why)).collect()
+    }
+
+    /// Why there is no use in waiting until this is out of the way, if there is none.
+    fn hopeless(&self, obstacle: &Obstacle) -> Option<Error> {
+        match obstacle {
+            Obstacle::Refused(error) => Some(error.again()),
+            Obstacle::Room(Refusal::TooLarge { limit }) => Some(super::publish::too_large(*limit)),
+            // The copy of a dead letter, as any publish.
+            Obstacle::Room(Refusal::Reserve) => self.full.clone().map(super::publish::disk_full),
+            Obstacle::Room(_) | Obstacle::InLine | Obstacle::Unread(..) => None,
+        }
+    }
+
     /// Remembers what has to be done before something that was dropped can be settled.
     fn ask_for(&mut self, obstacle: &Obstacle) {
         match obstacle {

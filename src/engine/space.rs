@@ -128,7 +128,7 @@ impl Space {
 
 impl Core {
     /// On a full disk with half of the reserve used nothing more is handed out, so that what is out can be settled. A
-    /// store that is too small to have its reserve goes by what there was when the disk ran full.
+    /// store that is too small to have its reserve goes by what was sure to be left when the disk ran full.
     pub(super) fn is_tight(&self) -> bool {
         let least = self.tail.stock().reserve().min(self.space.left_when_full) / 2;
         self.full.is_some() && self.left() < least
@@ -143,7 +143,9 @@ impl Core {
     pub(super) fn ran_full(&mut self, source: Arc<io::Error>) {
         if self.full.is_none() {
             tracing::warn!(error = %source, "no segment can be prepared; publishes are refused until there is room");
-            self.space.left_when_full = self.left();
+            // What publishes leave of the active segment; what lies before that they may still take.
+            let kept = self.tail.rest().min(self.tail.kept_rest());
+            self.space.left_when_full = self.tail.stock().bytes().saturating_add(kept);
         }
         self.full = Some(source);
         self.space.due = true;

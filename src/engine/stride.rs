@@ -2,7 +2,8 @@
 //! leased in one stride, and settled in one. It does what the long way does for such a group, by the run instead of by
 //! the message. Whatever is in its way, the long way is there, and decides.
 
-use super::deliver::Leased;
+use super::deliver::{Leased, Skipped};
+use super::meter::Age;
 use super::{Core, Engine};
 use crate::config::{Durability, Window};
 use crate::error::Result;
@@ -67,6 +68,7 @@ impl Engine {
         let epoch = core.epoch.saturating_add(1);
         core.epoch = core.epoch.saturating_add(run.count);
         core.state.grant_run(group, run, Lease { epoch, deadline, granted: now });
+        core.meters.delivered(group, run.count, 0);
         self.upkeep_by(core, deadline);
         let reached = named <= core.tail.written();
         Some(Stride { topic, run, epoch, named, reached, now })
@@ -103,9 +105,21 @@ impl Engine {
                 Ok(Some(record)) if super::lifetime::is_over(&record, now) => over.push((offset, epoch)),
                 Ok(Some(record)) => {
                     let counters = Counters { leases: 1, ..Counters::default() };
-                    leased.push(Leased { record, epoch, counters, life: 0, suspect: false, skipped: None });
+                    let handed = stride.now;
+                    leased.push(Leased {
+                        record,
+                        epoch,
+                        counters,
+                        life: 0,
+                        suspect: false,
+                        skipped: Skipped::new(None),
+                        handed,
+                    });
                 }
-                Ok(None) => self.unreadable(group, offset, epoch, "it is not where the index says")?,
+                Ok(None) => {
+                    self.found_damage();
+                    self.unreadable(group, offset, epoch, "it is not where the index says")?;
+                }
                 Err(error) => {
                     tracing::error!(topic = %stride.topic, %offset, %error, "a message can't be read");
                     self.unreadable(group, offset, epoch, &error.to_string())?;
@@ -122,7 +136,13 @@ impl Engine {
     }
 
     /// Acks messages that were leased one after the other, if none of them was lost and nothing is in the way.
-    pub(super) fn ack_stride(&self, group: GroupId, held: &[(Offset, u64)], level: Durability) -> Option<Span> {
+    pub(super) fn ack_stride(
+        &self,
+        group: GroupId,
+        held: &[(Offset, u64)],
+        ages: &[Age],
+        level: Durability,
+    ) -> Option<Span> {
         let run = run_of(held)?;
         let mut guard = self.core.lock();
         let core = &mut *guard;
@@ -135,6 +155,7 @@ impl Engine {
         if level == Durability::Disk {
             core.disk_end = core.disk_end.max(span.end);
         }
+        self.meter(core, group, ages, true);
         self.after_settle(core, group, false, level);
         Some(span)
     }

@@ -82,7 +82,7 @@ fn what_is_published_is_delivered_and_what_is_acked_does_not_come_again_after_re
     }
     let leased = engine.lease(email, 4, Wait::No, &RUN).unwrap();
     assert_eq!(payloads(&leased), ["order 0", "order 1", "order 2", "order 3"]);
-    engine.settle(email, &[(Offset(1), leased[1].epoch)], &Outcome::Ack).wait().unwrap();
+    engine.settle(email, &[(Offset(1), leased[1].epoch)], &[], &Outcome::Ack).wait().unwrap();
     engine.close().unwrap();
     drop(engine);
     let engine = bench.open();
@@ -107,7 +107,7 @@ fn many_segments_and_snapshots_are_walked_and_every_message_is_found_again() {
         }
         if number % 10 == 0 {
             for leased in engine.lease(email, 3, Wait::No, &RUN).unwrap() {
-                engine.settle(email, &[(leased.record.offset, leased.epoch)], &Outcome::Ack).detach();
+                engine.settle(email, &[(leased.record.offset, leased.epoch)], &[], &Outcome::Ack).detach();
             }
         }
     }
@@ -151,7 +151,7 @@ fn a_failure_waits_for_its_backoff_and_the_last_one_parks() {
         let leased = engine.lease(email, 1, Wait::No, &RUN).unwrap();
         assert_eq!(leased[0].counters.failures, attempt);
         let nack = Outcome::Nack { error: "no".to_owned(), after: None };
-        engine.settle(email, &[(Offset(0), leased[0].epoch)], &nack).wait().unwrap();
+        engine.settle(email, &[(Offset(0), leased[0].epoch)], &[], &nack).wait().unwrap();
         assert!(engine.lease(email, 1, Wait::No, &RUN).unwrap().is_empty());
         bench.clock.advance(Duration::from_secs(10));
     }
@@ -250,7 +250,7 @@ fn a_reader_that_reads_the_file_up_to_its_end_finds_what_is_written_there_later(
         let leased = engine.lease(email, 1, Wait::No, &RUN).unwrap();
         assert_eq!(payloads(&leased), [text]);
         let held: Vec<_> = leased.iter().map(|leased| (leased.record.offset, leased.epoch)).collect();
-        engine.settle(email, &held, &Outcome::Ack).wait().unwrap();
+        engine.settle(email, &held, &[], &Outcome::Ack).wait().unwrap();
     }
 }
 

@@ -6,6 +6,7 @@
 use super::backlog::NoPlace;
 use super::decide::Decisions;
 use super::ids::{Known, Probe, Unfit, without};
+use super::meter::Age;
 use super::obstacle::Obstacle;
 use super::park::Reads;
 use super::publish::{Terms, batch_receipt, disk_full, too_large};
@@ -31,6 +32,7 @@ pub(crate) struct Settlement {
     pub(crate) group: GroupId,
     pub(crate) offset: Offset,
     pub(crate) epoch: u64,
+    pub(crate) age: Age,
     pub(crate) how: Outcome,
 }
 
@@ -204,15 +206,16 @@ impl Engine {
             }
             core.values_changed(&changes.values, before, end, level);
             changes.publishes.iter().for_each(|(topic, _)| self.touched(core, *topic));
+            changes.settlements.iter().for_each(|one| self.meter_one(core, one));
             touched.into_iter().for_each(|(group, returns)| self.after_settle(core, group, returns, level));
             self.after_append(core, level);
         }
         let mut receipts = Vec::with_capacity(drafts.len());
-        for (draft, Screened { known, .. }) in drafts.iter().zip(screened) {
+        for ((draft, Screened { known, .. }), (topic, _)) in drafts.iter().zip(screened).zip(&changes.publishes) {
             let count = draft.count();
             let first = if count > 0 { firsts.next() } else { None }.unwrap_or_default();
             let admission = Admission { end, level, first, count, time: terms.now, known: Vec::new() };
-            let admission = core.with_known(admission, known);
+            let admission = core.with_known(*topic, admission, known);
             // It resolves when also what was accepted before is as durable as is asked now.
             end = end.max(admission.end);
             receipts.push(batch_receipt(admission).receipts().collect());
@@ -243,7 +246,7 @@ impl Engine {
     }
 
     /// Whether it is its turn, and what can refuse it for good.
-    fn check_changes(&self, core: &Core, changes: &Changes) -> Result<(), Obstacle> {
+    fn check_changes(&self, core: &mut Core, changes: &Changes) -> Result<(), Obstacle> {
         if core.closing && changes.class() == Class::Publish {
             return Err(super::closed().into());
         }
@@ -263,6 +266,7 @@ impl Engine {
             }
         }
         if !lost.is_empty() {
+            core.meters.stale = core.meters.stale.saturating_add(lost.len() as u64);
             return Err(lease_lost(&lost).into());
         }
         Ok(core.check_total(&changes.values, self.options.max_values_bytes)?)

@@ -192,6 +192,7 @@ impl Core {
         if !self.watchers.0.is_empty() {
             self.tell(event);
         }
+        self.meters.saw(event);
         let then = self.backlogs.before(&self.state, event);
         self.state.apply(lsn, event);
         self.backlogs.after(&self.state, lsn, event, then);

@@ -9,7 +9,7 @@
 //!
 //! let reminders = store.topic("reminders")?;
 //! let mail = reminders.consumer("mail", Group::default())?;
-//! reminders.publish(Message::new("in a moment").delay(Duration::from_millis(20))).wait()?;
+//! reminders.publish(Message::new("in a moment").delay(Duration::from_secs(1))).wait()?;
 //! reminders.publish(Message::new("in 2100").deliver_at(Timestamp::new(4_102_444_800_000))).wait()?;
 //! reminders.publish("now").wait()?;
 //!

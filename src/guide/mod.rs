@@ -18,6 +18,7 @@
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`transactions`]: several things as one; small values; outbox, saga, and other patterns.
 //! * [`operations`]: the directory, the signs, and what to do.
+//! * [`monitoring`]: what is counted, how to have it on a page, and what to be woken for.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
 //! * [`speed`]: where the time goes, and what a program can do about it.
@@ -33,6 +34,7 @@ pub mod filters;
 pub mod first_queue;
 pub mod flow_control;
 pub mod migration;
+pub mod monitoring;
 pub mod operations;
 pub mod ordering;
 pub mod poison;

@@ -107,6 +107,11 @@ impl Commit {
         !self.targets.is_empty()
     }
 
+    /// How many bytes it writes.
+    pub(crate) fn len(&self) -> u64 {
+        self.pieces.iter().map(|piece| piece.parts().2.len() as u64).sum()
+    }
+
     /// Writes all bytes.
     pub(crate) fn write(&self) -> Result<(), Failure> {
         for piece in &self.pieces {

@@ -69,6 +69,14 @@ impl Numbers {
         Some(self.unfinished.remove(at))
     }
 
+    /// A file did not become what it was to be. One that was there before can be used again; a new one goes, or each
+    /// try on a full disk would leave another.
+    fn give_up(&mut self, storage: &dyn Storage, file: (SegmentId, u64), recycled: bool) {
+        if recycled || storage.remove(&unfinished_name(file.0)).is_err() {
+            self.unfinished.push(file);
+        }
+    }
+
     /// Removes one of the files that are set aside, if at least `least` bytes of them are left then.
     pub(crate) fn discard(&mut self, storage: &dyn Storage, least: u64) -> io::Result<bool> {
         let banked = self.banked();
@@ -148,7 +156,7 @@ impl Preparation {
                 };
                 // On a full disk an old file does as it is.
                 if length < least || length < u64::from(super::segment::SEGMENT_HEADER) || !recycled {
-                    numbers.unfinished.push((id, length));
+                    numbers.give_up(&**storage, (id, length), recycled);
                     return Err(error);
                 }
                 capacity = u32::try_from(length).unwrap_or(u32::MAX);
@@ -160,6 +168,11 @@ impl Preparation {
         let segment = Segment { id, salt: u64::from_le_bytes(salt), base, key: [0; 16], capacity, recycled };
         let (storage, must_zero) = (storage.clone(), !sure);
         Ok(Self { storage, store, file, _guard: guard, segment, purpose, zeroed, zero: zero || must_zero, must_zero })
+    }
+
+    /// What it is to become.
+    pub(crate) const fn purpose(&self) -> Purpose {
+        self.purpose
     }
 
     /// How many bytes of it were there before.
@@ -200,10 +213,10 @@ impl Preparation {
         Ok(Some(Prepared::Segment(OpenSegment { segment, file: self.file.clone() })))
     }
 
-    /// Gives up; the file can be used again.
+    /// Gives up.
     pub(crate) fn abandon(self, numbers: &mut Numbers) {
         let length = self.file.len().unwrap_or(0);
-        numbers.unfinished.push((self.segment.id, length));
+        numbers.give_up(&*self.storage, (self.segment.id, length), self.segment.recycled);
     }
 }
 

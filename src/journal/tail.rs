@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// twice that, so that a full buffer can become part of the cache as it is.
 const BLOCK: usize = 96 << 10;
 
+/// While the reserve is not there, publishes leave this part of the active segment to those who settle.
+const KEPT_PART: u32 = 8;
+
 /// The tail's bounds; see `config::Options`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -218,6 +221,11 @@ impl Tail {
         u64::from(self.active.segment.capacity.saturating_sub(self.end))
     }
 
+    /// How many bytes of the active segment publishes leave to those who settle while the reserve is not there.
+    pub(crate) fn kept_rest(&self) -> u64 {
+        u64::from(self.active.segment.capacity / KEPT_PART)
+    }
+
     /// Notes that the frame just appended, at `position`, holds ordinals that were carried over.
     pub(crate) fn note_carried(&mut self, stream: u32, carried: Carried) {
         self.index.note_carried(stream, carried);
@@ -295,12 +303,12 @@ impl Tail {
     fn fits(&self, frame: u32, class: Class) -> bool {
         let left = self.active.segment.capacity.saturating_sub(self.end);
         // Far from the segment's end nobody needs to ask for whom the rest is kept.
-        if frame.saturating_add(SEAL_FRAME) <= left.saturating_sub(self.active.segment.capacity / 8) {
+        if frame.saturating_add(SEAL_FRAME) <= left.saturating_sub(self.active.segment.capacity / KEPT_PART) {
             return true;
         }
         let reserve = match class {
-            Class::Publish | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / 8,
-            Class::Copy if !self.stock.is_whole() => self.active.segment.capacity / 16,
+            Class::Publish | Class::Clean if !self.stock.is_whole() => self.active.segment.capacity / KEPT_PART,
+            Class::Copy if !self.stock.is_whole() => self.active.segment.capacity / KEPT_PART / 2,
             _ => 0,
         };
         let needed = u64::from(self.end) + u64::from(frame) + u64::from(SEAL_FRAME) + u64::from(reserve);

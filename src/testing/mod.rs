@@ -1,7 +1,7 @@
 //! Doors for tests and fuzz targets: the simulated disk, and the decoders on bytes of any kind. Only with feature
 //! `testing`; nothing here is promised to stay.
 
-pub use crate::storage::sim::{Counts, Faults, SimDisk};
+pub use crate::storage::sim::{Counts, Faults, Hang, SimDisk};
 pub use values::{decode_sidecar, decode_value};
 
 mod segment;

@@ -3,12 +3,13 @@
 use super::Worked;
 use super::handled::{BatchHandled, Handled, Verdict};
 use crate::delivery::{self, Delivery};
-use crate::engine::Outcome;
+use crate::engine::{Age, Outcome};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Link;
 use crate::sync::Mutex;
 use crate::ticket::Ticket;
 use crate::types::{GroupId, Offset};
+use std::slice::from_ref;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Waker;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub(super) enum End {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) held: Vec<(Offset, u64)>,
+    ages: Vec<Age>,
     end: AtomicU8,
     task: Mutex<Option<Waker>>,
 }
@@ -40,7 +42,8 @@ impl Job {
     pub(super) fn of(deliveries: &mut [Delivery]) -> Self {
         deliveries.iter_mut().for_each(Delivery::hand_over);
         let held = deliveries.iter().map(Delivery::held).collect();
-        Self { held, end: AtomicU8::new(End::Running as u8), task: Mutex::default() }
+        let ages = deliveries.iter().map(Delivery::age).collect();
+        Self { held, ages, end: AtomicU8::new(End::Running as u8), task: Mutex::default() }
     }
 
     /// Ends it, if nobody has yet; then it is the caller's to settle, or to tell its task.
@@ -77,6 +80,13 @@ pub(super) enum Record {
     Lost,
 }
 
+/// Deliveries that end alike.
+#[derive(Clone, Copy)]
+struct Lot<'a> {
+    held: &'a [(Offset, u64)],
+    ages: &'a [Age],
+}
+
 /// Records what became of jobs, and counts it.
 #[derive(Debug)]
 pub(super) struct Books {
@@ -94,8 +104,9 @@ impl Books {
     }
 
     /// Settles a job. It does not wait for that to be durable, but sees to it that it will be.
-    pub(super) fn record(&mut self, held: &[(Offset, u64)], record: Record) {
-        let count = held.len() as u64;
+    pub(super) fn record(&mut self, job: &Job, record: Record) {
+        let held = Lot { held: &job.held, ages: &job.ages };
+        let count = job.held.len() as u64;
         match record {
             Record::Said(BatchHandled::All(Handled(verdict))) => self.settle(held, verdict),
             Record::Said(BatchHandled::Each(each)) => self.settle_each(held, each),
@@ -116,22 +127,25 @@ impl Books {
         }
     }
 
-    fn settle_each(&mut self, held: &[(Offset, u64)], each: Vec<Handled>) {
-        let mut done = Vec::with_capacity(held.len());
+    fn settle_each(&mut self, lot: Lot<'_>, each: Vec<Handled>) {
+        let (mut done, mut ages) = (Vec::with_capacity(lot.held.len()), Vec::with_capacity(lot.held.len()));
         let rest = std::iter::repeat_with(Handled::release);
-        for (held, Handled(verdict)) in held.iter().zip(each.into_iter().chain(rest)) {
+        for ((held, age), Handled(verdict)) in lot.held.iter().zip(lot.ages).zip(each.into_iter().chain(rest)) {
             match verdict {
-                Verdict::Done => done.push(*held),
-                verdict => self.settle(std::slice::from_ref(held), verdict),
+                Verdict::Done => {
+                    done.push(*held);
+                    ages.push(*age);
+                }
+                verdict => self.settle(Lot { held: from_ref(held), ages: from_ref(age) }, verdict),
             }
         }
         if !done.is_empty() {
-            self.settle(&done, Verdict::Done);
+            self.settle(Lot { held: &done, ages: &ages }, Verdict::Done);
         }
     }
 
-    fn settle(&mut self, held: &[(Offset, u64)], verdict: Verdict) {
-        let count = held.len() as u64;
+    fn settle(&mut self, lot: Lot<'_>, verdict: Verdict) {
+        let count = lot.held.len() as u64;
         let counted = match &verdict {
             Verdict::Done => &mut self.worked.done,
             Verdict::Failed { .. } => &mut self.worked.failed,
@@ -139,13 +153,14 @@ impl Books {
             Verdict::Release { .. } => &mut self.worked.released,
         };
         *counted += count;
-        self.enter(held, &verdict.outcome());
+        self.enter(lot, &verdict.outcome());
     }
 
-    fn enter(&mut self, held: &[(Offset, u64)], how: &Outcome) {
-        match delivery::settle(&self.link, self.group, held, how).known() {
+    fn enter(&mut self, lot: Lot<'_>, how: &Outcome) {
+        // Whoever keeps books is a thread, and may wait for room.
+        match delivery::settle(&self.link, self.group, lot.held, lot.ages, how).placed().known() {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => self.refused(error, held.len() as u64),
+            Ok(Err(error)) => self.refused(error, lot.held.len() as u64),
             Err(ticket) => {
                 ticket.go_on();
                 if let Some(before) = self.last.replace(ticket) {

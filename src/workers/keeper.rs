@@ -133,7 +133,7 @@ impl Keeper {
     }
 
     fn record(&self, job: &Job, record: Record) {
-        self.books.lock().record(&job.held, record);
+        self.books.lock().record(job, record);
     }
 
     /// How long leases of the group last now.
@@ -206,7 +206,7 @@ impl Keeper {
             let queue = std::mem::take(&mut state.queue);
             MutexGuard::unlocked(state, || {
                 let mut books = self.books.lock();
-                queue.into_iter().for_each(|(job, record)| books.record(&job.held, record));
+                queue.into_iter().for_each(|(job, record)| books.record(&job, record));
             });
             if let Some(behind) = state.behind.take() {
                 MutexGuard::unlocked(state, || behind.wake());

@@ -173,7 +173,7 @@ impl Run {
         let mut books = books.lock();
         if job.end(End::Returned) {
             match &mut *books {
-                Some(books) => books.record(&job.held, record),
+                Some(books) => books.record(&job, record),
                 // It was begun when the run was given up: it goes back.
                 None => {
                     let shared = &self.consumer.shared;

@@ -139,7 +139,7 @@ fn processed_ids_are_carried_over_but_for_those_that_a_later_ack_has_replaced() 
         engine.clone().publish(topic, message(number)).wait().unwrap();
         let leased = engine.lease(group, 1, Wait::No, &run).unwrap();
         let held = [(leased[0].record.offset(), leased[0].epoch)];
-        engine.settle(group, &held, &Outcome::Ack).wait().unwrap();
+        engine.settle(group, &held, &[], &Outcome::Ack).wait().unwrap();
         upkeep(&engine);
     }
     let first = *engine.core.lock().state.processed_in().keys().next().unwrap();

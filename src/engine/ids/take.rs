@@ -30,11 +30,16 @@ impl Core {
     pub(in crate::engine) fn repeat(&mut self, topic: TopicId, known: &[Known], terms: Terms) -> Admission {
         let first = self.state.topic(topic).map(|held| held.end()).unwrap_or_default();
         let (level, time) = (terms.level, terms.now);
-        self.with_known(Admission { end: Lsn::ZERO, level, first, count: 0, time, known: Vec::new() }, known)
+        self.with_known(topic, Admission { end: Lsn::ZERO, level, first, count: 0, time, known: Vec::new() }, known)
     }
 
     /// Says in the answer which messages are known, and has it wait for those.
-    pub(in crate::engine) fn with_known(&mut self, mut admission: Admission, known: &[Known]) -> Admission {
+    pub(in crate::engine) fn with_known(
+        &mut self,
+        topic: TopicId,
+        mut admission: Admission,
+        known: &[Known],
+    ) -> Admission {
         for (place, one) in known.iter().enumerate() {
             let (offset, time) = match one.of {
                 Of::Before { offset, time, end } => {
@@ -52,6 +57,7 @@ impl Core {
         if admission.level == Durability::Disk {
             self.disk_end = self.disk_end.max(admission.end);
         }
+        self.meters.duplicates(topic, known.len() as u64);
         self.ids.counts.duplicates = self.ids.counts.duplicates.saturating_add(known.len() as u64);
         admission
     }
@@ -137,6 +143,6 @@ impl Engine {
             Err(NoPlace::Refused(error)) => return Ok(Err(error)),
         };
         let admission = core.admit_for(&draft, terms, dropped)?;
-        Ok(Ok(core.with_known(admission, &known)))
+        Ok(Ok(core.with_known(waiting.topic, admission, &known)))
     }
 }

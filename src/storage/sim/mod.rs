@@ -64,7 +64,7 @@ use super::{Access, Entry, Storage, StorageFile};
 use faults::{Fate, failed, stopped};
 use handle::Handle;
 use machine::{Machine, split};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::fmt;
 use std::io::{Error, ErrorKind, Result};
 use std::sync::Arc;
@@ -77,6 +77,9 @@ pub struct SimDisk {
     machine: Arc<Mutex<Machine>>,
 }
 
+/// A [`SimDisk`] that hangs until this is dropped.
+pub struct Hang<'a>(#[expect(dead_code, reason = "it is held")] MutexGuard<'a, Machine>);
+
 impl SimDisk {
     /// An empty disk. All that is left to chance follows from `seed`.
     #[must_use]
@@ -87,6 +90,12 @@ impl SimDisk {
     /// What is to go wrong from now on, in place of what was set before.
     pub fn set_faults(&self, faults: Faults) {
         self.machine.lock().gate.set(faults);
+    }
+
+    /// The disk hangs: every operation on it, and every other question to it, waits until what this gives is dropped.
+    #[must_use = "the disk goes on when it is dropped"]
+    pub fn hang(&self) -> Hang<'_> {
+        Hang(self.machine.lock())
     }
 
     /// How many operations there were so far.
@@ -236,7 +245,7 @@ fn sync_names(machine: &mut Machine, directory: Option<&str>) -> Result<()> {
 
 impl fmt::Debug for SimDisk {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let machine = self.machine.lock();
+        let Some(machine) = self.machine.try_lock() else { return formatter.write_str("SimDisk(busy)") };
         formatter.debug_struct("SimDisk").field("files", &machine.names()).finish_non_exhaustive()
     }
 }
