@@ -73,8 +73,8 @@ impl ReadCursor {
         self.pop_ahead(topic)
     }
 
-    /// Goes to `offset` among the messages that were taken out already, letting go of those before it. Whether it is the
-    /// one that a reader in order asks for next; if there are any left, it is the first of them.
+    /// Goes to `offset` among the messages that were taken out already, letting go of those before it. Whether it is
+    /// the one that a reader in order asks for next; if there are any left, it is the first of them.
     pub(super) fn come_to(&mut self, topic: TopicId, offset: Offset) -> bool {
         let Some((of, mut next)) = self.expected.filter(|(of, next)| *of == topic && *next <= offset) else {
             // It begins anew, small.

@@ -1,8 +1,8 @@
 //! Making sure of what recovery found, before anybody is told of it.
 //!
 //! What still verifies behind a torn place is overwritten with zeros, everything behind the highest durable position
-//! that a frame claims is written again with the same bytes, and both are synced. A file with a second name, as a backup
-//! gives it one, is never written: the store goes on with a copy of it.
+//! that a frame claims is written again with the same bytes, and both are synced. A file with a second name, as a
+//! backup gives it one, is never written: the store goes on with a copy of it.
 
 use super::control::{Begin, SEAL_FRAME, Snapshots};
 use super::index::SegmentIndex;
