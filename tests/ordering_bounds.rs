@@ -56,9 +56,11 @@ fn kept(messages: u64, keys: u64) -> i64 {
 
 #[test]
 fn a_message_that_waits_for_its_key_takes_less_than_48_bytes_of_memory() {
-    let (few, many) = (100_000, 300_000);
+    let (few, many) = (50_000, 150_000);
     for keys in [100, 1000] {
-        let each = (kept(many, keys) - kept(few, keys)) as f64 / (many - few) as f64;
+        // What this thread allocated and another one freed is counted, too: the least of a few is what is kept.
+        let least = |messages: u64| (0..3).map(|_| kept(messages, keys)).min().unwrap();
+        let each = (least(many) - least(few)) as f64 / (many - few) as f64;
         println!("{keys} keys: {each:.1} bytes for each message that waits");
         assert!(each <= 48.0, "{each}");
     }
@@ -99,18 +101,32 @@ fn draining_many_keys_takes_time_in_proportion() {
 
 #[test]
 fn a_hot_key_that_is_held_does_not_cost_each_lease_a_walk() {
-    let messages: u64 = if cfg!(debug_assertions) { 20_000 } else { 200_000 };
+    let messages: u64 = if cfg!(debug_assertions) { 20_000 } else { 1_000_000 };
     let hot = |number: u64| if number.is_multiple_of(2) { 0 } else { number };
     let (_dir, store, topic) = filled(messages, hot);
-    let email = topic.consumer("email", Group::default().ordered(WhenParked::Skip).look_ahead(1 << 30)).unwrap();
-    let held = email.lease().unwrap();
-    let began = Instant::now();
-    assert_eq!(drain(&email), messages / 2);
-    let taken = began.elapsed();
-    println!("{} messages around a held key of as many: {taken:?}", messages / 2);
-    assert!(taken < Duration::from_secs(30), "{taken:?}");
-    held.ack().wait().unwrap();
-    assert_eq!(email.lease_runs(1000, Duration::ZERO).unwrap().len(), 1);
+    // All of the key in mind, and a few of it.
+    let groups = [("all", 1 << 30), ("few", 2000)].map(|(name, look_ahead)| {
+        let settings = Group::default().ordered(WhenParked::Skip).look_ahead(look_ahead);
+        (name, topic.consumer(name, settings).unwrap())
+    });
+    for (name, email) in groups {
+        let held = email.lease().unwrap();
+        let began = Instant::now();
+        assert_eq!(drain(&email), messages / 2);
+        let taken = began.elapsed();
+        println!("{} messages around a held key of as many, {name} in mind: {taken:?}", messages / 2);
+        assert!(taken < Duration::from_secs(30), "{taken:?}");
+        held.ack().wait().unwrap();
+        let began = Instant::now();
+        let mut last = Offset::ZERO;
+        while let Some(run) = email.lease_runs(1000, Duration::ZERO).unwrap().into_iter().next() {
+            assert_eq!(run.deliveries()[0].offset(), last.next().next(), "in order, and none left out");
+            last = run.deliveries().last().unwrap().offset();
+            run.ack().detach();
+        }
+        println!("and then as many of one key: {:?}", began.elapsed());
+        assert!(email.idle());
+    }
     store.close().unwrap();
 }
 

@@ -224,24 +224,66 @@ fn a_hundred_thousand_parked_messages_of_a_key_are_redriven_in_order() {
 fn a_group_looks_no_further_than_its_look_ahead_and_why_says_so() {
     let mut bench = Bench::new();
     let (_store, topic) = bench.open();
-    let many: String = (1..=9).map(|number| format!("a{number} ")).collect();
-    publish(&topic, &format!("{many} b1 c1"));
-    let settings = Group::default().ordered(WhenParked::Skip).look_ahead(10);
+    let settings = Group::default().ordered(WhenParked::Block).look_ahead(10);
     let email = topic.consumer("email", settings).unwrap();
-    let first = email.try_lease().unwrap().unwrap();
-    assert_eq!(text(&first), "a1");
-    assert_eq!(drain(&email), "b1 c1");
-    let later: Vec<String> = (0..100).map(|number| format!("a{number}")).collect();
-    publish(&topic, &format!("{} d1", later.join(" ")));
+    // A dead letter holds each of these keys, and one message waits behind it.
+    let keys = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"];
+    publish(&topic, &keys.map(|key| format!("{key}1")).join(" "));
+    while let Some(first) = email.try_lease().unwrap() {
+        first.bury("broken").wait().unwrap();
+    }
+    publish(&topic, &format!("{} l1", keys.map(|key| format!("{key}2")).join(" ")));
     assert_eq!(drain(&email), "");
     let stats = email.stats();
-    assert_eq!((stats.ready, stats.key_blocked), (0, 109), "d1 is among them");
-    assert_eq!(email.why(Offset::new(111)).unwrap(), Why::BeyondLookAhead { from: Offset::new(13) });
-    assert!(email.why(Offset::new(111)).unwrap().to_string().contains("no further than offset 13"));
-    first.ack().wait().unwrap();
-    let drained = drain(&email);
-    assert!(drained.starts_with("a2 ") && drained.ends_with(" a99 d1"), "{drained}");
+    assert_eq!((stats.ready, stats.dead, stats.key_blocked), (0, 11, 12), "l1 is among them");
+    assert_eq!(email.why(Offset::new(22)).unwrap(), Why::BeyondLookAhead { from: Offset::new(21) });
+    assert!(email.why(Offset::new(22)).unwrap().to_string().contains("no further than offset 21"));
+    // Ten others still wait, then nine.
+    email.redrive(Redrive::offsets([Offset::ZERO])).unwrap();
+    assert_eq!(drain(&email), "a1 a2");
+    email.redrive(Redrive::offsets([Offset::new(1)])).unwrap();
+    assert_eq!(drain(&email), "b1 b2 l1");
+    email.redrive(Redrive::all()).unwrap();
+    assert_eq!(drain(&email), "c1 d1 e1 f1 g1 h1 i1 j1 k1 c2 d2 e2 f2 g2 h2 i2 j2 k2");
     assert!(email.idle());
+}
+
+#[test]
+fn a_key_that_is_held_for_long_stops_nobody_however_many_wait_for_it() {
+    for when in [WhenParked::Skip, WhenParked::Block, WhenParked::ParkKey] {
+        let mut bench = Bench::new();
+        let (_store, topic) = bench.open();
+        let email = topic.consumer("email", Group::default().ordered(when).look_ahead(100)).unwrap();
+        let line = |from: u32, to: u32| (from..to).map(|n| format!("a{n:04}")).collect::<Vec<_>>().join(" ");
+        publish(&topic, &format!("{} b1 {} c1 b2", line(0, 500), line(500, 3000)));
+        let first = email.try_lease().unwrap().unwrap();
+        assert_eq!(drain(&email), "b1 c1 b2", "they are not kept from being found");
+        let stats = email.stats();
+        assert_eq!((stats.ready, stats.leased, stats.key_blocked), (0, 1, 2999));
+        let next = Why::BehindKey { offset: Offset::ZERO };
+        assert_eq!((email.why(Offset::new(1)).unwrap(), email.why(Offset::new(2500)).unwrap()), (next, next));
+        if when == WhenParked::ParkKey {
+            // They are parked with it, all of them, and come again in order.
+            first.bury("broken").wait().unwrap();
+            assert_eq!(drain(&email), "");
+            assert_eq!((email.stats().dead, email.stats().key_blocked), (3000, 0));
+            email.redrive(Redrive::all()).unwrap();
+            assert_eq!(drain(&email), line(0, 3000));
+        } else if when == WhenParked::Block {
+            first.bury("broken").wait().unwrap();
+            publish(&topic, "d1");
+            assert_eq!(drain(&email), "d1");
+            email.redrive(Redrive::all()).unwrap();
+            assert_eq!(drain(&email), line(0, 3000));
+        } else {
+            first.nack("not yet").wait().unwrap();
+            publish(&topic, "d1");
+            assert_eq!(drain(&email), "d1");
+            bench.clock.advance(Duration::from_secs(3600));
+            assert_eq!(drain(&email), line(0, 3000));
+        }
+        assert!(email.idle());
+    }
 }
 
 #[test]

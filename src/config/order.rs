@@ -48,9 +48,11 @@ impl Group {
     }
 
     /// How many messages an [ordered](Self::ordered) group keeps in mind that it may not hand out, because an earlier
-    /// one of their key goes first, while it looks for others (default 100,000, at least 1). If so many wait, it looks
-    /// no further until one of them can go, and [`Consumer::why`](crate::Consumer::why) says so of those behind. Each
-    /// takes less than 48 bytes of memory.
+    /// one of their key goes first, while it looks for others (default 100,000, at least 1). Each takes less than 48
+    /// bytes of memory. If so many wait, keys of which many wait are cut short: of the rest of their messages the group
+    /// knows only where they begin and how many there are, and reads them again when it comes to them. So one busy key
+    /// stops nobody. If very many keys wait at a time, so that this frees nothing, the group looks no further until one
+    /// of them can go, and [`Consumer::why`](crate::Consumer::why) says so of those behind.
     #[must_use]
     pub fn look_ahead(mut self, messages: u32) -> Self {
         self.look_ahead = Some(messages.max(1));

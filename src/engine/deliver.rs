@@ -243,7 +243,7 @@ impl Engine {
         let max = max.min(most);
         if ordered
             && max > 0
-            && core.has_urgent_unread(group, (topic, visible))
+            && (core.has_urgent_unread(group, (topic, visible)) || (!read && core.wants_rest(group)))
             && let Some(from) = core.read_to(group)
         {
             return Ok(Look::Unread { from, most: PIECE_MAX });

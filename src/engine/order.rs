@@ -86,6 +86,17 @@ impl Engine {
         KeyHash(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
     }
 
+    /// The key of a message that is in the rest of its key's line: it is not in mind.
+    pub(super) fn key_in_rest(&self, group: GroupId, offset: Offset) -> Result<Option<KeyHash>> {
+        let topic = {
+            let core = self.open_core()?;
+            let Some(held) = core.state.group(group).filter(|held| held.is_in_rest(offset)) else { return Ok(None) };
+            held.topic()
+        };
+        let record = self.for_its_key(topic, offset, &mut ReadCursor::default())?;
+        Ok(record.as_ref().and_then(|record| record.key()).map(|key| self.key_hash(key)))
+    }
+
     /// Reads ahead until it is known what a message of an ordered group waits for, or the group looks no further.
     pub(super) fn read_up_to(&self, group: GroupId, offset: Offset) -> Result<()> {
         loop {
@@ -174,6 +185,11 @@ impl Core {
     pub(super) fn has_urgent_unread(&self, group: GroupId, (topic, visible): (TopicId, Offset)) -> bool {
         let held = self.state.group(group).zip(self.state.topic(topic));
         held.is_some_and(|(group, topic)| group.has_urgent_unread(topic.levels(), visible))
+    }
+
+    /// Whether an ordered group has to read the rest of a key's line, before it hands out anything else.
+    pub(super) fn wants_rest(&self, group: GroupId) -> bool {
+        self.state.group(group).is_some_and(|held| held.wants_rest())
     }
 
     /// From where on an ordered group has to read, if it wants to.

@@ -4,7 +4,7 @@ use super::flow::Gate;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::Run;
-use crate::state::{OffsetSet, Turn};
+use crate::state::{KeyHash, OffsetSet, Turn};
 use crate::types::{GroupId, Offset, Timestamp};
 use std::fmt;
 
@@ -154,12 +154,13 @@ impl Engine {
     /// What the message is waiting for in this group.
     pub(crate) fn why(&self, group: GroupId, offset: Offset) -> Result<Why> {
         self.read_up_to(group, offset)?;
+        let key = self.key_in_rest(group, offset)?;
         let mut core = self.open_core()?;
         if let Some(topic) = core.state.group(group).map(|held| held.topic()) {
             self.turn_schedule(&mut core, topic);
         }
         let now = self.now();
-        let why = core.why(group, offset, now)?;
+        let why = core.why((group, offset), key, now)?;
         let shut = || match core.state.group(group).map(|held| self.gate(&core, held, now)) {
             Some(Gate::Shut { why, .. }) => Some(why),
             _ => None,
@@ -171,7 +172,7 @@ impl Engine {
 }
 
 impl Core {
-    fn why(&self, group: GroupId, offset: Offset, now: Timestamp) -> Result<Why> {
+    fn why(&self, (group, offset): (GroupId, Offset), key: Option<KeyHash>, now: Timestamp) -> Result<Why> {
         let held = self.state.group(group).ok_or_else(super::settle::no_group)?;
         let topic = self.state.topic(held.topic()).ok_or_else(super::read::no_topic)?;
         if offset >= topic.end() {
@@ -205,6 +206,11 @@ impl Core {
         match self.state.turn(held, offset) {
             Turn::Behind(offset) => return Ok(Why::BehindKey { offset }),
             Turn::Dead(offset) => return Ok(Why::KeyParked { offset }),
+            Turn::InRest => {
+                // What was in a rest a moment ago is not the first of its key, or will be before it is asked for again.
+                let first = key.and_then(|key| held.first_of_key(key)).unwrap_or(offset);
+                return Ok(Why::BehindKey { offset: first });
+            }
             Turn::Unread => return Ok(Why::BeyondLookAhead { from: held.read_to().unwrap_or_default() }),
             Turn::Go | Turn::Over | Turn::Leased | Turn::Asleep => {}
         }

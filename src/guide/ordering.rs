@@ -60,9 +60,12 @@
 //!
 //! A group that is not ordered pays nothing. An ordered one reads the keys of messages ahead of handing them out, each
 //! message once in an opening of the store; and keeps in mind, with less than 48 bytes each, the messages that it came
-//! past and that wait for their key. [`Group::look_ahead`](crate::Group::look_ahead) bounds how many those may be: a
-//! key that is held for long and has more messages than that in the topic stops the group for those behind, and `why`
-//! says so. [`Group::max_retrying`](crate::Group::max_retrying) bounds what waits for a retry, in any group.
+//! past and that wait for their key. [`Group::look_ahead`](crate::Group::look_ahead) bounds how many those may be. A
+//! key that is held for long stops nobody, however many messages it has: when so many wait, long lines are cut to a
+//! few, and of what is cut off the group keeps a bit for each message, and for each key where they begin and how many
+//! they are; it reads them again when it comes to them. Only if very many keys wait at once, each with a few messages,
+//! the group looks no further, and `why` says so. [`Group::max_retrying`](crate::Group::max_retrying) bounds what waits
+//! for a retry, in any group.
 //!
 //! Keys are told apart by 64 bits of a keyed hash. If two have the same, they wait for each other, and are parked or
 //! held together; with a million keys at a time the chance that any two have is 1 in 37 million. Order is kept all the

@@ -44,6 +44,7 @@ mod pick;
 mod pick_ordered;
 mod presence;
 mod priority;
+mod rest;
 mod schedule;
 mod settled;
 mod snapshot;
@@ -193,7 +194,10 @@ impl State {
             Event::Nack(event) => self.group_at(lsn, event.group, |group| group.nack(event)),
             Event::Release(event) => self.group_at(lsn, event.group, |group| group.release(event)),
             Event::Bury(event) => self.group_at(lsn, event.group, |group| group.bury(event)),
-            Event::Redrive(event) => self.group_at(lsn, event.group, |group| group.redrive(&event.runs)),
+            Event::Redrive(event) => {
+                self.group_at(lsn, event.group, |group| group.redrive(&event.runs));
+                self.sleep_redriven(event.group, &event.runs);
+            }
             Event::Seek(event) => self.group_at(lsn, event.group, |group| group.seek(event.to)),
             Event::Delivered(event) => self.group_at(lsn, event.group, |group| group.delivered(&event.runs)),
             Event::Pause(event) => self.group_at(lsn, event.group, |group| group.paused_until = event.until),

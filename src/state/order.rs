@@ -10,11 +10,13 @@
 //! reason a key that is held or parked may, as rarely, hold or park another one.
 //!
 //! A message that is known and has a key takes an entry of 16 bytes in a B-tree and one of 8 in a block: less than 48
-//! bytes, measured in `tests/ordering_bounds.rs`. What has no key, or is settled, takes nothing. `turn` has the rules.
+//! bytes, measured in `tests/ordering_bounds.rs`. What has no key, or is settled, takes nothing. Of a long line only
+//! the beginning is kept, if there are too many: see `rest`. `turn` has the rules.
 
 use super::fresh::Fresh;
 use super::keys::Keys;
 use super::offsets::OffsetSet;
+use super::rest::{Rests, Scan};
 use crate::types::{Offset, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +29,8 @@ pub(crate) struct KeyHash(pub(crate) u64);
 pub(crate) struct Unread {
     /// Of which index; a new one begins to read anew.
     pub(super) generation: u64,
+    /// They were read before, and are in the rests of their lines.
+    pub(super) again: Option<Scan>,
     pub(super) from: Offset,
     /// Rising. Between them all is settled, up to `end`.
     pub(crate) offsets: Vec<Offset>,
@@ -71,6 +75,8 @@ pub(super) struct Order {
     pub(super) asleep: OffsetSet,
     /// Keys whose first is to be parked.
     pub(super) condemned: BTreeSet<KeyHash>,
+    /// What is known, and in neither of these, since too many of its key wait.
+    pub(super) rests: Rests,
 }
 
 impl Order {
@@ -86,6 +92,7 @@ impl Order {
             fresh: Fresh::default(),
             asleep: OffsetSet::new(),
             condemned: BTreeSet::new(),
+            rests: Rests::new(),
         }
     }
 
@@ -104,9 +111,14 @@ impl Order {
         line.map(|(_, offset)| *offset)
     }
 
+    /// A key's line up to an offset.
+    pub(super) fn line_up_to(&self, key: KeyHash, offset: Offset) -> impl DoubleEndedIterator<Item = Offset> {
+        self.lines.range((key, Offset::ZERO)..(key, offset)).map(|(_, offset)| *offset)
+    }
+
     /// The neighbour before `offset` in its line.
     pub(super) fn before(&self, key: KeyHash, offset: Offset) -> Option<Offset> {
-        self.lines.range((key, Offset::ZERO)..(key, offset)).next_back().map(|(_, offset)| *offset)
+        self.line_up_to(key, offset).next_back()
     }
 
     /// The dead letters of a key before `offset`, rising.

@@ -143,6 +143,9 @@ impl Group {
         let order = self.order.as_ref()?;
         let key = order.key(offset)?;
         let next = order.line(key, offset.next()).next()?;
+        if order.rests.first(key).is_some_and(|rest| rest < next) {
+            return None;
+        }
         let dead_between = order.dead.range((key, offset)..(key, next)).next().is_some();
         let held_up = dead_between && self.policy.ordered != Some(crate::config::WhenParked::Skip);
         let due = match self.history.get(&next) {
@@ -159,7 +162,13 @@ impl Group {
         let due = order.due.range(..=(now, Offset(u64::MAX))).map(|(_, offset)| offset).filter(go).min();
         let fresh = order.fresh.first(|offset| go(&offset));
         let unread = (!self.is_looking_no_further()).then(|| self.first_fresh(order.read, visible_end, waiting));
-        due.into_iter().copied().chain(fresh).chain(unread).min().filter(|offset| *offset < visible_end)
+        due.into_iter()
+            .copied()
+            .chain(fresh)
+            .chain(order.rests.next())
+            .chain(unread)
+            .min()
+            .filter(|offset| *offset < visible_end)
     }
 
     /// How many messages go before this one, which can go: due retries, and firsts of lower offset.

@@ -47,6 +47,17 @@ impl State {
         !turned.due.is_empty()
     }
 
+    /// Of what was redriven in an ordered group, some may be in the schedule again, since the clock was set back.
+    pub(super) fn sleep_redriven(&mut self, group: GroupId, runs: &[Run]) {
+        let Some(held) = self.groups.get_mut(&group).filter(|held| held.is_ordered()) else { return };
+        let waiting = waiting(&self.topics, held);
+        if !waiting.is_empty() {
+            let again = runs.iter().flat_map(|run| waiting.runs_in(*run));
+            let offsets: Vec<Offset> = again.flat_map(|run| (run.first.0..run.end().0).map(Offset)).collect();
+            held.sleep_in_line(&offsets);
+        }
+    }
+
     /// Leaves out of the schedule what every group is done with, unless its age still counts from when it was due.
     fn sweep_schedule(&mut self, topic: TopicId, now: Timestamp) {
         let Some(held) = self.topics.get_mut(&topic) else { return };

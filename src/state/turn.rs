@@ -28,6 +28,8 @@ pub(crate) enum Turn {
     Behind(Offset),
     /// A dead letter holds its key, or takes it along.
     Dead(Offset),
+    /// It is in the rest of its key's line: others of it go first.
+    InRest,
     /// It waits in the schedule.
     Asleep,
 }
@@ -67,6 +69,9 @@ impl Group {
                 Some(first) if first < offset => return Turn::Behind(first),
                 _ => {}
             }
+            if let Some(rest) = order.rests.first(key).filter(|rest| *rest < offset) {
+                return Turn::Behind(rest);
+            }
             if order.held.contains_key(&key) {
                 let leased = |other: &Offset| self.hands.leases.contains(*other);
                 return Turn::Behind(order.line(key, offset).find(leased).unwrap_or(offset));
@@ -74,6 +79,8 @@ impl Group {
             if let Some(dead) = self.held_by_dead(order, key, offset) {
                 return Turn::Dead(dead);
             }
+        } else if order.rests.contains(offset) {
+            return Turn::InRest;
         }
         if waiting.contains(offset) { Turn::Asleep } else { Turn::Go }
     }
@@ -93,14 +100,17 @@ impl Group {
     }
 
     /// The first of a key may have its turn.
-    fn offer(&mut self, key: KeyHash) {
-        let Some(order) = &self.order else { return };
-        let Some(first) = order.first(key) else { return };
-        self.offer_first(key, first);
+    pub(super) fn offer(&mut self, key: KeyHash) {
+        let Some(order) = &mut self.order else { return };
+        let first = order.first(key);
+        if order.wants_rest(key, first) {
+            return;
+        }
+        first.into_iter().for_each(|first| self.offer_first(key, first));
     }
 
     /// The same, of a key whose first message this is.
-    fn offer_first(&mut self, key: KeyHash, first: Offset) {
+    pub(super) fn offer_first(&mut self, key: KeyHash, first: Offset) {
         let Some(order) = self.order.as_ref().filter(|order| !order.held.contains_key(&key)) else { return };
         let condemned =
             self.policy.ordered == Some(WhenParked::ParkKey) && self.held_by_dead(order, key, first).is_some();
@@ -119,6 +129,10 @@ impl Group {
         if let Some(key) = order.key(offset) {
             return self.offer(key);
         }
+        if order.rests.contains(offset) {
+            // It waits for more than its key now.
+            return self.reorder();
+        }
         if offset >= order.read || !self.is_open(offset) || self.hands.leases.contains(offset) {
             return;
         }
@@ -135,6 +149,7 @@ impl Group {
         if let Some(order) = &mut self.order {
             // Those without a key are in no line, and may be in this set.
             order.fresh.remove_run(run);
+            order.rests.remove_run(run);
         }
         while let Some(offset) = self.order.as_ref().and_then(|order| order.keys.first_in(run)) {
             let leased = self.hands.leases.contains(offset);
@@ -150,6 +165,9 @@ impl Group {
 
     /// A message became a dead letter, or is none any more.
     pub(super) fn move_dead(&mut self, offset: Offset, dead: bool) {
+        if self.is_in_rest(offset) {
+            return self.reorder();
+        }
         let Some(order) = &mut self.order else { return };
         match order.move_dead(offset, dead) {
             Some(key) => self.offer(key),
@@ -169,6 +187,9 @@ impl Group {
 
     /// Messages wait again, since the clock was set back.
     pub(super) fn sleep_in_line(&mut self, offsets: &[Offset]) {
+        if offsets.iter().any(|offset| self.is_in_rest(*offset)) {
+            return self.reorder();
+        }
         let Some(order) = &mut self.order else { return };
         for offset in offsets {
             if let Some(key) = order.key(*offset)
@@ -185,17 +206,26 @@ impl Group {
     }
 
     /// How many more that wait for their key can be kept in mind.
-    fn room_for_keys(&self) -> usize {
+    pub(super) fn room_for_keys(&self) -> usize {
         let Some(order) = &self.order else { return 0 };
         // What is in flight, retrying, delayed or dead has a bound of its own.
         let elsewhere = self.hands.leases.len().saturating_add(self.history.len()).saturating_add(order.dead.len());
         let asleep = usize::try_from(order.asleep.len()).unwrap_or(usize::MAX);
-        let most = usize::try_from(self.policy.look_ahead.max(1)).unwrap_or(usize::MAX);
-        most.saturating_sub(order.keys.len().saturating_sub(elsewhere).saturating_sub(asleep))
+        self.look_ahead().saturating_sub(order.keys.len().saturating_sub(elsewhere).saturating_sub(asleep))
     }
 
-    /// The next messages whose keys are to be read, up to `most`. Nothing if there are none, or enough wait already.
+    /// How many messages are kept in mind that wait for their key.
+    pub(super) fn look_ahead(&self) -> usize {
+        usize::try_from(self.policy.look_ahead.max(1)).unwrap_or(usize::MAX)
+    }
+
+    /// The next messages whose keys are to be read, up to `most`: rests that are wanted, or what comes next. Nothing if
+    /// there are none, or enough wait already.
     pub(crate) fn unread(&mut self, visible_end: Offset, most: usize) -> Option<Unread> {
+        self.unread_rest(most).or_else(|| self.unread_next(visible_end, most))
+    }
+
+    fn unread_next(&mut self, visible_end: Offset, most: usize) -> Option<Unread> {
         let most = most.min(self.room_for_keys());
         let order = self.order.as_mut().filter(|_| most > 0)?;
         order.read = self.settled.next_unsettled(order.read).min(visible_end).max(order.read);
@@ -210,13 +240,16 @@ impl Group {
                 at = self.settled.next_unsettled(end).min(visible_end);
             }
         }
-        (!offsets.is_empty()).then_some(Unread { generation: order.generation, from, offsets, end: at })
+        (!offsets.is_empty()).then_some(Unread { generation: order.generation, again: None, from, offsets, end: at })
     }
 
     /// The keys that were to be read. Those of a former index, or that somebody else has read, are nothing new.
     pub(super) fn learn(&mut self, unread: &Unread, keys: &[Option<KeyHash>], waiting: &OffsetSet) {
-        let Some(order) = &mut self.order else { return };
-        if order.generation != unread.generation || order.read != unread.from {
+        let Some(order) = self.order.as_mut().filter(|order| order.generation == unread.generation) else { return };
+        if let Some(scan) = unread.again {
+            return self.learn_rest(unread, scan, keys);
+        }
+        if order.read != unread.from {
             return;
         }
         order.read = unread.end;
@@ -230,7 +263,11 @@ impl Group {
             }
             let dead = self.dead.contains_key(&offset);
             let lease = self.hands.leases.get(offset);
+            let past = self.history.contains_key(&offset);
             let Some(order) = &mut self.order else { return };
+            if order.put_to_rest(key, offset, !dead && !past && lease.is_none() && !waiting.contains(offset)) {
+                continue;
+            }
             order.keys.insert(offset, key);
             if dead {
                 order.dead.insert((key, offset));
@@ -242,10 +279,11 @@ impl Group {
             }
             match lease {
                 Some(lease) => order.hold(offset, lease.epoch),
-                None if order.first(key) == Some(offset) => self.offer_first(key, offset),
+                None if order.first(key) == Some(offset) => self.offer(key),
                 None => {}
             }
         }
+        self.cut_lines();
     }
 
     /// The next message that is to be parked because an earlier one of its key was.
@@ -273,7 +311,8 @@ impl Group {
         let Some(key) = order.key(offset) else { return true };
         let own = |other: Offset| self.lease(other).is_some_and(|lease| lease.epoch == epoch);
         order.held.get(&key).is_none_or(|held| held.epoch == epoch)
-            && order.line(key, Offset::ZERO).take_while(|other| *other < offset).all(own)
+            && order.rests.first(key).is_none_or(|rest| rest > offset)
+            && order.line_up_to(key, offset).all(own)
     }
 
     /// Whether a message was handed out in one run with the one before it in its line, which is not done with either:
@@ -297,6 +336,8 @@ impl Group {
         let going = due.chain(order.fresh.iter()).filter(go).count() as u64;
         let known = order.lines.len() as u64;
         let blocked = known.saturating_sub(leased).saturating_sub(retrying).saturating_sub(order.asleep.len());
+        // The first of a rest that is to be read next waits for nobody else.
+        let blocked = blocked.saturating_add(order.rests.len()).saturating_sub(order.rests.wanted());
         let beyond = if self.is_looking_no_further() { self.fresh_beyond(order.read, visible_end, waiting) } else { 0 };
         blocked.saturating_sub(going).saturating_add(beyond)
     }

@@ -17,6 +17,11 @@ fn settings(order: u64) -> Event<'static> {
     Event::ConfigureGroup(ConfigureGroup { group: GROUP, settings })
 }
 
+fn look_ahead(messages: u64) -> Event<'static> {
+    let settings = vec![Setting { tag: 31, values: vec![messages] }];
+    Event::ConfigureGroup(ConfigureGroup { group: GROUP, settings })
+}
+
 impl World {
     fn ordered(count: u64, order: u64) -> Self {
         let mut world = Self::with(count);
@@ -94,6 +99,7 @@ fn assert_in_order(world: &World) {
     let Some(order) = &group.order else { return };
     let waiting = state.topic(TOPIC).unwrap().schedule().waiting();
     let mut held: BTreeMap<KeyHash, u64> = BTreeMap::new();
+    let (rest, mut in_rest) = (&order.rests, 0);
     for (offset, _) in group.leases().filter(|(offset, _)| *offset < order.read) {
         key_of(offset).into_iter().for_each(|key| *held.entry(key).or_default() += 1);
     }
@@ -102,6 +108,18 @@ fn assert_in_order(world: &World) {
         let offset = Offset(number);
         let (key, open) = (key_of(offset), group.is_open(offset));
         let dead = group.dead().contains_key(&offset);
+        if rest.contains(offset) {
+            // A rest is behind what is in mind of its line, or asked for; and nothing else happened to it.
+            in_rest += 1;
+            assert!(order.key(offset).is_none() && open && !dead && !waiting.contains(offset), "{offset}");
+            assert!(group.past(offset).is_none() && group.lease(offset).is_none(), "{offset}");
+            let first = rest.first(key.unwrap()).unwrap();
+            assert!(first <= offset);
+            let before = order.first(key.unwrap()).is_some_and(|line| line < first);
+            assert!(before || rest.next().is_some_and(|next| next <= first), "{offset} is forgotten");
+            assert_eq!(group.turn(offset, waiting), Turn::InRest);
+            continue;
+        }
         assert_eq!(order.key(offset), key.filter(|_| open || dead), "{offset}");
         if let Some(key) = key {
             assert_eq!(order.lines.contains(&(key, offset)), open);
@@ -123,6 +141,7 @@ fn assert_in_order(world: &World) {
             _ => {}
         }
     }
+    assert_eq!(rest.len(), in_rest);
     let entries = order.keys.len();
     assert_eq!(entries, order.lines.len() + order.dead.len());
     let end = state.topic(TOPIC).unwrap().end();
@@ -137,7 +156,7 @@ fn step(world: &mut World, rng: &mut fastrand::Rng) {
     let dead: Vec<u64> = world.group().dead().keys().map(|offset| offset.0).collect();
     let held = rng.choice(&leased).copied();
     let now = world.epoch;
-    match (rng.u8(0..40), held) {
+    match (rng.u8(0..44), held) {
         (0..=3, _) => world.publish(rng.u64(1..4)),
         (4, _) => {
             let first = world.end();
@@ -168,6 +187,11 @@ fn step(world: &mut World, rng: &mut fastrand::Rng) {
             }
         }
         (37, _) => world.apply(&settings(rng.u64(0..=3))),
+        (40, _) => {
+            let end = world.end();
+            world.purge(rng.u64(0..end.max(1)));
+        }
+        (39, _) => world.apply(&look_ahead(rng.choice([1, 2, 10, 100]).unwrap())),
         (38, _) => park_all(world),
         _ => world.epoch += 3,
     }
@@ -183,12 +207,29 @@ fn park_all(world: &mut World) {
 
 #[test]
 fn no_life_has_two_holders_of_a_key_or_another_order_and_none_is_lost() {
-    for seed in 0..400 {
+    let mut rests = 0;
+    for seed in 0..800 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut world = World::ordered(rng.u64(0..10), rng.u64(1..=3));
+        let (many, most) = if seed % 2 == 0 { (10, 100) } else { (60, 4) };
+        let mut world = World::ordered(rng.u64(0..many), rng.u64(1..=3));
+        world.apply(&look_ahead(most));
         for _ in 0..150 {
-            step(&mut world, &mut rng);
+            match rng.u8(0..8) {
+                // With long lines, others of their keys that wait for more than that are what is hard.
+                0 if seed % 2 == 1 => {
+                    let (first, now) = (world.end(), world.epoch);
+                    world.apply(&publish_later(TOPIC, first, now + rng.u64(0..8), rng.bool()));
+                    world.read(8);
+                }
+                1 if seed % 2 == 1 => {
+                    let now = world.epoch;
+                    world.state.turn_schedule(TOPIC, Timestamp(now), Timestamp(now));
+                    world.lease_in_order(now, 4, true);
+                }
+                _ => step(&mut world, &mut rng),
+            }
             assert_in_order(&world);
+            rests += u64::from(world.group().order.as_ref().is_some_and(|order| !order.rests.is_empty()));
         }
         // Then everything gets through.
         world.apply(&settings(rng.u64(1..=3)));
@@ -211,8 +252,61 @@ fn no_life_has_two_holders_of_a_key_or_another_order_and_none_is_lost() {
         }
         let end = world.end();
         assert_eq!(world.group().settled().floor(), Offset(end), "seed {seed}");
-        assert!(world.group().order.as_ref().unwrap().keys.len() == 0);
+        let order = world.group().order.as_ref().unwrap();
+        assert!(order.keys.len() == 0 && order.rests.is_empty());
+        assert_eq!(order.rests.next(), None, "nothing is asked for that is not there");
     }
+    assert!(rests > 5000, "{rests}: long lines are cut down now and then");
+}
+
+#[test]
+fn lines_of_any_length_keep_nobody_else_from_being_found() {
+    const MANY: u64 = 20_000;
+    let mut world = World::ordered(0, 1);
+    world.apply(&look_ahead(640));
+    world.publish(MANY);
+    // Three keys have nearly all of them.
+    let others: Vec<u64> = (999..MANY).step_by(1000).collect();
+    let key = |offset: u64| if offset % 1000 == 999 { KeyHash(offset) } else { KeyHash(offset * offset % 7 % 4) };
+    let read = |world: &mut World| {
+        let Some(unread) = world.group().unread(Offset(MANY), 100) else { return false };
+        let keys: Vec<_> = unread.offsets.iter().map(|offset| Some(key(offset.0))).collect();
+        world.state.learn(GROUP, &unread, &keys);
+        true
+    };
+    while read(&mut world) {}
+    let order = world.group().order.as_ref().unwrap();
+    assert_eq!(order.read, Offset(MANY));
+    assert!(order.keys.len() <= 740, "{}", order.keys.len());
+    let firsts = world.picks(0, 99);
+    assert!(others.iter().all(|offset| firsts.contains(offset)), "{firsts:?}");
+    others.iter().for_each(|offset| world.ack(*offset));
+    // And then it goes through all of them, each in its order, now one and now another.
+    let mut lines: BTreeMap<KeyHash, Vec<u64>> = BTreeMap::new();
+    for offset in (0..MANY).rev().filter(|offset| !others.contains(offset)) {
+        lines.entry(key(offset)).or_default().push(offset);
+    }
+    let mut rng = fastrand::Rng::with_seed(7);
+    while !lines.is_empty() {
+        while world.group().wants_rest() {
+            assert!(read(&mut world));
+        }
+        let mut picks = world.picks(0, 99);
+        picks.sort_unstable();
+        let mut firsts: Vec<u64> = lines.values().map(|line| *line.last().unwrap()).collect();
+        firsts.sort_unstable();
+        assert_eq!(picks, firsts);
+        let next = picks.swap_remove(rng.usize(0..picks.len()));
+        // One key gets far behind.
+        if key(next) == KeyHash(1) && lines.len() > 1 {
+            continue;
+        }
+        world.ack(next);
+        let line = lines.get_mut(&key(next)).unwrap();
+        line.pop();
+        lines.retain(|_, line| !line.is_empty());
+    }
+    assert_eq!(world.group().settled().floor(), Offset(MANY));
 }
 
 #[test]
