@@ -40,6 +40,7 @@ mod line;
 mod meter;
 mod observe;
 mod obstacle;
+mod onward;
 mod open;
 mod order;
 mod overflow;
@@ -224,6 +225,8 @@ struct Core {
     closing: bool,
     closed: bool,
     /// Somebody writes, and somebody syncs; it may be the same one.
+    /// What may have left.
+    departures: onward::Departures,
     committing: bool,
     syncing: bool,
     /// The end of the last frame that asked for `Disk`.
@@ -384,6 +387,7 @@ impl Core {
             poison: None,
             closing: false,
             closed: false,
+            departures: onward::Departures::default(),
             committing: false,
             syncing: false,
             disk_end: Lsn::ZERO,
