@@ -66,9 +66,8 @@ impl Format {
             Piece::Place('i') => bytes(record.id()),
             Piece::Place('h') => {
                 let each = record.headers();
-                let each = each.map(|(name, value)| {
-                    format!("{}={}", output::text(name.as_bytes()), output::text(value))
-                });
+                let each =
+                    each.map(|(name, value)| format!("{}={}", output::text(name.as_bytes()), output::text(value)));
                 each.collect::<Vec<_>>().join(",")
             }
             Piece::Place('S') => record.payload().len().to_string(),

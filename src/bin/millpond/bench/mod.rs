@@ -37,13 +37,16 @@ pub(crate) struct Bench {
     /// A directory on the disk that is to be measured
     dir: PathBuf,
     /// How many messages
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 2_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     messages: u64,
     /// Bytes of each
-    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=1_048_576))]
     size: u32,
     /// Messages that are published, and leased, at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
     /// How firm a publish is when it answers, and an ack
     #[arg(long, value_enum, default_value_t = Level::Disk)]
@@ -149,8 +152,7 @@ impl Bench {
         let failed = |error: io::Error| Failure::failed(format!("measuring the floor: {error}"));
         let (took, seconds) = floor::measure(dir, bytes, sync, calls).map_err(failed)?;
         let what = if sync { "floor: write + fdatasync" } else { "floor: write" };
-        let floor =
-            Row { what, durability: self.durability.name(), calls: took, messages: self.messages, seconds };
+        let floor = Row { what, durability: self.durability.name(), calls: took, messages: self.messages, seconds };
         let level = self.durability.durability();
         let store = Store::options().durability(level).ack_durability(level).open(dir.join("store"))?;
         let topic = store.topic("bench")?;
