@@ -113,6 +113,10 @@ impl Iterator for Replay {
         if self.next >= self.end {
             return None;
         }
+        if let Some(record) = self.cursor.ready(self.topic, self.next) {
+            self.next = record.offset().next();
+            return Some(Ok(record));
+        }
         match self.read() {
             Ok(Some(record)) => {
                 self.next = record.offset().next();

@@ -2,9 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use millpond::{
-    Consumer, Durability, Group, Message, Offset, Retention, Start, Store, Timestamp, Topic, TopicSettings,
+    Consumer, Durability, ErrorKind, Group, Message, Offset, Retention, Start, Store, Timestamp, Topic, TopicSettings,
 };
 use std::ops::{Bound, RangeBounds};
+use std::time::Duration;
 
 /// So that what was acked can be read and sought.
 fn everything() -> TopicSettings {
@@ -153,5 +154,28 @@ fn who_reads_up_to_the_end_and_then_on_takes_nothing_old_for_damage() {
         }
         assert_eq!(email.stats().retrying, 0);
         store.close().unwrap();
+    }
+}
+
+/// What is read ahead is handed out only as long as it is still there.
+#[test]
+fn a_message_that_leaves_before_a_replay_comes_to_it_is_not_in_it_and_nothing_is_after_the_end_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    for batch in [1, 50] {
+        let store = Store::options().durability(Durability::Os).open(dir.path().join(batch.to_string())).unwrap();
+        let orders = store.topic("orders").unwrap();
+        let email = orders.consumer("email", Group::default()).unwrap();
+        for first in (0..1000).step_by(batch) {
+            orders.publish_all((first..first + batch).map(|number| Message::new(number.to_string()))).wait().unwrap();
+        }
+        let mut replay = orders.read(..);
+        let mut take =
+            |count| replay.by_ref().take(count).map(|record| record.unwrap().offset().get()).collect::<Vec<_>>();
+        assert_eq!(take(10), (0..10).collect::<Vec<_>>());
+        let held: Vec<_> = email.lease_many(20, Duration::ZERO).unwrap().collect();
+        email.ack_all(held).wait().unwrap();
+        assert_eq!(take(10), (20..30).collect::<Vec<_>>(), "what is settled by then is gone");
+        store.close().unwrap();
+        assert_eq!(replay.next().unwrap().unwrap_err().kind(), ErrorKind::Closed);
     }
 }

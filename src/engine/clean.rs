@@ -117,7 +117,9 @@ impl Engine {
     /// Cleans about one step's bytes. Where to go on; nothing at the segment's end.
     fn clean_from(&self, cleaner: &mut Cleaner, at: Lsn) -> Result<Option<Lsn>> {
         let written = self.open_core()?.tail.written();
-        let Some(window) = Window::read(&self.files, at, self.options.clean_step_bytes, written)? else {
+        let Some(window) =
+            Window::read(&self.files, at, self.options.clean_step_bytes, written, bytes::BytesMut::new())?
+        else {
             return Ok(None);
         };
         let (mut frames, mut position, mut ended) = (Vec::new(), at.position(), false);

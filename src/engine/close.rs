@@ -50,6 +50,7 @@ impl Engine {
         {
             let mut core = self.core.lock();
             core.closed = true;
+            core.departures.note();
             core.watchers.end();
         }
         self.arrived.notify_all();
@@ -165,6 +166,7 @@ impl Engine {
                 Ok(_) => {
                     // From here on nothing more is appended: `Closed` is the last.
                     core.closed = true;
+                    core.departures.note();
                     break core.tail.closing();
                 }
                 Err(refusal) => refusal,

@@ -77,6 +77,7 @@ impl Core {
         tracing::error!(file = failure.file, error = %failure.source, "a commit failed; the store takes nothing more");
         let Failure { stage, file, source } = failure;
         self.poison.get_or_insert_with(|| Arc::new(Poison { stage, file, source: Arc::new(source) }));
+        self.departures.note();
     }
 
     fn synced(&mut self, commit: &Commit, now: Duration) {

@@ -130,7 +130,10 @@ impl Engine {
         // A limit may have been lowered below what some messages have reached.
         self.park_over_limits(group)?;
         let mut core = self.open_core()?;
-        self.touched(&mut core, topic);
+        // Those of the other groups are known.
+        if core.state.topic(topic).is_some_and(|held| core.has_own_rules(held) || core.gives_rules(group)) {
+            self.touched(&mut core, topic);
+        }
         // There may be more to hand out by the new settings.
         self.tell_waiting(&mut core);
         Ok(group)

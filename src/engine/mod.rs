@@ -40,6 +40,7 @@ mod line;
 mod meter;
 mod observe;
 mod obstacle;
+mod onward;
 mod open;
 mod order;
 mod overflow;
@@ -85,7 +86,7 @@ pub(crate) use deliver::{Leased, Wait};
 pub(crate) use dump::{Dump, dump};
 pub use dump::{Dumped, DumpedFrame};
 pub use ids::IdStats;
-pub(crate) use meter::Age;
+pub(crate) use meter::{Age, METERED_MAX};
 pub use meter::{GroupMetrics, Metrics, TopicMetrics};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
@@ -224,6 +225,8 @@ struct Core {
     closing: bool,
     closed: bool,
     /// Somebody writes, and somebody syncs; it may be the same one.
+    /// What may have left.
+    departures: onward::Departures,
     committing: bool,
     syncing: bool,
     /// The end of the last frame that asked for `Disk`.
@@ -283,6 +286,8 @@ pub(crate) struct Engine {
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
     runs: Mutex<Arc<Runs>>,
     mending: Mutex<()>,
+    /// Whoever makes one run of several.
+    merging: Mutex<ids::Merging>,
     /// Whether any topic remembers no ids: otherwise nobody needs to ask.
     forgetful: AtomicBool,
     /// Processed ids that are on disk, once anybody asked; one checkpoint at a time; and how far the tables were looked
@@ -290,6 +295,8 @@ pub(crate) struct Engine {
     tables: Mutex<Option<Arc<dyn Tables>>>,
     checkpointing: Mutex<()>,
     swept: Mutex<Option<Vec<u8>>>,
+    /// Rows that the tables must hold, some of them.
+    watched: Mutex<Vec<(crate::tables::ProcessedKey, crate::tables::Seen)>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.
@@ -384,6 +391,7 @@ impl Core {
             poison: None,
             closing: false,
             closed: false,
+            departures: onward::Departures::default(),
             committing: false,
             syncing: false,
             disk_end: Lsn::ZERO,

@@ -1,17 +1,23 @@
 //! Finding messages by topic and offset, in memory or on the disk, each verified.
 
+use super::onward::Cleared;
 use super::{Core, Engine};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::event::{DecodeError, Event, events};
-use crate::journal::{Frame, Window};
+use crate::journal::{Files, Frame, Window};
 use crate::message::Record;
-use crate::types::{Lsn, Offset, Timestamp, TopicId};
+use crate::types::{Lsn, Offset, Position, Timestamp, TopicId};
+use bytes::BytesMut;
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 /// Bytes that are read at a time: at first, since an index leads to within 4 KiB of a message; and at most, once a
 /// reader has gone on in order for a while, twice as many each time.
 const READ_LEAST: usize = 8 << 10;
 const READ_MOST: usize = 128 << 10;
+
+/// So far ahead of such a reader the disk fetches what comes next: it is about as fast as the reader.
+const FETCH: u32 = 4 << 20;
 
 /// Messages that a reader in order takes out of a batch at a time, and the part of a large batch that it takes: the way
 /// to a message leads through the heads of all before it, so going there for each alone would be quadratic.
@@ -21,21 +27,28 @@ const TAKEN_PART: u64 = 64;
 /// Where a reader is: what it has at hand, and the frame it took its last message from.
 #[derive(Debug, Default)]
 pub(crate) struct ReadCursor {
-    windows: std::collections::VecDeque<Window>,
+    pub(super) windows: VecDeque<Window>,
     /// How many bytes it reads next.
     step: usize,
     /// What the last window held that was left behind.
     left: usize,
     /// The frame after the current one.
-    next: Lsn,
-    current: Option<Frame>,
+    pub(super) next: Lsn,
+    pub(super) current: Option<Frame>,
     base: Timestamp,
-    /// Messages of the current frame that come after the last one, as far as they were taken out of it.
-    ahead: std::vec::IntoIter<Record>,
+    /// Messages that come after the last one, as far as they were taken out of their frames: of the current one, or of
+    /// those before the next.
+    pub(super) ahead: VecDeque<Record>,
+    /// What is known to be there.
+    pub(super) cleared: Option<Cleared>,
+    /// The memory of a window that was used up.
+    buffer: BytesMut,
+    /// Up to where the disk was asked to fetch what comes next.
+    asked: Lsn,
     /// The offset that a reader in order asks for next; only then is `next` a good place to look.
-    expected: Option<(TopicId, Offset)>,
+    pub(super) expected: Option<(TopicId, Offset)>,
     /// The current frame holds what was carried over: the next message is not behind it.
-    carried: bool,
+    pub(super) carried: bool,
     /// The segment that was to be read on was retired.
     retired: bool,
 }
@@ -66,7 +79,23 @@ impl ReadCursor {
         let within = |frame: &Frame| self.windows.iter().any(|window| window.has(frame));
         // A frame whose window went holds all of that.
         let last = self.current.as_ref().filter(|frame| !within(frame)).map_or(0, |_| self.left);
-        windows.saturating_add(last)
+        let ahead = self.ahead.capacity().saturating_mul(size_of::<Record>());
+        windows.saturating_add(last).saturating_add(ahead).saturating_add(self.buffer.capacity())
+    }
+
+    /// Of a reader in order that has read a lot already, the disk gets on with what comes next.
+    fn fetch_ahead(&mut self, files: &Files, window: &Window) {
+        if self.step <= READ_MOST {
+            self.asked = Lsn::ZERO;
+            return;
+        }
+        let end = window.end();
+        let known = self.asked.segment() == end.segment() && self.asked > end;
+        let from = if known { self.asked.position().get() - end.position().get() } else { 0 };
+        if from <= FETCH / 2 {
+            window.will_go_on(files, from, FETCH - from);
+            self.asked = Lsn::new(end.segment(), Position(end.position().get().saturating_add(FETCH)));
+        }
     }
 
     /// Goes to read on at `to`. One that does not go on where it was reads little at first.
@@ -84,6 +113,7 @@ impl ReadCursor {
     fn pop_window(&mut self) -> bool {
         if let Some(window) = self.windows.pop_front() {
             self.left = window.held();
+            self.buffer = window.into_buffer().unwrap_or_default();
         }
         !self.windows.is_empty()
     }
@@ -107,18 +137,22 @@ impl Engine {
 
     /// Likewise, and nothing is counted.
     pub(super) fn look_up(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
-        let in_order = cursor.expected == Some((topic, offset));
-        if in_order && cursor.ahead.as_slice().first().is_some_and(|next| next.offset == offset) {
-            cursor.expected = Some((topic, offset.next()));
-            return Ok(cursor.ahead.next());
+        let in_order = cursor.come_to(topic, offset);
+        if let Some(record) = cursor.pop_ahead(topic) {
+            return Ok(Some(record));
         }
-        cursor.ahead = Vec::new().into_iter();
         if let Some(frame) = &cursor.current
             && let Found::Here(record, ahead) = look_in(frame, cursor.base, topic, offset, in_order)?
         {
-            cursor.ahead = ahead.into_iter();
+            cursor.ahead.extend(ahead);
             cursor.expected = Some((topic, offset.next()));
             return Ok(Some(record));
+        }
+        if in_order && !cursor.carried {
+            cursor.take_ahead(topic, offset);
+            if let Some(record) = cursor.pop_ahead(topic) {
+                return Ok(Some(record));
+            }
         }
         // One that skips a little goes on from where it is, as one in order does.
         let skips = cursor.expected.filter(|(of, next)| *of == topic && *next < offset && !cursor.carried);
@@ -158,7 +192,7 @@ impl Engine {
             match look_in(&frame, cursor.base, topic, offset, in_order)? {
                 Found::Here(record, ahead) => {
                     cursor.current = Some(frame);
-                    cursor.ahead = ahead.into_iter();
+                    cursor.ahead.extend(ahead);
                     cursor.expected = Some((topic, offset.next()));
                     return Ok(Some(record));
                 }
@@ -182,7 +216,7 @@ impl Engine {
             let Some(frame) = self.next_frame(cursor)? else { continue };
             if let Found::Here(record, ahead) = look_in(&frame, cursor.base, topic, offset, true)? {
                 cursor.current = Some(frame);
-                cursor.ahead = ahead.into_iter();
+                cursor.ahead.extend(ahead);
                 cursor.expected = Some((topic, offset.next()));
                 cursor.carried = true;
                 return Ok(Some(record));
@@ -253,9 +287,13 @@ impl Engine {
                 cursor.windows = core.tail.recent(cursor.next, step).into_iter().map(Window::from).collect();
                 core.tail.written()
             };
+            let buffer = std::mem::take(&mut cursor.buffer);
             if cursor.windows.is_empty() {
-                match Window::read(&self.files, cursor.next, step, written)? {
-                    Some(window) => cursor.windows.push_back(window),
+                match Window::read(&self.files, cursor.next, step, written, buffer)? {
+                    Some(window) => {
+                        cursor.fetch_ahead(&self.files, &window);
+                        cursor.windows.push_back(window);
+                    }
                     None => {
                         cursor.retired = true;
                         return Ok(None);
@@ -271,7 +309,9 @@ impl Engine {
     pub(crate) fn read(&self, topic: TopicId, from: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
         let mut missing = None;
         loop {
-            let offset = {
+            let offset = if cursor.is_cleared(topic, from) {
+                from
+            } else {
                 let core = self.open_core()?;
                 let (first, end) = core.bounds(topic)?;
                 let held = core.state.topic(topic).ok_or_else(no_topic)?;
@@ -279,12 +319,15 @@ impl Engine {
                 if offset >= end {
                     return Ok(None);
                 }
+                // Who goes on in order asks for those behind it next.
+                let goes_on = cursor.expected == Some((topic, offset));
+                cursor.cleared = if goes_on { core.cleared(topic, offset, end) } else { None };
                 offset
             };
             match self.fetch(topic, offset, cursor)? {
                 Some(record) => return Ok(Some(record)),
                 // It may have left since it was looked up, and its segment with it.
-                None if missing.replace(offset) != Some(offset) => {}
+                None if missing.replace(offset) != Some(offset) => cursor.cleared = None,
                 None => {
                     self.found_damage();
                     let what = format!("topic {topic} offset {offset} is not where the index says");

@@ -255,14 +255,18 @@ fn newest_bytes(topic: &Topic, bytes: u64) -> Offset {
 impl Core {
     /// Whether what is published into a topic, or settled in it, has to be looked at again later.
     pub(super) fn has_rules(&self, held: &Topic) -> bool {
-        let by_group = |group: &GroupId| {
-            let policy = self.state.group(*group).map(crate::state::Group::policy);
-            policy.is_some_and(|policy| policy.dead_age.is_some() || !policy.filter.is_everything())
-        };
-        held.policy().retention.has_rules()
-            || held.expires()
-            || !held.levels().is_empty()
-            || held.groups().iter().any(by_group)
+        self.has_own_rules(held) || held.groups().iter().any(|group| self.gives_rules(*group))
+    }
+
+    /// The same, whatever groups there are.
+    pub(super) fn has_own_rules(&self, held: &Topic) -> bool {
+        held.policy().retention.has_rules() || held.expires() || !held.levels().is_empty()
+    }
+
+    /// Whether a topic has rules because it has this group.
+    pub(super) fn gives_rules(&self, group: GroupId) -> bool {
+        let policy = self.state.group(group).map(crate::state::Group::policy);
+        policy.is_some_and(|policy| policy.dead_age.is_some() || !policy.filter.is_everything())
     }
 
     /// Writes down what has left by the rules. Whether anything had.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::{ManualClock, SeededEntropy};
-use crate::config::{Durability, Group, Options, Retry, TopicSettings};
+use crate::config::{Durability, Group, Options, Retry, Start, TopicSettings};
 use crate::event::{Ack, Run};
 use crate::message::Message;
 use crate::storage::sim::SimDisk;
@@ -288,4 +288,31 @@ fn after_a_clean_close_that_had_to_go_on_to_the_next_segment_damage_in_the_one_b
     }
     let engine = bench.open();
     assert_eq!(engine.end_of(topic(&engine)).unwrap(), messages);
+}
+
+/// Ten thousand groups of one topic take ten times as long to make as a thousand: each of them is a step by itself.
+#[test]
+fn to_make_a_group_takes_no_more_looks_at_others_the_more_there_are() {
+    let mut bench = Bench::new();
+    let engine = bench.open();
+    let orders = topic(&engine);
+    for number in 0..100 {
+        engine.clone().publish(orders, Message::new(number.to_string())).wait().unwrap();
+    }
+    let looks = || crate::state::LOOKS.with(std::cell::Cell::get);
+    let make = |from: usize, to: usize| {
+        let before = looks();
+        for number in from..to {
+            let start = if number.is_multiple_of(2) { Start::Earliest } else { Start::Latest };
+            let name = number.to_string();
+            let made = engine.group(orders, &name, &Group::default().start(start)).unwrap();
+            assert_eq!(engine.group(orders, &name, &Group::default()).unwrap(), made, "it is found again");
+        }
+        looks() - before
+    };
+    let (first, last) = (make(0, 200), {
+        make(200, 1800);
+        make(1800, 2000)
+    });
+    assert!(last <= first + first / 4 && last < 200 * 100, "{first} looks, and then {last}");
 }

@@ -196,6 +196,9 @@ impl Core {
         let then = self.backlogs.before(&self.state, event);
         self.state.apply(lsn, event);
         self.backlogs.after(&self.state, lsn, event, then);
+        if !matches!(event, Event::Publish(_) | Event::Delivered(_)) {
+            self.departures.note();
+        }
         self.lanes.saw(event);
         self.filters.saw(event);
         if let Some(group) = self.flows.saw(event) {

@@ -90,10 +90,10 @@
 //! ```
 
 use super::extend::{put_body, read_body};
-use super::slots::{decode_batch, decode_move, decode_one, encode_batch, encode_move};
+use super::slots::{Alone, decode_alone, decode_batch, decode_move, decode_one, encode_batch, encode_move};
 use super::wire::{DecodeError, Decoded, Reader, put_measured, put_varint};
-use super::{Event, Setting};
-use crate::types::Timestamp;
+use super::{Event, Published, Setting};
+use crate::types::{Timestamp, TopicId};
 
 /// The kinds of events. A number keeps its meaning for ever.
 pub(super) mod kind {
@@ -179,6 +179,48 @@ fn put_event(kind: u8, out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
 /// The events of a frame's body, in order. `base` is the base time of the frame's segment. Ends after the first error.
 pub(crate) fn events(body: &[u8], base: Timestamp) -> Events<'_> {
     Events { reader: Reader::new(body), base, first: true }
+}
+
+/// What a frame's body is to a reader of one topic.
+#[derive(Debug)]
+pub(crate) enum Sight<'a> {
+    /// A message of another topic, and nothing else.
+    Other,
+    /// A message of the topic without attributes, and nothing else.
+    Plain(Alone<'a>),
+    /// To be looked at closely.
+    Unclear,
+}
+
+/// Looks at a body as far as it takes to tell a lone message of `topic` from one of another.
+#[inline]
+pub(crate) fn sight(body: &[u8], base: Timestamp, topic: TopicId) -> Sight<'_> {
+    let mut reader = Reader::new(body);
+    let kind = reader.byte().unwrap_or(kind::FIRST_NEVER);
+    if kind > kind::PUBLISH_ONE_WITH_ATTRIBUTES {
+        return Sight::Unclear;
+    }
+    match reader.varint_u32() {
+        Ok(other) if other != topic.get() => Sight::Other,
+        Ok(_) if kind == kind::PUBLISH_ONE => decode_alone(reader.rest(), base).map_or(Sight::Unclear, Sight::Plain),
+        _ => Sight::Unclear,
+    }
+}
+
+/// What a frame publishes if it does that and nothing else. Nothing for any other body, and for one that is none.
+#[inline]
+pub(crate) fn only_published(body: &[u8], base: Timestamp) -> Option<Published<'_>> {
+    let mut reader = Reader::new(body);
+    match reader.byte().ok()? {
+        kind::PUBLISH_ONE => decode_one(reader.rest(), false, base).ok(),
+        kind::PUBLISH_ONE_WITH_ATTRIBUTES => decode_one(reader.rest(), true, base).ok(),
+        kind::PUBLISH_BATCH => {
+            let length = reader.varint().ok()?;
+            let batch = reader.take_counted(length >> 1).ok()?;
+            if reader.len() == 0 { decode_batch(batch).ok() } else { None }
+        }
+        _ => None,
+    }
 }
 
 /// See [`events`].

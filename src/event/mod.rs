@@ -28,7 +28,7 @@ mod strategies;
 mod timing;
 mod wire;
 
-pub(crate) use codec::{encode, events};
+pub(crate) use codec::{Sight, encode, events, only_published, sight};
 pub(crate) use draft::{Draft, Stamp};
 pub(crate) use extend::read_extended;
 pub(crate) use identities::{Identity, Processed, table_of};

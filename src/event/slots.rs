@@ -203,28 +203,36 @@ fn checked_offset(offset: u64) -> Decoded<Offset> {
     if offset == u64::MAX { Err(DecodeError::bad("an offset", offset)) } else { Ok(Offset::new(offset)) }
 }
 
+/// A message that is alone in its frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alone<'a> {
+    pub(crate) offset: Offset,
+    pub(crate) time: Timestamp,
+    pub(crate) content: &'a [u8],
+}
+
 /// Reads one message in a frame of its own, from behind its kind to the frame's end.
 pub(super) fn decode_one(rest: &[u8], attributes: bool, base: Timestamp) -> Decoded<Published<'_>> {
     let mut reader = Reader::new(rest);
     let topic = TopicId::new(reader.varint_u32()?);
-    let (&lengths, before) = reader.rest().split_last().ok_or(DecodeError::Truncated)?;
+    let Alone { offset, time, content } = decode_alone(reader.rest(), base)?;
+    if attributes {
+        split(content)?;
+    }
+    let layout = Layout::One { content, attributes };
+    Ok(Published { topic, first: offset, end: offset.next(), count: 1, time, bytes: content.len() as u64, layout })
+}
+
+/// The same, from behind its topic.
+#[inline]
+pub(super) fn decode_alone(rest: &[u8], base: Timestamp) -> Decoded<Alone<'_>> {
+    let (&lengths, before) = rest.split_last().ok_or(DecodeError::Truncated)?;
     let (offset_len, time_len) = (usize::from(lengths & 15), usize::from(lengths >> 4));
     let cut = |bytes: &'_ [u8], len| bytes.len().checked_sub(len).ok_or(DecodeError::Truncated);
     let (before, time) = before.split_at_checked(cut(before, time_len)?).ok_or(DecodeError::Truncated)?;
     let (content, offset) = before.split_at_checked(cut(before, offset_len)?).ok_or(DecodeError::Truncated)?;
-    if attributes {
-        split(content)?;
-    }
     let offset = checked_offset(from_minimal(offset)?)?;
-    Ok(Published {
-        topic,
-        first: offset,
-        end: offset.next(),
-        count: 1,
-        time: Timestamp::new(base.get().wrapping_add(from_minimal(time)?)),
-        bytes: content.len() as u64,
-        layout: Layout::One { content, attributes },
-    })
+    Ok(Alone { offset, time: Timestamp::new(base.get().wrapping_add(from_minimal(time)?)), content })
 }
 
 /// Reads how many messages there are: not more than there can be in the bytes that follow.

@@ -1,13 +1,14 @@
 //! Making sure of what recovery found, before anybody is told of it.
 //!
 //! What still verifies behind a torn place is overwritten with zeros, everything behind the highest durable position
-//! that a frame claims is written again with the same bytes, and both are synced.
+//! that a frame claims is written again with the same bytes, and both are synced. A file with a second name, as a
+//! backup gives it one, is never written: the store goes on with a copy of it.
 
 use super::control::{Begin, SEAL_FRAME, Snapshots};
 use super::index::SegmentIndex;
 use super::listing::Listing;
 use super::recover::{Recovery, Trimmed, Walked};
-use super::secure::{rewrite, zero};
+use super::secure::{replace, rewrite, zero};
 use super::segment::{DIRECTORY, OpenSegment, SEGMENT_HEADER, Segment, segment_name};
 use super::tail::Start;
 use crate::error::{Code, Error, Result};
@@ -48,7 +49,7 @@ impl Found {
 
 impl Recovery {
     /// Makes what was found durable. Refuses if anything was damaged.
-    pub(crate) fn finish(self) -> Result<(Found, Listing)> {
+    pub(crate) fn finish(mut self) -> Result<(Found, Listing)> {
         let end = self.ending()?;
         self.secure(end)?;
         self.found(end)
@@ -99,14 +100,21 @@ impl Recovery {
     }
 
     /// Overwrites what was trimmed, writes again what may not be durable, and syncs both.
-    fn secure(&self, end: Lsn) -> Result<()> {
+    fn secure(&mut self, end: Lsn) -> Result<()> {
         let last = self.walked.iter().map(|walked| (walked.segment.id, walked.seal.length + SEAL_FRAME));
         let pieces = last.chain([(end.segment(), end.position().get())]);
-        for (id, to) in pieces.filter(|(id, _)| *id >= self.claimed.segment()) {
+        let pieces: Vec<_> = pieces.filter(|(id, _)| *id >= self.claimed.segment()).collect();
+        for (id, to) in pieces {
             let name = segment_name(id);
             let failed = |source| Error::io(format!("making {name} durable again"), source);
             let from = if id == self.claimed.segment() { self.claimed.position().get() } else { SEGMENT_HEADER };
+            // The last one is appended to, whether or not anything has to be written now.
+            let written = from < to || id == end.segment();
             let file = self.storage.open(&name, Access::Write).map_err(failed)?;
+            if written && file.links().map_err(failed)? > 1 {
+                replace(&*self.storage, &mut self.listing, id, to).map_err(failed)?;
+                continue;
+            }
             rewrite(&*file, from, to).map_err(failed)?;
             if let Some(trimmed) = self.trimmed.as_ref().filter(|trimmed| trimmed.from.segment() == id) {
                 zero(&*file, trimmed.from.position().get(), trimmed.to.position().get()).map_err(failed)?;

@@ -4,6 +4,7 @@ use super::segment::Segment;
 use crate::types::{Lsn, Position};
 use bytes::Bytes;
 use crc32fast::Hasher;
+use std::sync::LazyLock;
 
 /// Bytes of a frame before its body.
 pub(crate) const FRAME_HEADER: u32 = 16;
@@ -58,6 +59,16 @@ pub(crate) struct FrameHeader {
     pub(crate) body_crc: u32,
 }
 
+/// A checksum of nothing. To make one asks what the processor can do, each time; to copy one does not.
+static NOTHING: LazyLock<Hasher> = LazyLock::new(Hasher::new);
+
+/// The checksum of these bytes.
+pub(super) fn checksum(bytes: &[u8]) -> u32 {
+    let mut hasher = NOTHING.clone();
+    hasher.update(bytes);
+    hasher.finalize()
+}
+
 /// Reads four little-endian bytes at `at`.
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4)?.try_into().ok().map(u32::from_le_bytes)
@@ -87,16 +98,35 @@ impl FrameHeader {
     /// Reads a header that is said to start at `lsn`; nothing if its checksum says otherwise. The length is believed
     /// only after that, and it is within the segment.
     pub(crate) fn verify(bytes: &[u8], segment: &Segment, lsn: Lsn) -> Option<Self> {
+        Self::verify_by(bytes, segment.capacity, lsn, |covered| segment.header_crc(lsn, covered))
+    }
+
+    /// The same for many, with what their checksums begin with at hand.
+    #[inline]
+    pub(crate) fn verify_seeded(bytes: &[u8], capacity: u32, seed: &Hasher, lsn: Lsn) -> Option<Self> {
+        Self::verify_by(bytes, capacity, lsn, |covered| {
+            let mut place = [0; 20];
+            let (first, rest) = place.split_at_mut(8);
+            first.copy_from_slice(&lsn.raw().to_le_bytes());
+            rest.copy_from_slice(covered);
+            let mut hasher = seed.clone();
+            hasher.update(&place);
+            hasher.finalize()
+        })
+    }
+
+    #[inline]
+    fn verify_by(bytes: &[u8], capacity: u32, lsn: Lsn, crc: impl FnOnce(&[u8; 12]) -> u32) -> Option<Self> {
         let first = word(bytes, 0)?;
         let length = first & MAX_BODY;
         let durable = word(bytes, 4)?;
         let position = lsn.position().get();
         // Cheap sense first: it spares the checksum for nearly all bytes when searching for frames behind damage.
         let end = position.checked_add(FRAME_HEADER)?.checked_add(length)?;
-        if length == 0 || end > segment.capacity || durable > position {
+        if length == 0 || end > capacity || durable > position {
             return None;
         }
-        if segment.header_crc(lsn, bytes.first_chunk()?) != word(bytes, 12)? {
+        if crc(bytes.first_chunk()?) != word(bytes, 12)? {
             return None;
         }
         let flags = Flags((first >> 28) as u8);
@@ -105,7 +135,7 @@ impl FrameHeader {
 
     /// Whether `body` is what the frame was written with.
     pub(crate) fn fits(&self, body: &[u8]) -> bool {
-        body.len() as u64 == u64::from(self.length) && crc32fast::hash(body) == self.body_crc
+        body.len() as u64 == u64::from(self.length) && checksum(body) == self.body_crc
     }
 
     /// Bytes of the whole frame.

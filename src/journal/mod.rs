@@ -137,7 +137,7 @@ pub(crate) use listing::{Listing, read_sidecar};
 pub(crate) use mend::{mend_identity, store_of_segments};
 pub(crate) use patch::{Gap, LEAST_GAP, Last, Patch, repaired_name};
 pub(crate) use prepare::{Numbers, Preparation, Prepared, Purpose};
-pub(crate) use read::Window;
+pub(crate) use read::{Glance, Window};
 pub use recover::Trimmed;
 pub(crate) use recover::{Recovery, Step, Walked, damaged, whole_file};
 pub(crate) use scan::{Scanner, Sighting};

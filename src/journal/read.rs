@@ -8,12 +8,15 @@ use crate::error::{Code, Damage, Error, Result};
 use crate::storage::read_up_to;
 use crate::types::{Lsn, Position};
 use bytes::{Bytes, BytesMut};
+use crc32fast::Hasher;
 use std::sync::Arc;
 
 /// Bytes of one segment that are at hand.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
     segment: Arc<Segment>,
+    /// What the checksums of its frames' headers begin with.
+    seed: Hasher,
     start: u32,
     bytes: Bytes,
     whole: usize,
@@ -24,15 +27,25 @@ pub(crate) struct Window {
 impl From<Written> for Window {
     fn from(written: Written) -> Self {
         let (segment, start) = (written.segment.segment, written.start.get());
-        Self { segment, start, bytes: written.bytes, whole: written.whole, trusted: true }
+        Self { seed: segment.header_seed(), segment, start, bytes: written.bytes, whole: written.whole, trusted: true }
     }
+}
+
+/// A frame where it lies in a window: its header verified, its body not yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Glance<'a> {
+    pub(crate) header: FrameHeader,
+    pub(crate) body: &'a [u8],
+    /// Where the next frame starts.
+    pub(crate) next: Position,
 }
 
 impl Window {
     /// Reads about `length` bytes at `lsn` from the disk, and at least one whole frame if one is there. Nothing from
     /// `written` on: those bytes are still to come, and what stands in their place would be taken for damage when the
     /// reader gets there. Nothing at all if the segment was retired.
-    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize, written: Lsn) -> Result<Option<Self>> {
+    /// The buffer is one that was used before, or an empty one.
+    pub(crate) fn read(files: &Files, lsn: Lsn, length: usize, written: Lsn, buffer: BytesMut) -> Result<Option<Self>> {
         let id = lsn.segment();
         // Until the bytes are in memory the file stays what it is.
         let Some(pin) = files.pin(id) else { return Ok(None) };
@@ -40,12 +53,15 @@ impl Window {
         let start = lsn.position().get();
         let end = if written.segment() == id { written.position().get() } else { segment.capacity };
         let left = end.saturating_sub(start) as usize;
-        let mut window = Self { segment, start, bytes: Bytes::new(), whole: 0, trusted: false };
-        window.fill(files, length.min(left))?;
+        let mut window =
+            Self { seed: segment.header_seed(), segment, start, bytes: Bytes::new(), whole: 0, trusted: false };
+        window.fill(files, length.min(left), buffer)?;
         if let Some(header) = window.header(start)
             && (header.frame_length() as usize) > window.bytes.len()
         {
-            window.fill(files, left.min(header.frame_length() as usize))?;
+            let more = left.min(header.frame_length() as usize);
+            let buffer = std::mem::take(&mut window.bytes).try_into_mut().unwrap_or_default();
+            window.fill(files, more, buffer)?;
         }
         // A frame was written there: a file that ends before it does was cut short since.
         let least = window.header(start).map_or(FRAME_HEADER, |header| header.frame_length());
@@ -58,14 +74,26 @@ impl Window {
         Ok(Some(window))
     }
 
-    fn fill(&mut self, files: &Files, length: usize) -> Result<()> {
-        let mut bytes = BytesMut::zeroed(length);
+    /// What lies `from` bytes behind it and further on, so many bytes, will be read soon.
+    pub(crate) fn will_go_on(&self, files: &Files, from: u32, len: u32) {
+        let start = self.end().position().get().saturating_add(from);
+        let len = len.min(self.segment.capacity.saturating_sub(start));
+        if let Ok(file) = files.reader(self.segment.id) {
+            file.will_read(u64::from(start), u64::from(len));
+        }
+    }
+
+    fn fill(&mut self, files: &Files, length: usize, buffer: BytesMut) -> Result<()> {
+        // New memory is all zeros at no cost; used memory is overwritten as it is, but for what it lacks.
+        let fits = (length..=length.saturating_mul(2)).contains(&buffer.capacity());
+        let mut bytes = if fits { buffer } else { BytesMut::zeroed(length) };
+        bytes.resize(length, 0);
         let failed =
             |source| Error::io(format!("reading {} at byte {}", segment_name(self.segment.id), self.start), source);
         let file = files.reader(self.segment.id).map_err(failed)?;
         let read = read_up_to(&*file, &mut bytes, u64::from(self.start)).map_err(failed)?;
         bytes.truncate(read);
-        self.whole = length;
+        self.whole = bytes.capacity();
         self.bytes = bytes.freeze();
         Ok(())
     }
@@ -82,6 +110,33 @@ impl Window {
     /// Bytes that it keeps in memory, with those that are part of the same buffer.
     pub(crate) fn held(&self) -> usize {
         self.whole
+    }
+
+    /// All that is at hand.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Its memory, to be used again, unless somebody holds a part of it still or it was never read from the disk.
+    pub(crate) fn into_buffer(self) -> Option<BytesMut> {
+        if self.trusted { None } else { self.bytes.try_into_mut().ok() }
+    }
+
+    /// The frame at `position`, if all of it is at hand and its header verifies. Says nothing of why not.
+    #[inline]
+    pub(crate) fn glance(&self, position: Position) -> Option<Glance<'_>> {
+        let skip = position.get().checked_sub(self.start)? as usize;
+        let rest = self.bytes.get(skip..)?;
+        let lsn = Lsn::new(self.segment.id, position);
+        let header = FrameHeader::verify_seeded(rest, self.segment.capacity, &self.seed, lsn)?;
+        let body = rest.get(FRAME_HEADER as usize..header.frame_length() as usize)?;
+        Some(Glance { header, body, next: Position(position.get() + header.frame_length()) })
+    }
+
+    /// Whether the body is what was written.
+    #[inline]
+    pub(crate) fn is_whole(&self, frame: &Glance<'_>) -> bool {
+        self.trusted || frame.header.fits(frame.body)
     }
 
     /// Whether this frame lies in it.

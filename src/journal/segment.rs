@@ -123,7 +123,7 @@ impl Segment {
         let (seed, rest) = bytes.split_at_mut(16);
         seed.copy_from_slice(&(u128::from(self.salt) | u128::from(lsn.raw()) << 64).to_le_bytes());
         rest.copy_from_slice(covered);
-        crc32fast::hash(&bytes)
+        super::frame::checksum(&bytes)
     }
 }
 

@@ -62,13 +62,29 @@ impl State {
     }
 
     /// The groups, if only what they have not settled is needed.
-    fn holders(&self, topic: &Topic) -> Vec<&Settled> {
+    fn holders<'a>(&'a self, topic: &'a Topic) -> Vec<&'a Settled> {
         if topic.policy.retention.keeps() { Vec::new() } else { self.readers(topic) }
     }
 
-    pub(super) fn readers(&self, topic: &Topic) -> Vec<&Settled> {
-        topic.groups.iter().filter_map(|group| Some(&self.groups.get(group)?.settled)).collect()
+    pub(super) fn readers<'a>(&'a self, topic: &'a Topic) -> Vec<&'a Settled> {
+        self.each_reader(topic).collect()
     }
+
+    /// The same, one by one: whoever can do with the first few need not know them all, however many there are. The
+    /// newest comes first, which has settled the least, mostly.
+    pub(super) fn each_reader<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Settled> {
+        topic.groups.iter().rev().filter_map(|group| {
+            #[cfg(test)]
+            LOOKS.with(|looks| looks.set(looks.get() + 1));
+            Some(&self.groups.get(group)?.settled)
+        })
+    }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread looked at what a group has settled.
+    pub(crate) static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// How many offsets of the extent somebody needs who finds them nowhere else.
@@ -95,18 +111,21 @@ fn idle(topic: &Topic, readers: &[&Settled], span: Run) -> u64 {
 pub(super) fn settled_by_all(readers: &[&Settled], span: Run) -> impl Iterator<Item = Run> {
     let mut at = span.first;
     std::iter::from_fn(move || {
-        let first = first_settled_by_all(readers, at).filter(|first| *first < span.end())?;
+        let first = first_settled_by_all(|| readers.iter().copied(), at).filter(|first| *first < span.end())?;
         at = readers.iter().map(|reader| reader.next_unsettled(first)).fold(span.end(), Offset::min);
         Some(Run { first, count: at.since(first) })
     })
 }
 
 /// Each reader in turn moves the candidate on, until one round leaves it where it is.
-pub(super) fn first_settled_by_all(readers: &[&Settled], from: Offset) -> Option<Offset> {
+pub(super) fn first_settled_by_all<'a, I>(readers: impl Fn() -> I, from: Offset) -> Option<Offset>
+where
+    I: Iterator<Item = &'a Settled>,
+{
     let mut candidate = from;
     loop {
         let before = candidate;
-        for reader in readers {
+        for reader in readers() {
             candidate = reader.next_settled(candidate)?;
         }
         if candidate == before {

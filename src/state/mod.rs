@@ -59,6 +59,8 @@ mod values;
 pub(crate) use counts::GroupCounts;
 pub(crate) use group::Group;
 pub(crate) use lease::{Hold, Lease, Pick};
+#[cfg(test)]
+pub(crate) use liveness::LOOKS;
 pub(crate) use liveness::Live;
 pub(crate) use offsets::OffsetSet;
 pub(crate) use order::{KeyHash, Unread};
@@ -83,6 +85,8 @@ pub(crate) struct State {
     groups: BTreeMap<GroupId, Group>,
     /// Which groups say they are of which topic, also of one that is not there.
     members: BTreeSet<(TopicId, GroupId)>,
+    /// The groups by their names, of each topic.
+    group_names: BTreeMap<(TopicId, Box<str>), GroupId>,
     /// The topics of each name. Only a journal that makes no sense has two of one name; the newer one has it then.
     names: BTreeMap<Box<str>, BTreeSet<TopicId>>,
     /// Parts of a snapshot that is being restored.
@@ -305,12 +309,17 @@ impl State {
             topic.add_group(group.id);
         }
         self.members.insert((group.topic, group.id));
+        self.group_names.insert((group.topic, group.name.clone()), group.id);
         self.groups.insert(group.id, group);
     }
 
     fn take_group(&mut self, id: GroupId) {
         let Some(group) = self.groups.remove(&id) else { return };
         self.members.remove(&(group.topic, id));
+        let named = (group.topic, group.name);
+        if self.group_names.get(&named) == Some(&id) {
+            self.group_names.remove(&named);
+        }
         if let Some(topic) = self.topics.get_mut(&group.topic) {
             topic.remove_group(id);
         }
@@ -401,8 +410,8 @@ impl State {
     }
 
     pub(crate) fn group_named(&self, topic: TopicId, name: &str) -> Option<GroupId> {
-        let groups = self.topics.get(&topic)?.groups.iter().rev();
-        groups.filter_map(|id| self.groups.get(id)).find(|group| *group.name == *name).map(|group| group.id)
+        self.topics.get(&topic)?;
+        self.group_names.get(&(topic, name.into())).copied()
     }
 
     pub(crate) fn group(&self, id: GroupId) -> Option<&Group> {

@@ -15,13 +15,13 @@ use crate::types::Offset;
 /// What is gone of one topic.
 struct Gone<'a> {
     dropped: &'a Settled,
-    /// The groups, if what all of them have settled is gone at once.
-    readers: Vec<&'a Settled>,
+    /// The topic with its groups, if it has any, and what all of them have settled is gone at once.
+    readers: Option<(&'a State, &'a Topic)>,
 }
 
 impl Gone<'_> {
     fn first_from(&self, from: Offset) -> Option<Offset> {
-        let settled = if self.readers.is_empty() { None } else { first_settled_by_all(&self.readers, from) };
+        let settled = self.readers.and_then(|(state, topic)| first_settled_by_all(|| state.each_reader(topic), from));
         self.dropped.next_settled(from).into_iter().chain(settled).min()
     }
 
@@ -29,10 +29,11 @@ impl Gone<'_> {
         let mut at = from;
         loop {
             at = self.dropped.next_unsettled(at);
-            if self.readers.is_empty() || !self.readers.iter().all(|reader| reader.contains(at)) {
+            let Some((state, topic)) = self.readers else { return at };
+            if !state.each_reader(topic).all(|reader| reader.contains(at)) {
                 return at;
             }
-            let ends = self.readers.iter().map(|reader| reader.next_unsettled(at));
+            let ends = state.each_reader(topic).map(|reader| reader.next_unsettled(at));
             at = ends.min().unwrap_or(at);
         }
     }
@@ -40,8 +41,8 @@ impl Gone<'_> {
 
 impl State {
     fn gone<'a>(&'a self, topic: &'a Topic) -> Gone<'a> {
-        let kept = topic.policy.retention.keeps();
-        Gone { dropped: &topic.gone, readers: if kept { Vec::new() } else { self.readers(topic) } }
+        let keeps = topic.policy.retention.keeps() || topic.groups.is_empty();
+        Gone { dropped: &topic.gone, readers: (!keeps).then_some((self, topic)) }
     }
 
     /// Whether a message is gone.
@@ -52,6 +53,11 @@ impl State {
     /// The first offset from `from` on that is not gone; it may be past the end.
     pub(crate) fn next_present(&self, topic: &Topic, from: Offset) -> Offset {
         self.gone(topic).next_present(from)
+    }
+
+    /// The first offset from `from` on that is gone; nothing if none is.
+    pub(crate) fn first_gone(&self, topic: &Topic, from: Offset) -> Option<Offset> {
+        self.gone(topic).first_from(from)
     }
 
     /// The first offset that is neither gone nor in a segment that is; the end if there is none.
@@ -88,10 +94,12 @@ impl State {
 
     /// What every group has settled within these offsets and is not written down as gone yet.
     pub(crate) fn settled_runs(&self, topic: &Topic, within: Run) -> Vec<Run> {
-        let readers = self.readers(topic);
-        if readers.is_empty() {
+        // Mostly there is one that has settled nothing here.
+        let first = first_settled_by_all(|| self.each_reader(topic), within.first);
+        if topic.groups.is_empty() || first.is_none_or(|first| first >= within.end()) {
             return Vec::new();
         }
+        let readers = self.readers(topic);
         settled_by_all(&readers, within).filter(|run| topic.gone.count_in(*run) < run.count).collect()
     }
 }

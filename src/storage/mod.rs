@@ -111,6 +111,9 @@ pub(crate) trait StorageFile: Send + Sync + Debug {
     /// Reads at `position` into `buffer`; may give fewer bytes than asked for, and 0 only at the end.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<usize>;
 
+    /// These bytes will be read soon: they may be fetched meanwhile. Says nothing, and fails at nothing.
+    fn will_read(&self, _position: u64, _len: u64) {}
+
     /// Writes at `position`; may take fewer bytes than given, never 0 of some.
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<usize>;
 

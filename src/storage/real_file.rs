@@ -52,6 +52,13 @@ impl StorageFile for RealFile {
         std::os::windows::fs::FileExt::seek_read(&self.file, buffer, position)
     }
 
+    #[cfg(target_os = "linux")]
+    fn will_read(&self, position: u64, len: u64) {
+        let Some(len) = std::num::NonZeroU64::new(len) else { return };
+        // It is a hint: what becomes of it is nobody's business.
+        _ = rustix::fs::fadvise(&self.file, position, Some(len), rustix::fs::Advice::WillNeed);
+    }
+
     #[cfg(unix)]
     fn write_at(&self, bytes: &[u8], position: u64) -> Result<usize> {
         // Not std's: in a process with threads, libc makes a write a point of cancellation, which costs two atomics.
