@@ -9,6 +9,7 @@ use crate::link::{Link, or_default};
 use crate::redrive::{Purge, Redrive};
 use crate::run::Run;
 use crate::ticket::Ticket;
+use crate::trace;
 use crate::types::{GroupId, Offset, TopicId};
 use std::iter::FusedIterator;
 use std::sync::Arc;
@@ -134,10 +135,11 @@ impl Consumer {
     /// # Errors
     /// As for [`lease`](Self::lease).
     pub fn lease_runs(&self, max: usize, linger: Duration) -> Result<Vec<Run>> {
-        let Shared { link, group, stopped, .. } = &*self.shared;
+        let Shared { link, group, stopped, topic_name, name, .. } = &*self.shared;
         let engine = link.engine()?;
         let wait = Wait::For(linger);
         let leased = if max == 0 { Vec::new() } else { engine.lease_runs(*group, max, wait, stopped)? };
+        trace::received(topic_name, name, leased.first().map(|leased| leased.record.offset()), leased.len());
         let deliveries = leased.into_iter().map(|leased| self.shared.delivery(&engine, leased));
         Ok(Run::all_of(link, *group, deliveries))
     }
@@ -346,6 +348,7 @@ impl Consumer {
 impl Shared {
     pub(crate) fn batch(&self, engine: &Engine, leased: Vec<Leased>) -> Batch {
         let deliveries: Vec<Delivery> = leased.into_iter().map(|leased| self.delivery(engine, leased)).collect();
+        trace::received(&self.topic_name, &self.name, deliveries.first().map(Delivery::offset), deliveries.len());
         Batch { link: self.link.clone(), group: self.group, rest: deliveries.into_iter() }
     }
 

@@ -6,6 +6,7 @@ use crate::event;
 use crate::link::Link;
 use crate::message::Record;
 use crate::ticket::Ticket;
+use crate::trace;
 use crate::types::{GroupId, LeaseId, Offset, Timestamp};
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -317,6 +318,7 @@ impl Drop for Delivery {
 
 /// Settles what is held in a group.
 pub(crate) fn settle(link: &Link, group: GroupId, held: &[(Offset, u64)], ages: &[Age], how: &Outcome) -> Ticket<()> {
+    trace::settled(link, group, held, how);
     match link.engine() {
         Ok(engine) => engine.settle(group, held, ages, how),
         Err(error) => Ticket::done(Err(error)),
@@ -325,6 +327,7 @@ pub(crate) fn settle(link: &Link, group: GroupId, held: &[(Offset, u64)], ages: 
 
 /// Ends what is held in a group because it was dropped: never waits for the disk.
 pub(crate) fn let_go(link: &Link, group: GroupId, held: &[(Offset, u64)], how: &Outcome) {
+    trace::settled(link, group, held, how);
     if let Ok(engine) = link.engine() {
         engine.let_go(group, held, how);
     }

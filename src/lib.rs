@@ -71,6 +71,9 @@
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
 //! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
+//! | count, and have it on a page | [`Store::metrics`], [`Metrics::to_prometheus`], [`Histogram`]; `MetricsFeed` with feature `metrics` |
+//! | follow a message by its trace | [`Message::trace_parent`], [`Delivery::trace_context`], [`guide::tracing`] |
+//! | test with time by hand, and handlers that are killed | `testing::Pond`, `testing::Chaos` with feature `testing` |
 //! | look at a store that is open elsewhere | [`Store::open_read_only`], [`ReadOnlyStore`], [`ReadOnlyTopic`] |
 //! | back it up while it runs | [`Store::backup`], [`Backup`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
@@ -122,6 +125,7 @@ mod sync;
 mod tables;
 mod ticket;
 mod topic;
+mod trace;
 mod transaction;
 #[cfg(feature = "typed")]
 mod typed;
@@ -160,13 +164,23 @@ pub use schedule::{Schedule, Scheduled};
 pub use store::Store;
 pub use ticket::Ticket;
 pub use topic::Topic;
+pub use trace::TraceContext;
 pub use transaction::{Committed, Transaction};
 #[cfg(feature = "json")]
 pub use typed::Json;
+#[cfg(all(feature = "typed", feature = "stream"))]
+pub use typed::TypedStream;
 #[cfg(feature = "typed")]
-pub use typed::{Codec, CodecResult, Postcard, SCHEMA_HEADER, TypedConsumer, TypedDelivery, TypedLeasing, TypedTopic};
+pub use typed::{
+    Codec, CodecResult, Postcard, SCHEMA_HEADER, TypedBatch, TypedConsumer, TypedDelivery, TypedLeasing, TypedTopic,
+};
 pub use types::{GroupId, Incarnation, LeaseId, Lsn, Offset, Position, SegmentId, StoreId, Timestamp, TopicId};
 pub use workers::{BatchHandled, Handled, IntoBatchHandled, IntoHandled, Worked, Workers};
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+
+/// The programs of the README are compiled with the documentation's tests. They are not run: they leave a directory.
+#[cfg(all(doctest, feature = "tokio", feature = "typed"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

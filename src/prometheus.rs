@@ -1,6 +1,8 @@
 //! Metrics as families of series, and the text that Prometheus reads.
 
-use crate::engine::{BreakerState, GroupMetrics, GroupStats, Metrics, Removed, TopicMetrics, TopicStats};
+use crate::engine::{
+    BreakerState, GroupMetrics, GroupStats, METERED_MAX, Metrics, Removed, StoreStats, TopicMetrics, TopicStats,
+};
 use crate::histogram::Histogram;
 use crate::link::or_default;
 use crate::store::Store;
@@ -61,6 +63,29 @@ impl Store {
     }
 }
 
+impl StoreStats {
+    /// The numbers now as a page for Prometheus: what of [`Metrics::to_prometheus`] is not counted in memory. For a
+    /// store that another process has open, see [`Store::open_read_only`].
+    #[must_use]
+    pub fn to_prometheus(&self) -> String {
+        let mut stats = self.clone();
+        let unlisted = stats.topics.len().saturating_sub(METERED_MAX);
+        stats.topics.truncate(METERED_MAX);
+        let metrics = Metrics { stats, unlisted_topics: unlisted as u64, ..Metrics::default() };
+        let known = |family: &Family<'_>| match family.kind {
+            // They are a part of the store's state.
+            Kind::Counter => ["millpond_dropped_total", "millpond_passed_total"].contains(&family.name),
+            // Of these, only who has it open knows.
+            Kind::Gauge => {
+                let own = ["millpond_poisoned", "millpond_full", "millpond_open_seconds"];
+                !own.contains(&family.name) && !family.name.starts_with("millpond_ids")
+            }
+            Kind::Histogram => false,
+        };
+        page(metrics.families().into_iter().filter(known))
+    }
+}
+
 impl Metrics {
     /// The text that Prometheus reads, in its format 0.0.4: for a page of an HTTP server that the program has, or a
     /// file of node_exporter's textfile collector.
@@ -81,12 +106,7 @@ impl Metrics {
     /// ```
     #[must_use]
     pub fn to_prometheus(&self) -> String {
-        let mut text = String::new();
-        for family in self.families() {
-            // Writing to a string does not fail.
-            let _ = family.write(&mut text);
-        }
-        text
+        page(self.families())
     }
 
     /// All of it, by name.
@@ -266,6 +286,15 @@ impl Metrics {
         }));
         families
     }
+}
+
+fn page<'a>(families: impl IntoIterator<Item = Family<'a>>) -> String {
+    let mut text = String::new();
+    for family in families {
+        // Writing to a string does not fail.
+        let _ = family.write(&mut text);
+    }
+    text
 }
 
 fn labels<'a>(topic: &'a str, group: &'a str) -> Labels<'a> {

@@ -6,6 +6,7 @@ use crate::engine::{Age, Outcome, RunPart};
 use crate::error::Result;
 use crate::link::Link;
 use crate::ticket::Ticket;
+use crate::trace;
 use crate::types::{GroupId, Offset};
 use std::fmt::Display;
 use std::time::Duration;
@@ -144,7 +145,10 @@ impl Run {
 
     fn settle(&self, parts: &[RunPart]) -> Ticket<()> {
         match self.link.engine() {
-            Ok(engine) => engine.settle_run(self.group, parts),
+            Ok(engine) => {
+                parts.iter().for_each(|part| trace::settled(&self.link, self.group, &part.held, &part.how));
+                engine.settle_run(self.group, parts)
+            }
             Err(error) => Ticket::done(Err(error)),
         }
     }

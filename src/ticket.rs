@@ -244,6 +244,14 @@ impl<T> Ticket<T> {
         }
     }
 
+    /// What it will say, if that is known and nothing fails.
+    pub(crate) fn value(&self) -> Option<&T> {
+        match &self.state {
+            State::Done(Ok(value)) | State::Committing { value, .. } => Some(value),
+            State::Done(Err(_)) | State::InLine { .. } | State::Taken => None,
+        }
+    }
+
     /// Waits until it has its place in the journal, not until it is durable.
     pub(crate) fn placed(mut self) -> Self {
         if let (State::InLine { slot, make }, Some(resolver)) = (&self.state, &self.resolver) {

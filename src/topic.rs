@@ -9,6 +9,7 @@ use crate::message::{BatchReceipt, Message, Receipt};
 use crate::replay::Replay;
 use crate::schedule::Schedule;
 use crate::ticket::Ticket;
+use crate::trace;
 use crate::types::{Offset, Timestamp, TopicId};
 use std::ops::RangeBounds;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ impl Topic {
     pub fn publish(&self, message: impl Into<Message>) -> Ticket<Receipt> {
         let message = message.into();
         match self.link.engine() {
-            Ok(engine) => engine.publish(self.id, message),
+            Ok(engine) => self.told(engine.publish(self.id, message)),
             Err(error) => Ticket::done(Err(error.returning(message))),
         }
     }
@@ -94,7 +95,7 @@ impl Topic {
     pub fn publish_if(&self, end: Offset, message: impl Into<Message>) -> Ticket<Receipt> {
         let message = message.into();
         match self.link.engine() {
-            Ok(engine) => engine.publish_if(self.id, end, message),
+            Ok(engine) => self.told(engine.publish_if(self.id, end, message)),
             Err(error) => Ticket::done(Err(error.returning(message))),
         }
     }
@@ -108,7 +109,11 @@ impl Topic {
     pub fn publish_all(&self, messages: impl IntoIterator<Item = Message>) -> Ticket<BatchReceipt> {
         let messages: Vec<Message> = messages.into_iter().collect();
         match self.link.engine() {
-            Ok(engine) => engine.publish_all(self.id, messages),
+            Ok(engine) => {
+                let ticket = engine.publish_all(self.id, messages);
+                trace::published(&self.name, &ticket, |receipt| (receipt.first, receipt.count));
+                ticket
+            }
             Err(error) => Ticket::done(Err(error.returning(messages))),
         }
     }
@@ -239,6 +244,12 @@ impl Topic {
     /// If the store is closed or poisoned, or the removal could not be written down.
     pub fn remove_group(&self, group: &str) -> Result<bool> {
         self.link.engine()?.drop_group(self.id, group)
+    }
+
+    #[inline]
+    fn told(&self, ticket: Ticket<Receipt>) -> Ticket<Receipt> {
+        trace::published(&self.name, &ticket, |receipt| (receipt.offset, 1));
+        ticket
     }
 
     pub(crate) fn id_in(&self, link: &Link) -> Option<TopicId> {

@@ -65,6 +65,7 @@ const HANDLES: &[&str] = &[
     "schedule",
     "stats",
     "testing",
+    "trace",
     "transaction",
     "typed",
     "workers",
@@ -450,4 +451,29 @@ fn removals_are_made_in_one_place() {
         }
     }
     none("removals (see `Core::remove`)", &offenders);
+}
+
+/// The lines of a section of Cargo.toml.
+fn section<'a>(manifest: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let header = format!("[{name}]");
+    let lines = manifest.lines().skip_while(move |line| *line != header).skip(1);
+    lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[test]
+fn the_default_build_has_twelve_direct_dependencies_and_each_feature_is_checked_alone() {
+    let manifest = &sources(&["."], &["Cargo.toml"]).into_iter().find(|file| file.path == "Cargo.toml").unwrap().text;
+    let direct: Vec<&str> =
+        section(manifest, "dependencies").filter(|line| !line.contains("optional = true")).collect();
+    assert!(direct.len() <= 12, "{} of them: {direct:#?}", direct.len());
+    let lean = section(manifest, "dependencies").filter(|line| !line.contains("clap") && !line.contains('#'));
+    assert_eq!(lean.collect::<Vec<_>>(), [""; 0], "each says why it is there");
+    // Names of features, from the lines that begin with one.
+    let features = section(manifest, "features").filter_map(|line| Some(line.split_once(" = ")?.0));
+    let features: BTreeSet<&str> = features.filter(|name| *name != "default" && !name.starts_with(' ')).collect();
+    let ci = &sources(&[".ci"], &[]).into_iter().find(|file| file.path == ".ci/run").unwrap().text;
+    let alone = ci.lines().find_map(|line| line.trim().strip_prefix("for feature in ")).unwrap();
+    let alone: BTreeSet<&str> = alone.trim_end_matches("; do").split(' ').collect();
+    assert_eq!(alone, features);
+    assert!(ci.contains("cargo check --no-default-features\n"));
 }

@@ -242,3 +242,42 @@ async fn values_are_awaited_and_handled_in_tasks() {
         .unwrap();
     assert_eq!((&*seen.lock().unwrap(), worked.done), (&vec![(2, 2), (3, 3)], 2));
 }
+
+#[test]
+fn several_values_are_leased_at_once_without_those_that_are_none() {
+    let bench = Bench::new();
+    bench.raw(b"", None);
+    let orders = bench.orders.typed::<Order>();
+    orders.publish_all([&order(1), &order(2), &order(3)]).wait().unwrap();
+    let email = orders.consumer("email", twice()).unwrap();
+    let mut batch = email.lease_many(4, Duration::ZERO).unwrap();
+    let first = batch.next().unwrap();
+    assert_eq!(*first, order(1));
+    first.ack().wait().unwrap();
+    drop(batch);
+    let stats = email.untyped().stats();
+    assert_eq!((stats.ready, stats.leased), (2 + u64::from(stats.retrying == 0), 0), "the rest went back uncharged");
+    let left: Vec<u64> = email.lease_many(4, Duration::ZERO).unwrap().map(|order| order.number).collect();
+    assert_eq!(left, [2, 3]);
+}
+
+#[cfg(feature = "stream")]
+#[tokio::test]
+async fn values_come_as_a_stream_that_ends_when_it_is_stopped() {
+    use futures_core::Stream;
+    use std::future::poll_fn;
+    use std::pin::pin;
+    let bench = Bench::new();
+    bench.raw(b"", None);
+    let orders = bench.orders.typed::<Order>();
+    orders.publish_all([&order(1), &order(2)]).await.unwrap();
+    let email = orders.consumer("email", twice()).unwrap();
+    let mut stream = pin!(email.stream());
+    for number in [1, 2] {
+        let next = poll_fn(|context| stream.as_mut().poll_next(context)).await.unwrap().unwrap();
+        assert_eq!(*next, order(number));
+        next.ack().await.unwrap();
+    }
+    email.untyped().stopper().stop();
+    assert!(poll_fn(|context| stream.as_mut().poll_next(context)).await.is_none());
+}

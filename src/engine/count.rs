@@ -115,6 +115,13 @@ impl Engine {
         core.group_counts(group, self.now())
     }
 
+    /// The names of a group's topic and of the group, for whoever tells of it.
+    pub(crate) fn names_of(&self, group: GroupId) -> Option<(String, String)> {
+        let core = self.core.lock();
+        let held = core.state.group(group)?;
+        Some((core.state.topic(held.topic())?.name().to_owned(), held.name().to_owned()))
+    }
+
     /// Whether the group has nothing to hand out, nothing out, and nothing that comes back. What is delayed and was
     /// never handed out does not count: it may be due in a year. Nor does what waits for such a one of its key, or for
     /// a dead letter to go.

@@ -86,7 +86,7 @@ pub(crate) use deliver::{Leased, Wait};
 pub(crate) use dump::{Dump, dump};
 pub use dump::{Dumped, DumpedFrame};
 pub use ids::IdStats;
-pub(crate) use meter::Age;
+pub(crate) use meter::{Age, METERED_MAX};
 pub use meter::{GroupMetrics, Metrics, TopicMetrics};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;

@@ -17,19 +17,26 @@
 //! * [`priorities`]: the urgent first.
 //! * [`flow_control`]: how much is taken in, how much is out, how quickly, and when nothing is.
 //! * [`transactions`]: several things as one; small values; outbox, saga, and other patterns.
+//! * [`tracing`]: spans by the names of OpenTelemetry, and a trace from the publish to the handler.
 //! * [`operations`]: the directory, the signs, and what to do.
 //! * [`monitoring`]: what is counted, how to have it on a page, and what to be woken for.
+//! * [`sizing`]: how much disk, memory and time it takes.
+//! * [`file_format`]: what is promised about the bytes.
+//! * [`comparison`]: what one would use instead, and when.
 //! * [`migration`]: coming from a table of jobs.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
+//! * [`testing`]: time that passes when you say so, and handlers that are killed at each step.
 //! * [`speed`]: where the time goes, and what a program can do about it.
 
 pub mod asynchronous;
+pub mod comparison;
 pub mod damage;
 pub mod dead_letters;
 pub mod deduplication;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod file_format;
 pub mod filters;
 pub mod first_queue;
 pub mod flow_control;
@@ -40,8 +47,11 @@ pub mod ordering;
 pub mod poison;
 pub mod priorities;
 pub mod retention;
+pub mod sizing;
 pub mod space;
 pub mod speed;
+pub mod testing;
+pub mod tracing;
 pub mod transactions;
 pub mod typed;
 pub mod workers;

@@ -12,11 +12,12 @@
 //! # Looking, backing up, moving
 //!
 //! [`Store::open_read_only`](crate::Store::open_read_only) looks at a store that another process has open, which
-//! notices nothing: so do `millpond info`, `peek`, `tail -f` and `verify`. [`Store::backup`](crate::Store::backup), and
-//! `millpond backup` beside the owner, make a copy as of one moment while everything goes on; to restore, open a copy
-//! of the backup. On the same file system full segments are linked: that is quick and small, and no protection against
-//! a failing disk until it is copied elsewhere. `millpond export` and `import` move messages and the progress of groups
-//! as lines of JSON.
+//! notices nothing: so do `millpond info`, `top`, `peek`, `tail -f`, `verify` and `dump`.
+//! [`Store::backup`](crate::Store::backup), and `millpond backup` beside the owner, make a copy as of one moment while
+//! everything goes on; to restore, open a copy of the backup. On the same file system full segments are linked: that is
+//! quick and small, and no protection against a failing disk until it is copied elsewhere. A file that a backup shares is
+//! never written again, not by recovery either. `millpond export` and
+//! `import` move messages and the progress of groups as lines of JSON.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {
@@ -57,6 +58,40 @@
 //! assert!(known.remedy.contains("there is no file to remove"));
 //! # store.close()
 //! # }
+//! ```
+//!
+//! # Watching
+//!
+//! `millpond top` shows it live, beside the program that has the store open; `--once --json` gives the same to a
+//! script. This is what it looks like:
+//!
+//! ```text
+//! millpond ./pond   disk 192.0 MiB   live 12.5 MiB   in 1251/s
+//!
+//! TOPIC            GROUP              IN/S   DONE/S       LAG     READY RETRYING   DELAYED   DEAD       OLDEST
+//! orders           email              1250      998     12033     12000       33         0      2   1 min 34 s
+//! orders           audit              1250      0.0     12033     12000       33         0      0   1 min 34 s paused
+//! a topic nobod... -                   0.2        -         7         0        0         0      0            -
+//! q quits, arrows scroll. What is leased counts as ready.
+//! ```
+//!
+//! And one of the two dead letters, with `millpond dlq show ./pond orders email 4711`:
+//!
+//! ```text
+//! offset    4711
+//! parked    2026-11-25T10:15:16.204Z
+//! reason    failures
+//! leases    3
+//! failures  3
+//! timeouts  0
+//! crashes   0
+//! life      0
+//! published 2026-11-25T10:13:02.118Z
+//! key       customer-7
+//! payload   {"order":4711}
+//! error     2026-11-25T10:13:02.240Z 550 no such mailbox
+//! error     2026-11-25T10:13:41.877Z 550 no such mailbox
+//! error     2026-11-25T10:15:16.204Z 550 no such mailbox
 //! ```
 //!
 //! # What is logged

@@ -1,12 +1,24 @@
-//! Doors for tests and fuzz targets: the simulated disk, and the decoders on bytes of any kind. Only with feature
-//! `testing`; nothing here is promised to stay.
+//! For tests, only with feature `testing`.
+//!
+//! For yours there are [`Pond`], a store in memory whose time passes when you say so, and [`Chaos`], which finds out
+//! whether a handler can be run again; see the guide's chapter on [testing](crate::guide::testing). The rest are doors
+//! for millpond's own tests and fuzz targets, of which nothing is promised to stay: the simulated disk, and the
+//! decoders on bytes of any kind.
 
 pub use crate::storage::sim::{Counts, Faults, Hang, SimDisk};
 pub use values::{decode_sidecar, decode_value};
 
+#[cfg(feature = "testing")]
+mod chaos;
+#[cfg(feature = "testing")]
+mod pond;
 mod segment;
 mod values;
 
+#[cfg(feature = "testing")]
+pub use chaos::{Chaos, ChaosReport, Fault, Finding, Steps};
+#[cfg(feature = "testing")]
+pub use pond::Pond;
 pub use segment::scan_segment;
 
 use crate::types::Timestamp;

@@ -45,6 +45,10 @@ impl<T: DeserializeOwned, C: Codec> TypedConsumer<T, C> {
         Self { consumer, schema }
     }
 
+    pub(super) fn parts(&self) -> (&Consumer, &Arc<Schema<T, C>>) {
+        (&self.consumer, &self.schema)
+    }
+
     /// The consumer without the type.
     #[must_use]
     pub fn untyped(&self) -> &Consumer {
@@ -167,7 +171,10 @@ impl<T: DeserializeOwned, C: Codec> TypedConsumer<T, C> {
 }
 
 /// The delivery with its value. One without fails: in a poll as well, so it waits for nothing.
-fn typed<T: DeserializeOwned, C: Codec>(schema: &Schema<T, C>, delivery: Delivery) -> Option<TypedDelivery<T>> {
+pub(super) fn typed<T: DeserializeOwned, C: Codec>(
+    schema: &Schema<T, C>,
+    delivery: Delivery,
+) -> Option<TypedDelivery<T>> {
     match schema.decode(delivery.record()) {
         Ok(value) => Some(TypedDelivery { value, delivery }),
         Err(error) => {

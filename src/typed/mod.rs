@@ -3,12 +3,16 @@
 mod codec;
 mod consumer;
 mod schema;
+mod several;
 
 #[cfg(feature = "json")]
 pub use codec::Json;
 pub use codec::{Codec, CodecResult, Postcard};
 pub use consumer::{TypedConsumer, TypedDelivery, TypedLeasing};
 pub use schema::SCHEMA_HEADER;
+pub use several::TypedBatch;
+#[cfg(feature = "stream")]
+pub use several::TypedStream;
 
 use crate::config::Group;
 use crate::error::Result;

@@ -1,7 +1,11 @@
 //! What a handler says of a message: [`Handled`], and what can be turned into it.
 
+#[cfg(feature = "testing")]
+use crate::delivery::Delivery;
 use crate::delivery::text;
 use crate::engine::Outcome;
+#[cfg(feature = "testing")]
+use crate::ticket::Ticket;
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -76,6 +80,20 @@ impl Handled {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Handled {
+    /// Settles a delivery as a worker would.
+    pub(crate) fn settle(self, delivery: Delivery) -> Ticket<()> {
+        match self.0 {
+            Verdict::Done => delivery.ack(),
+            Verdict::Failed { error, after: None } => delivery.nack(error),
+            Verdict::Failed { error, after: Some(after) } => delivery.nack_after(error, after),
+            Verdict::Bury { error } => delivery.bury(error),
+            Verdict::Release { after } => delivery.snooze(after.unwrap_or_default()),
+        }
+    }
+}
+
 impl Verdict {
     pub(super) fn outcome(self) -> Outcome {
         match self {
@@ -83,6 +101,19 @@ impl Verdict {
             Self::Failed { error, after } => Outcome::Nack { error, after },
             Self::Bury { error } => Outcome::Bury { error },
             Self::Release { after } => Outcome::Release { after },
+        }
+    }
+}
+
+impl BatchHandled {
+    /// In a word, and whether that is well.
+    pub(super) fn word(&self) -> (&'static str, bool) {
+        match self {
+            Self::All(Handled(Verdict::Done)) => ("done", true),
+            Self::All(Handled(Verdict::Failed { .. })) => ("failed", false),
+            Self::All(Handled(Verdict::Bury { .. })) => ("buried", false),
+            Self::All(Handled(Verdict::Release { .. })) => ("released", true),
+            Self::Each(_) => ("each its own", true),
         }
     }
 }

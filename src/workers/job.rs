@@ -80,6 +80,20 @@ pub(super) enum Record {
     Lost,
 }
 
+impl Record {
+    /// In a word, and whether that is well.
+    pub(super) fn word(&self) -> (&'static str, bool) {
+        match self {
+            Self::Said(handled) => handled.word(),
+            Self::Panicked(_) => ("panicked", false),
+            Self::TimedOut(_) => ("timed out", false),
+            Self::Left => ("left", true),
+            #[cfg(feature = "tokio")]
+            Self::Lost => ("lost", false),
+        }
+    }
+}
+
 /// Deliveries that end alike.
 #[derive(Clone, Copy)]
 struct Lot<'a> {

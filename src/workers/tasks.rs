@@ -8,6 +8,7 @@ use crate::consumer::{Batch, Consumer};
 use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::leasing::{Leasing, is_final};
+use crate::trace;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tracing::Span;
 
 /// How long a run waits after a lease failed in a way that may pass.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -178,8 +180,9 @@ impl Running<'_> {
             let mut deliveries: Vec<Delivery> = leased.by_ref().take(self.batch).collect();
             let job = Arc::new(Job::of(&mut deliveries));
             let number = self.keeper.watch(job.clone(), lease);
-            let working = Some((self.handler)(deliveries));
-            self.tasks.spawn(Task { working, job, number, keeper: self.keeper.clone() });
+            let span = trace::processing(self.consumer, &deliveries);
+            let working = Some(span.in_scope(|| (self.handler)(deliveries)));
+            self.tasks.spawn(Task { working, job, number, span, keeper: self.keeper.clone() });
         }
         Ok(())
     }
@@ -214,6 +217,7 @@ struct Task {
     working: Option<Working>,
     job: Arc<Job>,
     number: u64,
+    span: Span,
     keeper: Arc<Keeper>,
 }
 
@@ -221,6 +225,8 @@ impl Task {
     fn over(&mut self, record: Record) -> Poll<()> {
         // The handler goes first: until then its message is nobody else's.
         let working = self.working.take();
+        trace::processed(&self.span, record.word());
+        let _within = self.span.enter();
         if catch_unwind(AssertUnwindSafe(|| drop(working))).is_err() {
             tracing::error!("what a handler dropped panicked");
         }
@@ -253,7 +259,8 @@ impl Future for Task {
             return this.cut(end);
         }
         let Some(working) = &mut this.working else { return Poll::Ready(()) };
-        let record = match catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(context))) {
+        let polled = this.span.in_scope(|| catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(context))));
+        let record = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(said)) => Record::Said(said),
             Err(panic) => Record::Panicked(panic_message(&*panic)),

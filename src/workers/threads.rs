@@ -10,6 +10,7 @@ use crate::engine::{Outcome, Wait};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leasing::is_final;
 use crate::sync::{Condvar, Mutex};
+use crate::trace;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
@@ -164,9 +165,11 @@ impl Run {
         let mut record = Record::Left;
         if let Ok(lease) = self.keeper.lease() {
             let watched = self.keeper.watch(job.clone(), lease);
-            let said = catch_unwind(AssertUnwindSafe(|| (self.handler)(deliveries)));
+            let span = trace::processing(&self.consumer, deliveries);
+            let said = span.in_scope(|| catch_unwind(AssertUnwindSafe(|| (self.handler)(deliveries))));
             self.keeper.forget(watched);
             record = said.map_or_else(|panic| Record::Panicked(panic_message(&*panic)), Record::Said);
+            trace::processed(&span, record.word());
         }
         let Some(books) = self.books.get(number) else { return };
         // Under the lock, so that nothing is between having ended it and having it in the books.

@@ -4,15 +4,18 @@
 
 mod arguments;
 mod backup;
+mod bench;
 mod dlq;
 mod doctor;
 mod dump;
 mod explain;
 mod export;
 mod failure;
+mod format;
 mod import;
 mod info;
 mod list;
+mod metrics;
 mod output;
 mod overview;
 mod pause;
@@ -25,6 +28,7 @@ mod schedule;
 mod seek;
 mod shell;
 mod tail;
+mod top;
 mod verify;
 mod why;
 mod work;
@@ -50,7 +54,7 @@ Exit codes:
 
 A store is a directory that one process has open at a time. While one command
 runs on it, another is told that it is locked by its owner; those that only look
-(info, peek, tail, verify, dump,
+(info, top, metrics, peek, tail, verify, dump,
 backup, export) work beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
@@ -70,6 +74,8 @@ enum Command {
     Info(info::Info),
     Ls(list::Ls),
     Groups(list::Groups),
+    Top(top::Top),
+    Metrics(metrics::Metrics),
     Pause(pause::Pause),
     Resume(pause::Resume),
     Retention(retention::Retention),
@@ -85,6 +91,7 @@ enum Command {
     Repair(repair::Repair),
     Dump(dump::Dump),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     Backup(backup::Backup),
     Export(export::Export),
     Import(import::Import),
@@ -99,6 +106,8 @@ fn main() -> ExitCode {
         Command::Info(info) => info.run(),
         Command::Ls(ls) => ls.run(),
         Command::Groups(groups) => groups.run(),
+        Command::Top(top) => top.run(),
+        Command::Metrics(metrics) => metrics.run(),
         Command::Pause(pause) => pause.run(),
         Command::Resume(resume) => resume.run(),
         Command::Retention(retention) => retention.run(),
@@ -114,6 +123,7 @@ fn main() -> ExitCode {
         Command::Repair(repair) => repair.run(),
         Command::Dump(dump) => dump.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Backup(backup) => backup.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),

@@ -1,6 +1,7 @@
 //! `millpond peek`: look at messages without consuming them.
 
 use crate::failure::Failure;
+use crate::format::{Format, format};
 use crate::output::{self, Align, Table};
 use millpond::{ErrorKind, Offset, Record, Replay, Store, Timestamp};
 use serde::Serialize;
@@ -18,6 +19,7 @@ const AFTER_HELP: &str = r#"Examples:
   millpond peek ./pond numbers                      the ten oldest
   millpond peek ./pond numbers -n 3 --from latest   the three newest
   millpond peek ./pond numbers --from 500 --json | jq -r .payload
+  millpond peek ./pond numbers -n 1000 --format '%o %k'
 
 A table cuts what is long; --json gives one object a line with everything:
 "offset", "time" (milliseconds since 1970, UTC), "payload", and if the message
@@ -43,6 +45,9 @@ pub(crate) struct Peek {
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// A line of your own: %t time, %o offset, %k key, %i id, %h headers, %s payload
+    #[arg(long, value_name = "FORMAT", value_parser = format, conflicts_with = "json")]
+    format: Option<Format>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +112,9 @@ impl Peek {
                 break;
             }
             left = left.saturating_sub(page.len() as u64);
-            if self.json {
+            if let Some(format) = &self.format {
+                page.iter().try_for_each(|record| writeln!(out, "{}", format.line(record)))?;
+            } else if self.json {
                 page.iter().try_for_each(|record| output::json_line(&mut out, &Line::of(record)))?;
             } else {
                 table(&page).write(&mut out)?;

@@ -1,6 +1,7 @@
 //! `millpond tail`: the newest messages of a topic, and those that come, beside whoever has the store open.
 
 use crate::failure::Failure;
+use crate::format::{Format, format};
 use crate::output;
 use crate::peek::Line;
 use millpond::{Offset, Record, Store};
@@ -11,7 +12,9 @@ use std::time::Duration;
 const AFTER_HELP: &str = r#"Examples:
   millpond tail ./pond numbers                  the ten newest
   millpond tail ./pond numbers -f               and those that come, until interrupted
+  millpond tail ./pond numbers -f --grep 4711   only those that have this text
   millpond tail ./pond numbers -f --json | jq -r .payload
+  millpond tail ./pond numbers --format '%t %o %k %s'
 
 The store is only looked at: whoever has it open goes on undisturbed. A line is
 the time, the offset and the payload; --json shows all that `peek --json` does.
@@ -35,12 +38,27 @@ pub(crate) struct Tail {
     /// Go on with what comes
     #[arg(short, long)]
     follow: bool,
+    /// Only those whose payload, key, id or a header has this text in it
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
+    /// A line of your own: %t time, %o offset, %k key, %i id, %h headers, %s payload
+    #[arg(long, value_name = "FORMAT", value_parser = format, conflicts_with = "json")]
+    format: Option<Format>,
 }
 
 impl Tail {
+    fn wants(&self, record: &Record) -> bool {
+        let Some(text) = self.grep.as_deref().filter(|text| !text.is_empty()) else { return true };
+        let has = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        has(record.payload())
+            || record.key().is_some_and(has)
+            || record.id().is_some_and(has)
+            || record.headers().any(|(name, value)| has(name.as_bytes()) || has(value))
+    }
+
     /// Shows, and follows if that is wanted.
     pub(crate) fn run(self) -> Result<(), Failure> {
         let store = Store::open_read_only(&self.dir)?;
@@ -52,7 +70,14 @@ impl Tail {
             for record in topic.read(next..) {
                 let record = record?;
                 next = record.offset().next();
-                if self.json { output::json_line(&mut out, &Line::of(&record))? } else { line(&mut out, &record)? }
+                if !self.wants(&record) {
+                    continue;
+                }
+                match &self.format {
+                    Some(format) => writeln!(out, "{}", format.line(&record))?,
+                    None if self.json => output::json_line(&mut out, &Line::of(&record))?,
+                    None => line(&mut out, &record)?,
+                }
             }
             // Whoever reads this is to see it now; one who reads no more ends it.
             out.flush()?;

@@ -17,7 +17,7 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 /// So many topics, and so many groups, have counters of their own: six kilobytes a group that settles. It is also the
 /// most label sets that a scrape of the metrics brings.
-pub(super) const METERED_MAX: usize = 1024;
+pub(crate) const METERED_MAX: usize = 1024;
 
 /// What is known of a message when it is settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
