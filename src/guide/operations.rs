@@ -15,8 +15,8 @@
 //! notices nothing: so do `millpond info`, `top`, `peek`, `tail -f`, `verify` and `dump`.
 //! [`Store::backup`](crate::Store::backup), and `millpond backup` beside the owner, make a copy as of one moment while
 //! everything goes on; to restore, open a copy of the backup. On the same file system full segments are linked: that is
-//! quick and small, and no protection against a failing disk until it is copied elsewhere. A file that a backup shares is
-//! never written again, not by recovery either. `millpond export` and
+//! quick and small, and no protection against a failing disk until it is copied elsewhere. No file that a backup shares
+//! is written again, by recovery neither. `millpond export` and
 //! `import` move messages and the progress of groups as lines of JSON.
 //!
 //! ```
