@@ -362,9 +362,9 @@ impl Store {
         Salvage::open(&Environment::on_disk(path.as_ref()))
     }
 
-    /// The journal of the store at `path`, which must not be open, frame by frame from `from` on
-    /// ([`Lsn::ZERO`](crate::Lsn::ZERO): all of it), damaged places included. It changes nothing; see
-    /// [`Dump`](crate::Dump).
+    /// The journal of the store at `path` frame by frame from `from` on ([`Lsn::ZERO`](crate::Lsn::ZERO): all of it),
+    /// damaged places included. It changes nothing, and works beside the store's owner: what is gone when its turn
+    /// comes is not shown; see [`Dump`](crate::Dump).
     ///
     /// # Errors
     /// As for [`repair`](Self::repair).

@@ -184,13 +184,13 @@ fn doctor_says_what_the_directory_lies_on_and_how_long_a_sync_takes() {
 fn what_is_no_store_or_open_is_refused_by_all_of_them() {
     let (dir, _) = store();
     let owner = Store::open(dir.path()).unwrap();
-    assert_eq!(millpond("verify", dir.path(), &[]).status.code(), Some(0), "it looks on beside the owner");
-    for command in ["repair", "dump"] {
-        let refused = millpond(command, dir.path(), &[]);
-        assert_eq!(refused.status.code(), Some(2), "{command}");
-        let said = String::from_utf8(refused.stderr).unwrap();
-        assert!(said.contains("locked by its owner"), "{command}: {said}");
+    for command in ["verify", "dump"] {
+        assert_eq!(millpond(command, dir.path(), &[]).status.code(), Some(0), "{command} looks on beside the owner");
     }
+    let refused = millpond("repair", dir.path(), &[]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("locked by its owner"), "{said}");
     owner.close().unwrap();
     let nowhere = dir.path().join("nowhere");
     for command in ["repair", "dump", "verify", "doctor"] {

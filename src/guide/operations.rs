@@ -12,10 +12,11 @@
 //! # Looking, backing up, moving
 //!
 //! [`Store::open_read_only`](crate::Store::open_read_only) looks at a store that another process has open, which
-//! notices nothing: so do `millpond info`, `top`, `peek`, `tail -f` and `verify`.
+//! notices nothing: so do `millpond info`, `top`, `peek`, `tail -f`, `verify` and `dump`.
 //! [`Store::backup`](crate::Store::backup), and `millpond backup` beside the owner, make a copy as of one moment while
 //! everything goes on; to restore, open a copy of the backup. On the same file system full segments are linked: that is
-//! quick and small, and no protection against a failing disk until it is copied elsewhere. `millpond export` and
+//! quick and small, and no protection against a failing disk until it is copied elsewhere. No file that a backup shares
+//! is written again, by recovery neither. `millpond export` and
 //! `import` move messages and the progress of groups as lines of JSON.
 //!
 //! ```

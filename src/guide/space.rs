@@ -67,4 +67,22 @@
 //! ours: the promise holds where a file's space can be set aside beforehand, which ext4, XFS and tmpfs do. A file
 //! system that copies on write (Btrfs, ZFS) may need new space to overwrite old; leave it some.
 //!
+//! # How much that is
+//!
+//! `MILLPOND_SCALE=N cargo test --release --test scale -- --ignored --nocapture --test-threads 1` measures it. On two
+//! cores that were busy with other builds (load 7 to 10), segments of 64 MiB, messages of 100 bytes:
+//!
+//! | | measured |
+//! |---|---|
+//! | 100 million messages that nobody takes, published 1000 at a time: disk / payload | 1.08 |
+//! | their memory, beyond that of an empty store | 6.5 MiB |
+//! | opening that store after a clean close, warm and cold (two runs) | 0.23 and 0.64 s, 0.33 and 0.65 s |
+//! | opening such a store after a kill, cold | 0.28 s |
+//! | the first lease after that, warm and cold (two runs) | 0.1 ms, 0.5 and 16 ms |
+//! | 100 million through a backlog of a million, with one of a year, a dead letter, a stuck group: disk | 832 of 1005 MiB |
+//! | 10,000 topics of three groups: opening, memory, memory once each group has read | 0.63 s, 73.5 MiB, 127 MiB |
+//!
+//! Read cold, 10 GB of one topic alone come at 0.72 of reading the files plainly for messages of 100 bytes published one
+//! by one, and not slower than plainly for those of 1000 bytes, and for batches.
+//!
 //! A small disk wants small segments: with the default of 64 MiB a store that has grown keeps 128 MiB in reserve.

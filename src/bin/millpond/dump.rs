@@ -14,12 +14,13 @@ const AFTER_HELP: &str = r#"Examples:
 
 Each frame is a line with its place (segment:byte), its length, and a line for
 each event in it. Payloads are not shown (see `peek`). It changes nothing, and
-works on a store that is damaged: damaged places are lines too.
+works on a store that is damaged: damaged places are lines too; and beside whoever
+has the store open: what is there when its turn comes is shown.
 
 Exit codes:
   0  shown
   1  shown, and there is damage
-  2  not shown: no store there, no permission, or locked by its owner"#;
+  2  not shown: no store there, or no permission"#;
 
 /// Show the journal frame by frame
 #[derive(Debug, clap::Args)]

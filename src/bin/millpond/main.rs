@@ -54,7 +54,7 @@ Exit codes:
 
 A store is a directory that one process has open at a time. While one command
 runs on it, another is told that it is locked by its owner; those that only look
-(info, top, metrics, peek, tail, verify,
+(info, top, metrics, peek, tail, verify, dump,
 backup, export) work beside it.";
 
 /// An embedded, crash-safe message queue: a directory on disk, no server.
