@@ -10,6 +10,7 @@ use crate::engine::{Core, Engine};
 use crate::error::Result;
 use crate::event::{Event, ForgetId, KeepId};
 use crate::journal::Class;
+use crate::seen::Seen;
 use crate::tables::{Published, PublishedKey, Rows, Run};
 use crate::types::{Offset, Position, SegmentId, TopicId};
 use std::io;
@@ -80,6 +81,7 @@ impl Engine {
         }
         let mut core = self.open_core()?;
         core.ids.carried.insert(carrying.segment);
+        Seen::IdsCarried.note();
         self.drop_ids_of(&mut core, carrying.segment);
         Ok(false)
     }

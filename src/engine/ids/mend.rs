@@ -6,6 +6,7 @@ use crate::engine::read::undecodable;
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, events};
 use crate::journal::{Flags, Scanner, Segment, Sighting, seal_of, segment_name};
+use crate::seen::Seen;
 use crate::storage::{Access, Storage};
 use crate::tables::{Delta, Range, Run, write};
 use crate::types::{Lsn, Position};
@@ -91,6 +92,7 @@ impl Engine {
         let made = write(storage, run.owner, (run.range, 0), rows.len() as u64, rows.map(Ok));
         self.put_run(made.map_err(|source| Error::io("writing published ids anew", source))?, None);
         self.core.lock().count_mended();
+        Seen::IdsMended.note();
         Ok(())
     }
 }
