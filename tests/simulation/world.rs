@@ -175,7 +175,7 @@ impl World {
                 good
             }
             128..139 => match &open.ids {
-                Some(ids) => self.ids.step(&mut self.rng, ids)?,
+                Some(ids) => self.ids.step(&mut self.rng, &open.store, ids)?,
                 None => true,
             },
             125..128 if self.plan.has("cleaning") => space::clean(&open.store),
