@@ -12,7 +12,7 @@ use crate::journal::{
 };
 use crate::seen::Seen;
 use crate::storage::{Access, Storage};
-use crate::tables::{Range, run_of_name};
+use crate::tables::{Place, Range};
 use crate::types::{Lsn, Offset, Position, SegmentId, Timestamp, TopicId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,7 +196,8 @@ impl Plan {
         let entries = recovery.storage.list(DIRECTORY);
         let entries = entries.map_err(|source| Error::io("listing the journal's directory", source))?;
         let pieces = entries.into_iter().filter(|entry| {
-            run_of_name(&entry.name).is_some_and(|(id, range)| self.hurt.contains(&id) && range.to != Range::END)
+            let place = Place::of_name(&entry.name, Position(SEGMENT_HEADER));
+            place.is_some_and(|place| self.hurt.contains(&place.first) && place.range.to != Range::END)
         });
         let pieces: Vec<String> = pieces.map(|entry| format!("{DIRECTORY}/{}", entry.name)).collect();
         if !pieces.is_empty() {
