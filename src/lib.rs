@@ -114,6 +114,7 @@ mod retention;
 mod run;
 mod salvage;
 mod schedule;
+mod seen;
 #[expect(dead_code, reason = "the fold keeps what later parts will ask for")]
 #[cfg_attr(not(test), expect(unused_imports, reason = "likewise"))]
 mod state;

@@ -2,7 +2,11 @@
 #![expect(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test fails by panicking")]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{ErrorKind, Group, ManualClock, Message, Offset, Retention, Store, Timestamp, TopicSettings};
+use millpond::{
+    Consumer, ErrorKind, Filter, Group, ManualClock, Message, Offset, Retention, Store, Timestamp, TopicSettings,
+    WhenParked,
+};
+use std::time::Duration;
 
 const MESSAGES: u64 = 120;
 
@@ -91,4 +95,47 @@ fn verify_and_salvage_say_that_they_could_not_read() {
     assert_eq!(Store::repair_simulated(&disk, clock(), 1).unwrap_err().kind(), ErrorKind::System);
     disk.set_faults(Faults::default());
     assert!(Store::verify_simulated(&disk, clock()).unwrap().damage.is_empty());
+}
+
+#[test]
+fn a_message_whose_key_can_not_be_read_for_now_lets_nothing_of_its_key_pass() {
+    let disk = SimDisk::new(5);
+    let store = open(&disk).unwrap();
+    let orders = store.topic("orders").unwrap();
+    for number in 0..3 {
+        orders.publish(Message::new(format!("order {number}")).key("one")).wait().unwrap();
+    }
+    let group = orders.consumer("in order", Group::default().ordered(WhenParked::Skip)).unwrap();
+    let one = |group: &Consumer| group.lease_many(3, Duration::ZERO).map(Iterator::collect::<Vec<_>>);
+    disk.set_faults(failing());
+    for _ in 0..3 {
+        assert_eq!(one(&group).unwrap_err().kind(), ErrorKind::System);
+    }
+    disk.set_faults(Faults::default());
+    let leased = one(&group).unwrap();
+    let offsets: Vec<u64> = leased.iter().map(|delivery| delivery.offset().get()).collect();
+    assert_eq!(offsets, [0], "one of a key at a time, the first one first");
+    assert_eq!(leased[0].counters().failures, 0, "nothing was charged");
+}
+
+#[test]
+fn a_message_that_can_not_be_read_for_now_passes_no_filter() {
+    let disk = SimDisk::new(5);
+    let store = open(&disk).unwrap();
+    let orders = store.topic("orders").unwrap();
+    for number in 0..3_u8 {
+        orders.publish(Message::new("order").header("kind", vec![number % 2])).wait().unwrap();
+    }
+    let odd = Group::default().filter(Filter::header("kind", vec![1]));
+    let group = orders.consumer("odd", odd).unwrap();
+    // It is asked again a few times, so that a disk that hesitates hands nobody what he does not want.
+    disk.set_faults(failing());
+    for _ in 0..3 {
+        let leased = group.lease_many(3, Duration::ZERO).map(Iterator::collect::<Vec<_>>);
+        assert_eq!(leased.unwrap_err().kind(), ErrorKind::System);
+    }
+    disk.set_faults(Faults::default());
+    let leased: Vec<_> = group.lease_many(3, Duration::ZERO).unwrap().collect();
+    assert!(leased.iter().map(|delivery| delivery.offset().get()).eq([1]));
+    assert!(group.idle() || group.stats().ready == 0);
 }

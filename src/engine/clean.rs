@@ -12,6 +12,7 @@ use super::{Core, Engine};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, MessageView, Published, encode, events};
 use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, seal_of, segment_name};
+use crate::seen::Seen;
 use crate::types::{Lsn, Position, SegmentId, Timestamp, TopicId};
 use std::collections::BTreeMap;
 
@@ -270,6 +271,7 @@ impl Core {
         let event = Event::Move(load.messages.clone());
         let (crc, bytes) = (crc32fast::hash(&load.bytes), &load.bytes);
         let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(bytes), &[]);
+        Seen::Cleaned.note();
         self.apply(span.start, &event);
         let position = span.start.position();
         self.tail.note_carried(load.messages.topic.get(), Carried { first, last, position });

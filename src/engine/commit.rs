@@ -4,6 +4,7 @@ use super::{Core, Engine, Poison, Waiting};
 use crate::config::Durability;
 use crate::error::{Code, Result};
 use crate::journal::{Commit, Failure, Stage};
+use crate::seen::Seen;
 use crate::sync::MutexGuard;
 use crate::ticket::{Resolver, Slot};
 use crate::types::Lsn;
@@ -76,6 +77,11 @@ impl Core {
     fn poison(&mut self, failure: Failure) {
         tracing::error!(file = failure.file, error = %failure.source, "a commit failed; the store takes nothing more");
         let Failure { stage, file, source } = failure;
+        if stage == Stage::Write {
+            Seen::PoisonedByWrite.note()
+        } else {
+            Seen::PoisonedBySync.note()
+        }
         self.poison.get_or_insert_with(|| Arc::new(Poison { stage, file, source: Arc::new(source) }));
         self.departures.note();
     }

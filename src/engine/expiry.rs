@@ -5,6 +5,7 @@ use super::obstacle::Obstacle;
 use super::{Core, Engine};
 use crate::error::Result;
 use crate::event::BuryReason;
+use crate::seen::Seen;
 use crate::types::{GroupId, Offset, Timestamp};
 
 /// How many leases are ended, or messages looked at, under one hold of the lock.
@@ -41,6 +42,7 @@ impl Engine {
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 let mut counters = held.counters(offset);
                 counters.timeouts = counters.timeouts.saturating_add(1);
+                Seen::LeaseExpired.note();
                 core.meters.timed_out(group);
                 let Some(held) = core.state.group(group) else { return Ok(()) };
                 if let Some(reason) = held.limit_reached(offset, counters) {

@@ -5,6 +5,7 @@
 //! What is not in it stops the grant, is read without the lock, and then everybody looks again. The upkeep goes ahead
 //! of that, so that what nobody asks for is settled too. The set takes next to nothing where it has no holes.
 
+use super::order::Refused;
 use super::removal::Whom;
 use super::{Core, Engine, ReadCursor};
 use crate::config::{Condition, Filter};
@@ -35,6 +36,7 @@ struct Seen {
     wanted: OffsetSet,
     /// How far ahead the next look goes: further, if the last one found nothing.
     ahead: usize,
+    refused: Refused,
 }
 
 /// Messages that have to be looked at before any can be granted.
@@ -101,11 +103,18 @@ impl Engine {
             match self.fetch(unseen.topic, *offset, &mut cursor) {
                 Ok(Some(record)) if !unseen.filter.selects(&record) => unwanted.push(*offset),
                 Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => return Err(error),
+                Err(error) if error.kind() == ErrorKind::System && self.filter_again(group, *offset) => {
+                    return Err(error);
+                }
                 // What can't be read is said to whoever is given it.
                 _ => {}
             }
         }
         self.note_seen(group, unseen, unwanted)
+    }
+
+    fn filter_again(&self, group: GroupId, offset: Offset) -> bool {
+        self.core.lock().filters.seen.entry(group).or_default().refused.ask_again(offset)
     }
 
     fn note_seen(&self, group: GroupId, unseen: &Unseen, unwanted: Vec<Offset>) -> Result<()> {

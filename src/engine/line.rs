@@ -8,6 +8,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::Draft;
 use crate::journal::Refusal;
 use crate::message::Message;
+use crate::seen::Seen;
 use crate::ticket::Slot;
 use crate::types::{Lsn, TopicId};
 use std::sync::Arc;
@@ -113,6 +114,7 @@ impl Engine {
         match self.admit_waiting(core, &front, terms) {
             Ok(Ok(admission)) => {
                 self.after_publish(core, front.topic, front.level);
+                Seen::LineAdmitted.note();
                 // Nobody may be waiting for the ticket any more.
                 self.arm(core, false);
                 Ok(front.slot.fill(Ok(admission)).ok().flatten())

@@ -10,6 +10,7 @@ use crate::event::{Event, Opened};
 use crate::journal::{
     BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, Recovery, Tail, Trimmed,
 };
+use crate::seen::Seen;
 use crate::state::State;
 use crate::storage::{Access, Lock, Storage, StorageFile, read_up_to};
 use crate::types::{Incarnation, Lsn, Timestamp};
@@ -153,6 +154,7 @@ impl Engine {
         numbers
             .set_aside(&*storage, &found.strays)
             .map_err(|source| Error::io("setting aside segments that hold nothing", source))?;
+        Seen::StraySetAside.note_if(!found.strays.is_empty());
         if let Some(trimmed) = &found.trimmed {
             tracing::warn!(from = %trimmed.from, to = %trimmed.to, "a torn tail that nobody was promised was trimmed");
         }
@@ -189,6 +191,9 @@ impl Engine {
         let incarnation = Incarnation(core.state.incarnation().get().saturating_add(1));
         files.add(Known { segment: found.active, seal: None, index: None });
         let start = (wall, environment.clock.monotonic());
+        Seen::SidecarRebuilt.note_if(rebuilt > 0);
+        Seen::IdsRebuilt.note_if(ids.rebuilt > 0);
+        Seen::TablesRebuilt.note_if(inbox.rebuilt.is_some());
         let report = RecoveryReport {
             clean,
             frames,
@@ -218,6 +223,8 @@ impl Engine {
             lock: Some(lock),
         });
         let (suspects, parked) = engine.announce(clean, wall)?;
+        Seen::SuspectsMade.note_if(suspects > 0);
+        Seen::ParkedForCrashes.note_if(parked > 0);
         engine.report.suspects = suspects;
         engine.report.parked = parked;
         Ok(engine)

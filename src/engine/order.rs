@@ -29,6 +29,23 @@ const PARKED: usize = 64;
 pub(super) struct Ahead {
     cursor: Mutex<ReadCursor>,
     kept: Mutex<Kept>,
+    refused: Mutex<Refused>,
+}
+
+/// So often is the disk asked for a message that it refuses to read, before it is believed.
+const READ_TRIES: u32 = 10;
+
+/// The message that the disk refused to read last, and how often in a row.
+#[derive(Debug, Default)]
+pub(super) struct Refused(Offset, u32);
+
+impl Refused {
+    /// It refuses this one once more. Whether it is to be asked again: until then nobody can say what the message is.
+    pub(super) fn ask_again(&mut self, offset: Offset) -> bool {
+        let Self(last, times) = self;
+        *times = if std::mem::replace(last, offset) == offset { times.saturating_add(1) } else { 1 };
+        *times < READ_TRIES
+    }
 }
 
 impl Ahead {
@@ -55,7 +72,7 @@ impl Engine {
         let mut keys = Vec::with_capacity(unread.offsets.len());
         let mut records = Vec::with_capacity(unread.offsets.len());
         for offset in &unread.offsets {
-            let record = self.for_its_key(topic, *offset, &mut cursor)?;
+            let record = self.for_its_key(topic, *offset, &mut cursor, ahead)?;
             keys.push(record.as_ref().and_then(|record| record.key()).map(|key| self.key_hash(key)));
             records.extend(record);
         }
@@ -68,10 +85,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Reads a message. One that can't be read has no key that could be known: it is in nobody's way, and its turn will
-    /// say what is wrong with it.
-    fn for_its_key(&self, topic: TopicId, offset: Offset, cursor: &mut ReadCursor) -> Result<Option<Record>> {
+    /// Reads a message. One that is damaged has no key that could be known: it is in nobody's way, and its turn will
+    /// say what is wrong with it. One that the disk refuses to read has one: nothing is handed out past it until the
+    /// disk reads again, or has refused often enough to be believed.
+    fn for_its_key(
+        &self,
+        topic: TopicId,
+        offset: Offset,
+        cursor: &mut ReadCursor,
+        ahead: &Ahead,
+    ) -> Result<Option<Record>> {
         match self.fetch(topic, offset, cursor) {
+            Err(error) if error.kind() == ErrorKind::System && ahead.refused.lock().ask_again(offset) => Err(error),
             Err(error) if !matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => {
                 tracing::error!(%topic, %offset, %error, "a message can't be read, so its key is not known");
                 Ok(None)
@@ -93,7 +118,7 @@ impl Engine {
             let Some(held) = core.state.group(group).filter(|held| held.is_in_rest(offset)) else { return Ok(None) };
             held.topic()
         };
-        let record = self.for_its_key(topic, offset, &mut ReadCursor::default())?;
+        let record = self.for_its_key(topic, offset, &mut ReadCursor::default(), &self.readers.of(group).ahead)?;
         Ok(record.as_ref().and_then(|record| record.key()).map(|key| self.key_hash(key)))
     }
 

@@ -9,6 +9,7 @@ use crate::journal::{
     Sighting, Step,
 };
 use crate::journal::{read_sidecar, segment_name};
+use crate::seen::Seen;
 use crate::state::{State, Topic};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Offset, SegmentId, StoreId, TopicId};
@@ -30,7 +31,7 @@ pub(super) struct Replay {
     /// Bytes of the snapshot it began with.
     pub(super) snapshot_bytes: u64,
     /// Where the snapshot that is being met began.
-    pub(super) begun: Option<Lsn>,
+    pub(super) begun: Option<(Lsn, u32)>,
     /// Offsets that were never published though later ones were, each with the frame of those. They are damage unless
     /// the journal says further on that they were given up as lost.
     pub(super) gaps: Vec<(Lsn, TopicId, Run)>,
@@ -43,18 +44,16 @@ impl Replay {
         loop {
             let snapshots = recovery.snapshots();
             for begin in [snapshots.newer, snapshots.older] {
-                if begin == Lsn::ZERO {
+                if !self.begin_with(recovery, begin)? {
                     continue;
                 }
-                let Some(snapshot) = read_snapshot(recovery, begin)? else {
-                    tracing::warn!(%begin, "a snapshot can't be used; going back to the one before");
-                    continue;
-                };
-                *self = Self { state: snapshot.state, snapshot_bytes: snapshot.bytes, ..Self::default() };
-                self.gone.below = begin.segment();
-                self.gone.needed = snapshot.segments.into_iter().collect();
-                self.fold(recovery, begin, &mut |_| ())?;
-                if recovery.damage().is_empty() || searched {
+                let whole = recovery.damage().is_empty() && self.check_segments(recovery).is_ok();
+                if whole || searched {
+                    if begin == snapshots.newer {
+                        Seen::FromSnapshot.note()
+                    } else {
+                        recovery.rely_on(begin)
+                    }
                     return self.check_segments(recovery);
                 }
                 break;
@@ -66,11 +65,38 @@ impl Replay {
                 break;
             }
         }
+        // The newest ones may have been in what a repair had to give up: an older one is as good, if all that came
+        // after it is there.
+        for begin in recovery.earlier_snapshots()? {
+            let whole = self.begin_with(recovery, begin)? && recovery.damage().is_empty();
+            if whole && self.check_segments(recovery).is_ok() {
+                recovery.rely_on(begin);
+                return Ok(());
+            }
+        }
         *self = Self::default();
+        recovery.rely_on(Lsn::ZERO);
         self.fold(recovery, Lsn::ZERO, &mut |_| ())
     }
 
-    /// What the snapshot names has to be there, unless it was retired since.
+    /// Restores the snapshot that starts there, and applies what came after it. False if it is no use.
+    fn begin_with(&mut self, recovery: &mut Recovery, begin: Lsn) -> Result<bool> {
+        if begin == Lsn::ZERO {
+            return Ok(false);
+        }
+        let Some(snapshot) = read_snapshot(recovery, begin)? else {
+            tracing::warn!(%begin, "a snapshot can't be used; going back to the one before");
+            return Ok(false);
+        };
+        *self = Self { state: snapshot.state, snapshot_bytes: snapshot.bytes, ..Self::default() };
+        self.gone.below = begin.segment();
+        self.gone.needed = snapshot.segments.into_iter().collect();
+        self.fold(recovery, begin, &mut |_| ())?;
+        Ok(true)
+    }
+
+    /// What the snapshot names has to be there, unless it was retired since. That it was may have been in what a repair
+    /// had to give up; then a newer snapshot does not name it.
     fn check_segments(&self, recovery: &Recovery) -> Result<()> {
         let lacks = |id: &&SegmentId| !self.gone.has(**id) && !recovery.listing.segments.contains_key(id);
         let Some(id) = self.gone.needed.iter().find(lacks) else { return Ok(()) };
@@ -208,9 +234,15 @@ impl Replay {
 
     fn meet_snapshot(&mut self, recovery: &mut Recovery, frame: &Frame, segment: &Segment) {
         match Piece::of(frame, segment) {
-            Some(Piece::Begin(_)) => self.begun = Some(frame.lsn),
-            Some(Piece::End { begin, .. }) if self.begun == Some(begin) => recovery.snapshot_met(begin),
-            _ => {}
+            Some(Piece::Begin(_)) => self.begun = Some((frame.lsn, 0)),
+            Some(Piece::Part(_)) => {
+                if let Some((_, count)) = &mut self.begun {
+                    *count = count.saturating_add(1);
+                }
+            }
+            // One that lacks a piece, since that is damaged, is none to begin with, and keeps nothing from going.
+            Some(Piece::End { begin, pieces }) if self.begun == Some((begin, pieces)) => recovery.snapshot_met(begin),
+            Some(Piece::End { .. }) | None => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::Core;
 use crate::event::{Cause, Dropped, Event, Run, Settle};
 use crate::journal::{Refusal, Span};
+use crate::seen::Seen;
 use crate::state::{Group, Topic};
 use crate::types::{GroupId, TopicId};
 use std::borrow::Cow;
@@ -84,8 +85,25 @@ impl Removed {
     }
 }
 
+const fn seen(cause: Cause) -> Seen {
+    match cause {
+        Cause::Expired => Seen::Expired,
+        Cause::Filtered => Seen::Filtered,
+        Cause::Age => Seen::Aged,
+        Cause::Bytes => Seen::OverBytes,
+        Cause::Count => Seen::OverCount,
+        Cause::Overflow => Seen::Overflowed,
+        Cause::Purged => Seen::Purged,
+        Cause::Cancelled => Seen::Cancelled,
+        Cause::Processed => Seen::Processed,
+        Cause::Settled => Seen::Settled,
+        Cause::Lost => Seen::Lost,
+    }
+}
+
 /// The event by which messages leave: the only constructor of such events.
 pub(super) fn removal(whom: Whom, cause: Cause, runs: Vec<Run>) -> Event<'static> {
+    seen(cause).note();
     let runs = Cow::Owned(runs);
     match whom {
         Whom::Group(group) => Event::Settle(Settle { group, runs, cause }),

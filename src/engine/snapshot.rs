@@ -13,6 +13,7 @@ use crate::config::Durability;
 use crate::error::Result;
 use crate::event::{Event, encode, events};
 use crate::journal::{Class, Flags, Frame, Recovery, Refusal, Segment, Step};
+use crate::seen::Seen;
 use crate::state::{PartId, State};
 use crate::types::{Lsn, SegmentId};
 use std::collections::VecDeque;
@@ -195,7 +196,7 @@ impl Engine {
         };
         if let Err(refusal) = outcome {
             // A part is captured whole or not at all: with half of it appended, start again another time.
-            core.snapshot.running.take_if(|running| !running.whole);
+            Seen::SnapshotGivenUp.note_if(core.snapshot.running.take_if(|running| !running.whole).is_some());
             drop(core);
             self.relieve(refusal)?;
         }
@@ -206,6 +207,7 @@ impl Engine {
         let since = core.tail.appended();
         let needed: Vec<u8> = self.chain(core).iter().flat_map(|id| id.get().to_le_bytes()).collect();
         let begin = core.piece(0, &needed)?;
+        Seen::SnapshotBegun.note();
         let parts = core.state.snapshot_parts().into();
         core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since, whole: true });
         Ok(())
@@ -226,6 +228,7 @@ impl Engine {
         self.drive(end, Durability::Disk, None)?;
         let mut core = self.core.lock();
         core.tail.snapshot_done(running.begin);
+        Seen::SnapshotDone.note();
         core.snapshot.size = running.bytes;
         core.snapshot.since = running.since;
         core.snapshot.replayed = 0;

@@ -16,6 +16,7 @@ use crate::event::{Event, SegmentRetired};
 use crate::journal::{
     DIRECTORY, Gone, Leaving, Listing, Refusal, Walked, segment_name, sidecar_name, unfinished_sidecar_name,
 };
+use crate::seen::Seen;
 use crate::state::Live;
 use crate::types::{Lsn, SegmentId, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,6 +147,7 @@ impl Core {
             // What publishes leave of the active segment; what lies before that they may still take.
             let kept = self.tail.rest().min(self.tail.kept_rest());
             self.space.left_when_full = self.tail.stock().bytes().saturating_add(kept);
+            Seen::RanFull.note();
         }
         self.full = Some(source);
         self.space.due = true;
@@ -249,6 +251,7 @@ impl Engine {
     /// Says that a segment is dead. Everything that made it so lies before that in the journal.
     fn retire(&self, core: &mut Core, id: SegmentId) -> Result<(), Refusal> {
         let span = core.record(&Event::SegmentRetired(SegmentRetired { segment: id }))?;
+        Seen::SegmentRetired.note();
         core.tail.forget(id);
         self.drop_ids_of(core, id);
         core.space.unclean.remove(&id);
@@ -322,6 +325,8 @@ impl Engine {
             preparer.numbers.set_aside(storage, &aside)
         })();
         if outcome.is_ok() {
+            Seen::FileRemoved.note_if(!removed.is_empty());
+            Seen::FileSetAside.note_if(!aside.is_empty());
             sizes.keys().for_each(|id| self.remove_runs_of(*id));
         }
         let mut core = self.core.lock();

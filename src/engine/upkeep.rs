@@ -4,6 +4,7 @@
 use super::{Core, Engine};
 use crate::error::{Error, Result};
 use crate::journal::{Known, Sealed, sidecar, sidecar_name, unfinished_sidecar_name};
+use crate::seen::Seen;
 use crate::storage::{Access, write_all_at};
 use crate::types::{GroupId, Lsn, Position, SegmentId, Timestamp};
 use std::io;
@@ -147,7 +148,10 @@ impl Engine {
             storage.sync_dir(crate::journal::DIRECTORY)
         };
         match write() {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                Seen::SidecarWritten.note();
+                Ok(())
+            }
             Err(source) => {
                 // The store can do without: the next opening scans the segment.
                 let error = Error::io(format!("writing {name}"), source);

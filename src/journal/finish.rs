@@ -12,6 +12,7 @@ use super::secure::{replace, rewrite, zero};
 use super::segment::{DIRECTORY, OpenSegment, SEGMENT_HEADER, Segment, segment_name};
 use super::tail::Start;
 use crate::error::{Code, Error, Result};
+use crate::seen::Seen;
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Position, SegmentId};
 use std::collections::BTreeSet;
@@ -116,7 +117,9 @@ impl Recovery {
                 continue;
             }
             rewrite(&*file, from, to).map_err(failed)?;
+            Seen::TailRewritten.note_if(from < to);
             if let Some(trimmed) = self.trimmed.as_ref().filter(|trimmed| trimmed.from.segment() == id) {
+                Seen::TailTrimmed.note();
                 zero(&*file, trimmed.from.position().get(), trimmed.to.position().get()).map_err(failed)?;
             }
             file.sync().map_err(failed)?;

@@ -1,5 +1,6 @@
 //! Segments that went on purpose.
 
+use super::recover::Recovery;
 use super::segment::parse_name;
 use crate::types::SegmentId;
 use std::collections::BTreeSet;
@@ -11,6 +12,19 @@ pub(crate) struct Gone {
     pub(crate) below: SegmentId,
     pub(crate) needed: BTreeSet<SegmentId>,
     pub(crate) retired: BTreeSet<SegmentId>,
+}
+
+impl Recovery {
+    /// Where the walk goes on behind a segment that is gone: always further on, or it would go round for ever.
+    pub(super) fn behind_gone(&self, id: SegmentId) -> SegmentId {
+        let gone = &self.gone;
+        if id >= gone.below {
+            // Retired since the snapshot that was begun with, which then is not one of the two newest.
+            return self.listing.after(id, gone).map_or(id, |segment| segment.id);
+        }
+        // Those before the first that was not retired are all named; from there on they follow each other.
+        gone.needed.range(id..).find(|id| !gone.has(**id)).copied().unwrap_or(gone.below)
+    }
 }
 
 impl Gone {

@@ -13,6 +13,8 @@
 //! A whole frame *behind* a bad one proves nothing by itself, since one unsynced group may reach the disk out of order;
 //! it covers the bad one only if it says that the bad one's place was durable when it was written.
 
+use crate::seen::Seen;
+
 /// What is known about one place of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
@@ -41,6 +43,28 @@ pub(crate) enum Verdict {
     Tail,
     /// Something that was whole no longer is.
     Damage,
+}
+
+impl Sight {
+    /// Its row: the table with every way in which a frame may not be whole.
+    pub(crate) const fn row(self) -> Seen {
+        match (self.sealed, self.covered, self.closed, self.header_ok, self.seed_ok, self.body_ok) {
+            (false, _, _, true, true, true) => Seen::RowAccept,
+            (true, _, _, true, true, true) => Seen::RowBehindSeal,
+            (true, _, _, true, true, false) => Seen::RowSealedTorn,
+            (true, _, _, true, false, _) => Seen::RowSealedStale,
+            (true, _, _, false, _, _) => Seen::RowSealed,
+            (false, true, _, true, true, false) => Seen::RowBadCovered,
+            (false, true, _, true, false, _) => Seen::RowStaleCovered,
+            (false, true, _, false, _, _) => Seen::RowNothingCovered,
+            (false, false, true, true, true, false) => Seen::RowBadClosed,
+            (false, false, true, true, false, _) => Seen::RowStaleClosed,
+            (false, false, true, false, _, _) => Seen::RowNothingClosed,
+            (false, false, false, true, true, false) => Seen::RowTorn,
+            (false, false, false, true, false, _) => Seen::RowStale,
+            (false, false, false, false, _, _) => Seen::RowNothing,
+        }
+    }
 }
 
 /// The table.
@@ -94,6 +118,8 @@ mod tests {
             assert_eq!(rows.len(), 1, "{bits:?} matches {rows:?}");
             let sight = Sight { header_ok, seed_ok, body_ok, covered, sealed, closed };
             assert_eq!(judge(sight), rows[0].2, "{}", rows[0].0);
+            let named = Seen::ALL.iter().find(|(seen, _, _)| *seen == sight.row()).unwrap();
+            assert_eq!(named.2, rows[0].0, "the simulation counts it as another row");
         }
     }
 

@@ -99,6 +99,7 @@
 //! * Renames within a directory are atomic.
 //! * Damage is random: an adversary who can write to the files can forge them.
 
+mod begins;
 mod cache;
 mod commit;
 mod control;

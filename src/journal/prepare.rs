@@ -3,6 +3,7 @@
 
 use super::segment::{DIRECTORY, OpenSegment, Segment, segment_name, unfinished_name};
 use crate::clock::Entropy;
+use crate::seen::Seen;
 use crate::storage::{Access, Lock, Storage, StorageFile, write_all_at};
 use crate::types::{SegmentId, StoreId, Timestamp};
 use std::io;
@@ -203,6 +204,7 @@ impl Preparation {
             self.file.sync()?;
             self.storage.sync_dir(DIRECTORY)?;
             numbers.unfinished.push((id, u64::from(self.segment.capacity)));
+            Seen::PreparedBank.note();
             return Ok(Some(Prepared::Banked));
         }
         write_all_at(&*self.file, &self.segment.encode(self.store), 0)?;
@@ -210,6 +212,11 @@ impl Preparation {
         self.storage.rename(&unfinished_name(id), &segment_name(id))?;
         self.storage.sync_dir(DIRECTORY)?;
         let segment = Arc::new(self.segment.clone());
+        if segment.recycled {
+            Seen::PreparedRecycled.note()
+        } else {
+            Seen::PreparedNew.note()
+        }
         Ok(Some(Prepared::Segment(OpenSegment { segment, file: self.file.clone() })))
     }
 

@@ -13,6 +13,7 @@ use super::scan::{Behind, Scanner, Sighting, Survey};
 use super::segment::{SEGMENT_HEADER, Segment, segment_name};
 use super::visits::Visit;
 use crate::error::{Code, Damage, Error, Result};
+use crate::seen::Seen;
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Position, SegmentId, StoreId};
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub(crate) struct Recovery {
     /// How many were passed over so far.
     pub(crate) gaps: u64,
     /// The newest segment that was begun.
-    newest: Option<SegmentId>,
+    pub(super) newest: Option<SegmentId>,
     from: Lsn,
     pub(super) scanner: Option<Scanner>,
     pub(super) checksum: crc32fast::Hasher,
@@ -127,37 +128,6 @@ impl Recovery {
         Ok(recovery)
     }
 
-    /// Where the newest complete snapshots start, as the newest segment's first frame knows it.
-    fn newest_snapshots(&self) -> Result<(Option<SegmentId>, Snapshots)> {
-        for segment in self.listing.segments.values().rev() {
-            let mut scanner = self.open(segment)?;
-            let sighting = scanner.next().map_err(|source| self.reading(segment.id, source))?;
-            if let Sighting::Frame(frame) = sighting
-                && let Some(Control::Begin(begin)) = Control::decode(&frame.body)
-            {
-                return Ok((Some(segment.id), begin.snapshots));
-            }
-        }
-        Ok((None, Snapshots::default()))
-    }
-
-    /// Snapshots to try, newest first.
-    pub(crate) fn snapshots(&self) -> Snapshots {
-        self.snapshots
-    }
-
-    /// Where the newest segment that was begun starts. Snapshots that were completed in it are told by nothing before.
-    pub(crate) fn newest_begin(&self) -> Option<Lsn> {
-        self.newest.map(|id| Lsn::new(id, Position(SEGMENT_HEADER)))
-    }
-
-    /// A newer complete snapshot was met on the way.
-    pub(crate) fn snapshot_met(&mut self, begin: Lsn) {
-        if begin > self.snapshots.newer {
-            self.snapshots = Snapshots { older: self.snapshots.newer, newer: begin };
-        }
-    }
-
     /// Starts over at `lsn`, or at the first segment if that is zero. Fails if its segment isn't there.
     pub(crate) fn start(&mut self, lsn: Lsn) -> Result<()> {
         self.from = lsn;
@@ -189,7 +159,7 @@ impl Recovery {
         }
     }
 
-    fn open(&self, segment: &Arc<Segment>) -> Result<Scanner> {
+    pub(super) fn open(&self, segment: &Arc<Segment>) -> Result<Scanner> {
         let file = self.storage.open(&self.listing.file_of(segment.id), Access::Read);
         Ok(Scanner::new(file.map_err(|source| self.reading(segment.id, source))?, segment.clone()))
     }
@@ -247,11 +217,13 @@ impl Recovery {
             let segment = scanner.segment.clone();
             match sighting {
                 Sighting::Frame(frame) if self.sealed.is_none() => {
+                    Seen::RowAccept.note();
                     if let Some(step) = self.accept(frame, segment) {
                         return Ok(step);
                     }
                 }
                 Sighting::Frame(_) => {
+                    Seen::RowBehindSeal.note();
                     self.report(id, position, Position(segment.capacity), "there is a frame behind the segment's seal");
                     self.follow_seal(&segment)?;
                     return Ok((Step::Damage, false));
@@ -266,6 +238,7 @@ impl Recovery {
                         closed: false,
                     };
                     if judge(sight) == Verdict::EndOfSegment {
+                        sight.row().note();
                         if self.follow_seal(&segment)? {
                             continue;
                         }
@@ -363,8 +336,7 @@ impl Recovery {
         let mut next = seal.successor;
         if self.gone.has(next) {
             self.gaps += 1;
-            // Those before the first that was not retired are all named; from there on they follow each other.
-            next = self.gone.needed.range(next..).find(|id| !self.gone.has(**id)).copied().unwrap_or(self.gone.below);
+            next = self.behind_gone(next);
         }
         if !self.listing.segments.contains_key(&next) {
             self.list_again()?;
@@ -408,7 +380,9 @@ impl Recovery {
             self.later = Some((id, later));
         }
         let covered = behind.durable > position || later.is_some();
-        match judge(Sight { covered, closed: closing.is_some(), ..sight }) {
+        let sight = Sight { covered, closed: closing.is_some(), ..sight };
+        sight.row().note();
+        match judge(sight) {
             Verdict::Damage if self.is_whole_by_now(position)? => Ok(None),
             Verdict::Damage => {
                 let end = behind.first.or(closing).unwrap_or(Position(segment.capacity));

@@ -11,6 +11,7 @@ use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
 use super::index::{Carried, Note, SegmentIndex};
 use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
 use super::stock::Stock;
+use crate::seen::Seen;
 use crate::types::{Lsn, Position, SegmentId, Timestamp};
 use bytes::BufMut;
 use std::sync::Arc;
@@ -320,6 +321,7 @@ impl Tail {
         let successor = self.stock.take(SEGMENT_HEADER + BEGIN_FRAME + frame + SEAL_FRAME, class)?;
         let seal =
             Seal { length: self.end, checksum: self.checksum.clone().finalize(), successor: successor.segment.id };
+        Seen::Rolled.note();
         self.control(Control::Seal(seal));
         self.sealed.push(Sealed {
             segment: self.active.segment.clone(),
@@ -352,6 +354,11 @@ impl Tail {
     /// Appends a `Mark` or `Closed` frame.
     pub(crate) fn append_control(&mut self, closed: bool) -> Result<Span, Refusal> {
         self.place(BEGIN_FRAME as usize, Class::Settle)?;
+        if closed {
+            Seen::ClosedWritten.note()
+        } else {
+            Seen::MarkWritten.note()
+        }
         let control = if closed {
             Control::Closed { checksum: self.checksum.clone().finalize() }
         } else {

@@ -5,6 +5,7 @@
 //! for millpond's own tests and fuzz targets, of which nothing is promised to stay: the simulated disk, and the
 //! decoders on bytes of any kind.
 
+pub use crate::seen::Seen;
 pub use crate::storage::sim::{Counts, Faults, Hang, SimDisk};
 pub use values::{decode_sidecar, decode_value};
 

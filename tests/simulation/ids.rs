@@ -1,6 +1,7 @@
 //! Ids in the simulation (I6, I10): two topics of their own, one that remembers what was published, and one whose group
 //! remembers what it processed; with tables that vanish, are damaged, or are old ones, whenever the store is closed.
 
+use crate::coverage::checked;
 use crate::gone::{self, Gone, OpenGone};
 use crate::model::Firm;
 use millpond::testing::{SimDisk, SimTables};
@@ -21,6 +22,8 @@ pub(crate) struct Ids {
     pub(crate) gone: Gone,
     /// Runs as they once were.
     older: Vec<(String, Vec<u8>)>,
+    /// Something was done to the tables or the runs before this opening.
+    meddled: bool,
     /// Transactions since the store was opened: the ids that each was the first to publish, and to process.
     transactions: Vec<(Vec<u64>, Vec<u64>)>,
 }
@@ -49,6 +52,27 @@ fn number(id: Option<&[u8]>) -> u64 {
     u64::from_be_bytes(id.unwrap().try_into().unwrap())
 }
 
+/// Of a copy that was repaired: each id that was promised is still refused, with its offset; or, if the loss of
+/// something is `accounted` for, never answered with another offset than its own.
+pub(crate) fn known_after(ids: &Ids, store: &Store, least: Firm, accounted: bool) -> Result<(), String> {
+    let Ok(once) = store.existing_topic("once") else { return Ok(()) };
+    for (id, (offset, _)) in ids.published.iter().filter(|(_, (_, firm))| *firm >= least) {
+        let end = once.end_offset();
+        let receipt = once.publish(message(*id)).wait().map_err(|error| format!("I6: id {id}: {error}"))?;
+        if receipt.duplicate && receipt.offset != *offset && !accounted {
+            return Err(format!("I6: id {id} is at {offset}, and a repaired store says {receipt:?}"));
+        }
+        if receipt.duplicate && receipt.offset >= end {
+            return Err(format!("I4: id {id} is known from {}, and the topic ends at {end}", receipt.offset));
+        }
+        if !receipt.duplicate && !accounted {
+            return Err(format!("I6: id {id} was promised at {offset}, and a repair forgets it in silence"));
+        }
+    }
+    checked("I6");
+    Ok(())
+}
+
 impl Ids {
     /// How many ids are published whose messages stay, how many messages the group has before it, how many ids it has
     /// processed.
@@ -66,6 +90,7 @@ impl Ids {
             2 => self.tables.fail_after(rng.u64(0..40)),
             _ => {}
         }
+        self.meddled = true;
         let runs: Vec<String> = disk.file_names().into_iter().filter(|name| name.ends_with(".ids")).collect();
         if runs.is_empty() {
             return;
@@ -123,6 +148,10 @@ impl Ids {
             }
         }
         self.gone.reopened(rng, &open.gone, least)?;
+        checked("I6");
+        if std::mem::take(&mut self.meddled) {
+            checked("I10");
+        }
         debug_assert!(self.processed.keys().all(|id| acked.contains(id)));
         Ok(())
     }

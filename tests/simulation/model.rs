@@ -1,5 +1,6 @@
 //! What must be true of the store, kept as plain collections by the side that calls it.
 
+use crate::coverage::checked;
 use crate::world::GROUPS;
 use millpond::{Durability, Offset};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +54,8 @@ pub(crate) struct Entry {
     pub(crate) expires: bool,
     pub(crate) key: Option<u64>,
     pub(crate) has_id: bool,
+    /// What it waits for before it can be seen.
+    pub(crate) level: Durability,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -148,6 +151,7 @@ impl Model {
                 _ => {}
             }
         }
+        ["I1", "I2", "I4"].into_iter().for_each(checked);
         log.truncate(found.end);
         // What recovery shows it has first made durable.
         log.iter_mut().for_each(|entry| entry.firm = Firm::Disk);
@@ -187,6 +191,7 @@ impl Model {
         if held.acked.get(&offset).is_some_and(|firm| *firm > Firm::Asked) {
             return Err(format!("I5: topic {topic} group {group} offset {offset}: delivered again after its ack"));
         }
+        ["I2", "I5"].into_iter().for_each(checked);
         held.acked.remove(&offset);
         held.delivered.insert(offset);
         Ok(())

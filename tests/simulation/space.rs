@@ -1,5 +1,6 @@
 //! Disk space: cleaning by hand now and then, and at a quiet moment what is on the disk is held against I11.
 
+use crate::coverage::checked;
 use crate::ids::{Ids, OpenIds};
 use crate::model::{Firm, Found, KEEPS, Model};
 use crate::world::GROUPS;
@@ -66,6 +67,7 @@ pub(crate) fn check(disk: &SimDisk, store: &Store, model: &Model, ids: Option<(&
     if dead > 4 {
         return Err(format!("I11: {dead} segments are dead and still there: {:?}", stats.segments));
     }
+    checked("I11");
     Ok(())
 }
 

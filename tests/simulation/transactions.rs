@@ -1,5 +1,6 @@
 //! Transactions in the simulation: each is there whole after every crash, or nothing of it is (I7).
 
+use crate::coverage::checked;
 use crate::model::{Entry, Fact, Firm, Model};
 use crate::world::GROUPS;
 use millpond::{Committed, Consumer, Delivery, Durability, Message, Offset, Store, Ticket, Topic, Transaction, Why};
@@ -69,7 +70,7 @@ impl Transactions {
             asked.messages.push(Fact::Message { topic, index: ends[topic] });
             entries.push((
                 topic,
-                Entry { payload, firm: Firm::Asked, deliver_at: 0, expires: false, key: None, has_id: true },
+                Entry { payload, firm: Firm::Asked, deliver_at: 0, expires: false, key: None, has_id: true, level },
             ));
             ends[topic] += 1;
         }
@@ -167,6 +168,7 @@ impl Transactions {
                 self.values.extend([(key(number), value.clone()), (LAST.to_owned(), value)]);
             }
         }
+        checked("I7");
         let keys = store.keys("").map_err(failed)?;
         if !keys.iter().eq(self.values.keys()) {
             return Err(format!("I7: the values are those of {keys:?}, and not of {:?}", self.values.keys()));

@@ -11,6 +11,7 @@ use crate::engine::{Core, Engine};
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, ForgetId, KeepId};
 use crate::journal::Class;
+use crate::seen::Seen;
 use crate::tables::{Published, PublishedKey, Range};
 use crate::types::{Offset, Position, SegmentId, TopicId};
 
@@ -69,6 +70,7 @@ impl Engine {
         }
         let mut core = self.open_core()?;
         core.ids.carried.insert(carrying.segment);
+        Seen::IdsCarried.note();
         self.drop_ids_of(&mut core, carrying.segment);
         Ok(false)
     }

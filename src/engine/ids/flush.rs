@@ -4,6 +4,7 @@ use super::{Frozen, Ids, Taken, in_window};
 use crate::config::{Durability, WhenFull, Window};
 use crate::engine::{Core, Engine};
 use crate::error::{Error, Result};
+use crate::seen::Seen;
 use crate::tables::{Owner, Plan, PublishedKey, Run, Runs, Share, Stretch, bytes_of_warm, rewrite, write};
 use crate::types::{Offset, Timestamp, TopicId};
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ impl Engine {
         match write(storage, frozen.plan(warm), rows.map(Ok)) {
             Ok(run) => {
                 self.put_run(run, Some(&frozen));
+                Seen::IdsFlushed.note();
                 self.keep_to_budget()?;
                 Ok(self.open_core()?.ids.wants_flush())
             }

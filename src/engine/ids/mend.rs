@@ -6,6 +6,7 @@ use crate::engine::read::undecodable;
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, events};
 use crate::journal::{Flags, Scanner, Segment, Sighting, seal_of, segment_name};
+use crate::seen::Seen;
 use crate::storage::{Access, Storage};
 use crate::tables::{Delta, Plan, Range, Run, write};
 use crate::types::{Lsn, Position};
@@ -100,6 +101,7 @@ impl Engine {
         }
         if self.replace_runs(&[run], made) {
             self.core.lock().count_mended();
+            Seen::IdsMended.note();
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::config::Durability;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Event, TablesTrusted};
+use crate::seen::Seen as Place;
 use crate::tables::{Change, Hash, ProcessedKey, Seen};
 use crate::types::Lsn;
 use std::collections::BTreeMap;
@@ -73,6 +74,7 @@ impl Engine {
             match core.record(&trusted) {
                 Ok(_) => {
                     (core.inbox.upto, core.inbox.unmarked) = (upto, false);
+                    Place::Checkpointed.note();
                     self.arm(&mut core, false);
                     return Ok(());
                 }

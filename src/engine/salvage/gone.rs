@@ -62,6 +62,8 @@ impl Said {
             return Gone::default();
         };
         let needed = begun.remove(&begin).unwrap_or_default();
-        Gone { below: begin.segment(), needed: needed.into_iter().collect(), retired: retired.into_iter().collect() }
+        // What was retired behind that snapshot was retired on account of newer ones, which are not there any more.
+        let retired = retired.into_iter().filter(|id| *id < begin.segment());
+        Gone { below: begin.segment(), needed: needed.into_iter().collect(), retired: retired.collect() }
     }
 }

@@ -7,10 +7,12 @@ use crate::clock::Entropy;
 use crate::error::{Error, Result};
 use crate::event::{Cause, CreateTopic, Event, Run, encode};
 use crate::journal::{
-    Flags, Frame, Gap, LEAST_GAP, Last, Patch, Recovery, SEGMENT_HEADER, Scanner, Segment, Sighting, begin_again,
-    segment_name, sidecar_name, stand_in,
+    DIRECTORY, Flags, Frame, Gap, LEAST_GAP, Last, Patch, Recovery, SEGMENT_HEADER, Scanner, Segment, Sighting,
+    begin_again, segment_name, sidecar_name, stand_in,
 };
+use crate::seen::Seen;
 use crate::storage::{Access, Storage};
+use crate::tables::{Place, Range};
 use crate::types::{Lsn, Offset, Position, SegmentId, Timestamp, TopicId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +35,8 @@ pub(super) struct Plan {
     given: BTreeMap<TopicId, String>,
     /// Topics that can't be given a name.
     nameless: BTreeSet<TopicId>,
+    /// Segments of which something is lost.
+    hurt: BTreeSet<SegmentId>,
 }
 
 impl Plan {
@@ -45,11 +49,15 @@ impl Plan {
             } else {
                 mend(recovery, found, visit.id, successor)?
             };
+            if patch.is_some() {
+                plan.hurt.insert(visit.id);
+            }
             plan.patches.extend(patch);
         }
         plan.name_topics(found);
         plan.count_losses(recovery, found)?;
         plan.put_aside(recovery, found);
+        plan.put_ids_aside(recovery)?;
         Ok(plan)
     }
 
@@ -156,6 +164,7 @@ impl Plan {
             let last = |run: &Run| Offset::new(run.end().get().saturating_sub(1));
             self.lost.extend(lost.iter().map(|run| (name.clone(), run.first, last(run))));
             let settled = if lost.is_empty() && found.damage.is_empty() { Vec::new() } else { settled };
+            Seen::Lost.note_if(!lost.is_empty());
             for (cause, runs) in [(Cause::Lost, lost), (Cause::Settled, settled)] {
                 for runs in runs.chunks(RUNS) {
                     let mut body = Vec::new();
@@ -181,6 +190,24 @@ impl Plan {
         Ok(())
     }
 
+    /// Ids that were written in pieces: where one ends, a frame may have ended that is lost. Those of the whole segment
+    /// stay, and with them ids whose frames are lost.
+    fn put_ids_aside(&mut self, recovery: &Recovery) -> Result<()> {
+        let entries = recovery.storage.list(DIRECTORY);
+        let entries = entries.map_err(|source| Error::io("listing the journal's directory", source))?;
+        let pieces = entries.into_iter().filter(|entry| {
+            let place = Place::of_name(&entry.name, Position(SEGMENT_HEADER));
+            place.is_some_and(|place| self.hurt.contains(&place.first) && place.range.to != Range::END)
+        });
+        let pieces: Vec<String> = pieces.map(|entry| format!("{DIRECTORY}/{}", entry.name)).collect();
+        if !pieces.is_empty() {
+            let what = "ids that were published or carried over in what is lost may be accepted once more";
+            self.notes.push(what.to_owned());
+        }
+        self.aside.extend(pieces);
+        Ok(())
+    }
+
     fn put_aside(&mut self, recovery: &Recovery, found: &Inventory) {
         let there = |name: &String| recovery.storage.open(name, Access::Read).is_ok();
         let patched = self.patches.iter().map(|patch| patch.segment.id);
@@ -193,6 +220,9 @@ impl Plan {
         let needed: BTreeSet<String> = visited.iter().map(|id| segment_name(*id)).collect();
         let strays = recovery.listing.aliases.values().filter(|file| !needed.contains(*file));
         self.aside.extend(strays.cloned());
+        // A segment that was prepared and holds nothing is not written anew when its header is hurt.
+        let hurt = found.damage.iter().map(|place| &place.file).filter(|file| !needed.contains(*file));
+        self.aside.extend(hurt.filter(|file| there(file)).cloned());
         self.aside.sort();
         self.aside.dedup();
     }
@@ -226,7 +256,8 @@ fn mend(recovery: &Recovery, found: &Inventory, id: SegmentId, successor: Option
         return Ok(None);
     }
     let mut patch = whole(recovery, found, id)?;
-    let tail = places.iter().filter(|(from, to)| *from >= SEGMENT_HEADER && from < to);
+    // A place without length is where a file was cut off between two frames.
+    let tail = places.iter().filter(|(from, to)| *from >= SEGMENT_HEADER && from <= to);
     patch.end = match (seal, found.end.filter(|end| end.segment() == id)) {
         (Some(seal), _) => seal.length,
         (None, Some(end)) => end.position().get(),

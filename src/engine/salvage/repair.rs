@@ -13,6 +13,7 @@ use super::inventory::Inventory;
 use super::plan::{Plan, exists};
 use crate::error::{Damage, Error, Result};
 use crate::journal::{DIRECTORY, Recovery, repaired_name, segment_name};
+use crate::seen::Seen;
 use crate::storage::{Access, EntryKind, Storage, read_up_to, write_all_at};
 use crate::types::{Offset, SegmentId};
 use std::fmt::Write as _;
@@ -82,7 +83,9 @@ pub(crate) fn repair(environment: &Environment) -> Result<Repaired> {
     let resumed = exists(&**storage, UNFINISHED)?;
     if !resumed {
         let (plan, found) = look(environment, &known, &mut done)?;
+        Seen::RepairedLost.note_if(!plan.lost.is_empty());
         if plan.is_empty() && known.mended.is_none() {
+            Seen::RepairedNothing.note();
             return Ok(done);
         }
         done.notes.extend(known.mended.clone());
@@ -178,6 +181,7 @@ fn set_aside(storage: &dyn Storage, name: &str, moved: &mut Vec<String>) -> io::
     let to = free_name(storage, |number| format!("{name}.damaged-{number}"))?;
     storage.rename(name, &to)?;
     storage.sync_dir(directory)?;
+    Seen::RepairedFile.note();
     moved.push(to);
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! durable one, or that after the first, the second, ... write that touched it. A version is chosen for each sector.
 
 use super::pages::{PAGE, Pages, SECTOR, Write, paste, slice};
+use crate::seen::Seen;
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
@@ -44,6 +45,17 @@ enum Plan {
 }
 
 impl Plan {
+    const fn seen(self) -> Seen {
+        match self {
+            Self::None => Seen::CutLostAll,
+            Self::All => Seen::CutKeptAll,
+            Self::Cut(_) => Seen::CutInOrder,
+            Self::Scattered(_) => Seen::CutScattered,
+            Self::Each => Seen::CutOutOfOrder,
+            Self::Moments => Seen::CutByPage,
+        }
+    }
+
     fn draw(mood: Mood, writes: usize, rng: &mut Rng) -> Self {
         match (mood, rng.u8(..8)) {
             (Mood::Lost, _) | (Mood::Mixed, 0) => Self::None,
@@ -99,8 +111,10 @@ impl Choice {
 
 /// What the disk holds after the crash.
 pub(super) fn content(pages: &Pages, mood: Mood, rng: &mut Rng, stale: &[u8]) -> Vec<u8> {
+    let plan = Plan::draw(mood, pages.pending().len(), rng);
+    plan.seen().note_if(!pages.pending().is_empty());
     let choice = Choice {
-        plan: Plan::draw(mood, pages.pending().len(), rng),
+        plan,
         salt: rng.u64(..),
         writes: pages.pending().len(),
         unit: if rng.bool() { 1 } else { PAGE / SECTOR },
@@ -153,6 +167,7 @@ fn fill_lost(pages: &Pages, kept: &mut [u8], versions: &BTreeMap<usize, usize>, 
     let with = rng.u8(..4);
     let solid = pages.durable().len().max(pages.allocated()).div_ceil(SECTOR);
     for (sector, _) in versions.range(solid..).filter(|(_, version)| **version == 0) {
+        Seen::LengthWithoutBytes.note();
         let mut noise = [0; SECTOR];
         match with {
             0 => rng.fill(&mut noise),

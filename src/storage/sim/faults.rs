@@ -1,5 +1,6 @@
 //! What is to go wrong, and the gate that every operation passes.
 
+use crate::seen::Seen;
 use fastrand::Rng;
 use std::io::{Error, ErrorKind, Result};
 
@@ -125,6 +126,7 @@ impl Gate {
         self.counts.operations += 1;
         if self.stop_at == Some(number) {
             self.stopped = true;
+            Seen::Stopped.note();
             return Ok(Fate::Stops);
         }
         let fails = self.fail_at == Some(number) || self.hits(chance);
@@ -137,13 +139,17 @@ impl Gate {
             Fate::Works => Ok(None),
             Fate::Stops if self.rng.bool() => Ok(Some(stopped())),
             Fate::Stops => Err(stopped()),
-            Fate::Fails => Err(failed("a change of names")),
+            Fate::Fails => {
+                Seen::NameFailed.note();
+                Err(failed("a change of names"))
+            }
         }
     }
 
     /// How many bytes of `len` a read or a write handles.
     pub(super) fn shortened(&mut self, len: usize, chance: f64) -> Result<usize> {
         if self.hits(self.faults.interrupted) {
+            Seen::Interrupted.note();
             return Err(Error::from(ErrorKind::Interrupted));
         }
         Ok(if len > 1 && self.hits(chance) { self.rng.usize(1..len) } else { len })
@@ -160,6 +166,7 @@ pub(super) fn stopped() -> Error {
 }
 
 pub(super) fn full() -> Error {
+    Seen::DiskFull.note();
     Error::new(ErrorKind::StorageFull, "simulated disk: no space left")
 }
 

@@ -3,6 +3,7 @@
 use super::faults::{Fate, failed, full, stopped};
 use super::machine::{LONGEST, Machine};
 use super::names::Inode;
+use crate::seen::Seen;
 use crate::storage::{Lock, StorageFile};
 use parking_lot::Mutex;
 use std::fmt;
@@ -58,12 +59,14 @@ impl StorageFile for Handle {
         machine.gate.look()?;
         machine.gate.counts.reads += 1;
         if machine.gate.hits(machine.gate.faults.read_error) {
+            Seen::ReadFailed.note();
             return Err(failed("a read"));
         }
         let Some(rest) = usize::try_from(position).ok().and_then(|place| there.checked_sub(place)) else {
             return Ok(0);
         };
         let count = machine.gate.shortened(rest.min(buffer.len()), machine.gate.faults.short_read)?;
+        Seen::ReadShort.note_if(count < rest.min(buffer.len()));
         let buffer = buffer.get_mut(..count).unwrap_or_default();
         Ok(machine.file(self.inode, self.process)?.pages.read(buffer, place(position)?))
     }
@@ -81,7 +84,11 @@ impl StorageFile for Handle {
             return Err(full());
         }
         let count = match fate {
-            Fate::Works => machine.gate.shortened(fits, machine.gate.faults.short_write)?,
+            Fate::Works => {
+                let count = machine.gate.shortened(fits, machine.gate.faults.short_write)?;
+                Seen::WriteShort.note_if(count < fits);
+                count
+            }
             Fate::Fails | Fate::Stops => machine.gate.rng.usize(..=fits),
         };
         let pages = &mut machine.file(self.inode, self.process)?.pages;
@@ -90,11 +97,15 @@ impl StorageFile for Handle {
         machine.gate.counts.bytes_written += count as u64;
         match fate {
             Fate::Works if machine.gate.hits(machine.gate.faults.background_error) => {
+                Seen::BackgroundFailed.note();
                 machine.fail_write_back(self.inode);
                 Ok(count)
             }
             Fate::Works => Ok(count),
-            Fate::Fails => Err(failed("a write")),
+            Fate::Fails => {
+                Seen::WriteFailed.note();
+                Err(failed("a write"))
+            }
             Fate::Stops => Err(stopped()),
         }
     }
@@ -107,7 +118,10 @@ impl StorageFile for Handle {
         match machine.gate.change(machine.gate.faults.sync_error)? {
             // What had reached the disk by then is chosen by the crash.
             Fate::Stops => return Err(stopped()),
-            Fate::Fails => machine.fail_write_back(self.inode),
+            Fate::Fails => {
+                Seen::SyncFailed.note();
+                machine.fail_write_back(self.inode);
+            }
             Fate::Works => machine.file(self.inode, self.process)?.pages.sync(),
         }
         let errors = machine.file(self.inode, self.process)?.errors;

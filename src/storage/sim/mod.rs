@@ -61,6 +61,7 @@ mod tests;
 pub use faults::{Counts, Faults};
 
 use super::{Access, Entry, Storage, StorageFile};
+use crate::seen::Seen;
 use faults::{Fate, failed, stopped};
 use handle::Handle;
 use machine::{Machine, split};
@@ -121,6 +122,7 @@ impl SimDisk {
     /// Handles
     /// and locks are gone.
     pub fn kill(&self) {
+        Seen::Killed.note();
         self.machine.lock().kill();
     }
 

@@ -1,6 +1,7 @@
 //! The names in one simulated directory: those that are there, those that are durable, and the changes in between.
 
 use super::crash::Mood;
+use crate::seen::Seen;
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
@@ -87,6 +88,8 @@ impl Directory {
         for (index, change) in changes.into_iter().enumerate() {
             if if prefix == usize::MAX { rng.bool() } else { index < prefix } {
                 self.keep(change);
+            } else {
+                Seen::NameLost.note();
             }
         }
         self.live.clone_from(&self.kept);
