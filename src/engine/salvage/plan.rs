@@ -54,6 +54,16 @@ impl Plan {
             }
             plan.patches.extend(patch);
         }
+        if let [only] = found.visited.as_slice()
+            && found.frames == 0
+            && !found.damage.is_empty()
+            && plan.patches.is_empty()
+        {
+            // All that is left is a segment that was prepared and never begun: the journal begins anew with it.
+            plan.hurt.insert(only.id);
+            plan.patches.push(plan.replace(recovery, found, 0, entropy)?);
+            plan.notes.push("nothing of the journal is left: the store begins anew, and is empty".to_owned());
+        }
         plan.name_topics(found);
         plan.count_losses(recovery, found)?;
         plan.put_aside(recovery, found);
