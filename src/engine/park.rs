@@ -15,6 +15,10 @@ use std::collections::BTreeMap;
 /// So many messages are kept at most between being read and being parked: as many as threads that park at once.
 const READ_MAX: usize = 64;
 
+/// So often a read that failed is tried again: a disk that can't for a moment must not cost the copy. One that never
+/// can must not keep a poison message from being parked.
+const READ_TRIES: u32 = 3;
+
 /// What the headers of origin begin with.
 const ORIGIN: &str = "millpond-origin-";
 
@@ -79,12 +83,16 @@ impl Engine {
     pub(super) fn read_dead(&self, group: GroupId, offset: Offset) -> Result<Option<Record>> {
         let topic = self.open_core()?.state.group(group).map(|held| held.topic());
         let Some(topic) = topic else { return Ok(None) };
-        match self.fetch(topic, offset, &mut ReadCursor::default()) {
-            Ok(found) => Ok(found),
-            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => Err(error),
-            Err(error) => {
-                tracing::error!(%topic, %offset, %error, "a dead letter can't be read: parked without a copy of it");
-                Ok(None)
+        let mut tries = 0;
+        loop {
+            match self.fetch(topic, offset, &mut ReadCursor::default()) {
+                Ok(found) => return Ok(found),
+                Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => return Err(error),
+                Err(error) if error.kind() != ErrorKind::Corrupt && tries < READ_TRIES => tries += 1,
+                Err(error) => {
+                    tracing::error!(%topic, %offset, %error, "a dead letter can't be read: parked without a copy of it");
+                    return Ok(None);
+                }
             }
         }
     }
