@@ -124,6 +124,12 @@ impl Ids {
             }
         }
         self.published = found;
+        // Before anything is published again.
+        let there = |id: &u64| self.published.contains_key(id);
+        let transactions: Vec<_> = std::mem::take(&mut self.transactions)
+            .into_iter()
+            .map(|(published, processed)| (published.iter().map(there).collect::<Vec<_>>(), published, processed))
+            .collect();
         for _ in 0..30 {
             self.publish(rng.u64(0..POOL), open, Durability::Os).map_err(failed)??;
         }
@@ -140,9 +146,8 @@ impl Ids {
                 (false, None) => {}
             }
         }
-        for (published, processed) in std::mem::take(&mut self.transactions) {
-            let there = published.iter().map(|id| self.published.contains_key(id));
-            let there: Vec<bool> = there.chain(processed.iter().map(|id| self.processed.contains_key(id))).collect();
+        for (mut there, published, processed) in transactions {
+            there.extend(processed.iter().map(|id| self.processed.contains_key(id)));
             if there.contains(&true) && there.contains(&false) {
                 return Err(format!("I7: of a transaction with ids {published:?} and {processed:?}: {there:?}"));
             }
