@@ -82,7 +82,7 @@
 //! | 100 million through a backlog of a million, with one of a year, a dead letter, a stuck group: disk | 832 of 1005 MiB |
 //! | 10,000 topics of three groups: opening, memory, memory once each group has read | 0.63 s, 73.5 MiB, 127 MiB |
 //!
-//! Read cold, 10 GB of one topic alone come at 0.72 of reading the files plainly for messages of 100 bytes published one
-//! by one, and not slower than plainly for those of 1000 bytes, and for batches.
+//! Read cold, 10 GB of one topic alone come at 0.72 of reading the files plainly for messages of 100 bytes published
+//! one by one, and not slower than plainly for those of 1000 bytes, and for batches.
 //!
 //! A small disk wants small segments: with the default of 64 MiB a store that has grown keeps 128 MiB in reserve.
