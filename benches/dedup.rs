@@ -3,7 +3,8 @@
 //! Distinct ids of 16 bytes, payloads of 100, level `Os`, a million of them and then ten million in the window; each
 //! figure over as many messages as it takes to write several runs of ids, so that their price is in it. Beside them
 //! what sled does with the same ids alone. The ten million are published by a child process that aborts, so that the
-//! next opening is one after a kill. Without `--bench` everything is done once and small, only to see that it works.
+//! next opening is one after a kill. Without `--bench` everything is done once and small, only to see that it works;
+//! with `million` behind it, the part with a million alone.
 #![expect(clippy::unwrap_used, reason = "in a benchmark, a panic is how it fails")]
 #![expect(clippy::disallowed_methods, reason = "what is measured is this machine: its clock, its disk")]
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
@@ -161,6 +162,9 @@ fn main() {
     batches(&topic, 0..scaled(1_000_000), message);
     rates(&topic, "1 million in the window", scaled(1_000_000), ">= 450 thousand");
     store.close().unwrap();
+    if std::env::args().any(|argument| argument == "million") {
+        return;
+    }
     if !in_earnest() {
         raw_sled(directory.path());
         return;

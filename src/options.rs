@@ -164,11 +164,13 @@ impl Options {
         self
     }
 
-    /// How many bytes of memory the ids of published messages may take, at least 16 KiB: those that came last, and the
-    /// filters of the others, which are on disk. Publishes with an id wait in their tickets while there is no room. To
-    /// find one that is on disk takes 2.4 bytes of memory, and less the more of this is used, so that new ids cost more
-    /// reads; but never under 0.7, so that beyond some 40 million ids the default is exceeded. Those that came last may
-    /// take half of it in any case. Default: 64 MiB.
+    /// How many bytes of memory the ids of published messages may take, at least 16 KiB: those that came last, and what
+    /// finds the others, which are on disk. Publishes with an id wait in their tickets while there is no room, but one
+    /// call is taken in whole. Those on disk take 2.5 bytes of memory each, up to half of this. What does not fit is
+    /// asked on disk: each new id then costs a read for every run that is *cold*, which are the largest ones, and one
+    /// that was seen before some three. With the default that begins between 13 and 25 million ids. Besides, some 50
+    /// bytes for each segment and topic with ids in the window, and up to 2 MiB while runs are written. Default: 64
+    /// MiB.
     #[must_use]
     pub fn id_memory_bytes(mut self, bytes: usize) -> Self {
         self.id_memory_bytes = bytes;

@@ -189,7 +189,7 @@ fn processed_ids_are_known_whatever_becomes_of_the_tables() {
             1 => bench.tables.roll_back(1),
             2 => bench.tables.roll_back(3),
             3 => bench.tables.fail_after(0),
-            _ => bench.tables.fail_after(3),
+            _ => bench.tables.fail_after(2),
         }
         store = bench.open();
         assert!(store.recovery().tables_rebuilt.is_some(), "round {round}");

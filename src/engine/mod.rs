@@ -286,6 +286,8 @@ pub(crate) struct Engine {
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.
     runs: Mutex<Arc<Runs>>,
     mending: Mutex<()>,
+    /// Whoever makes one run of several.
+    merging: Mutex<ids::Merging>,
     /// Whether any topic remembers no ids: otherwise nobody needs to ask.
     forgetful: AtomicBool,
     /// Processed ids that are on disk, once anybody asked; one checkpoint at a time; and how far the tables were looked
@@ -293,6 +295,8 @@ pub(crate) struct Engine {
     tables: Mutex<Option<Arc<dyn Tables>>>,
     checkpointing: Mutex<()>,
     swept: Mutex<Option<Vec<u8>>>,
+    /// Rows that the tables must hold, some of them.
+    watched: Mutex<Vec<(crate::tables::ProcessedKey, crate::tables::Seen)>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.

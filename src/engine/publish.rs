@@ -14,6 +14,7 @@ use crate::message::{BatchReceipt, Duplicate, Message, Receipt};
 use crate::ticket::{Admission, Slot, Ticket};
 use crate::types::{Timestamp, TopicId};
 use siphasher::sip128::{Hasher128, SipHasher13};
+use std::borrow::Cow;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -131,19 +132,16 @@ impl Engine {
             Ok(probe) => probe,
             Err(error) => return Submitted::Refused(error),
         };
-        // What is known is not encoded first, only to be left out.
         let mut known = Vec::new();
-        if probe.has_found()
-            && let Ok(core) = self.open_core()
-        {
-            known = core.judge(topic, offer.messages(), &probe, || self.age_now()).unwrap_or_default();
-        }
+        // What is known is not encoded first, only to be left out.
+        let mut ask = probe.has_found();
         loop {
-            let fresh = ids::without(offer.messages(), &known);
+            let fresh = if ask { Cow::Borrowed(&[][..]) } else { ids::without(offer.messages(), &known) };
             let draft = match offer {
                 Offer::One(_) => fresh.first().map(|message| Draft::one(topic, message)),
                 Offer::Batch(_) => (!fresh.is_empty()).then(|| Draft::batch(topic, &fresh)),
             };
+            ask = false;
             match self.submit(topic, (offer.messages(), draft.as_ref()), &probe, &known, asked) {
                 Tried::Over(Submitted::Wait(level, _)) => return Submitted::Wait(level, probe),
                 Tried::Over(submitted) => return submitted,
@@ -156,7 +154,8 @@ impl Engine {
         }
     }
 
-    /// Takes in a draft of those messages that are not `known`, if that is still all that is known.
+    /// Takes in a draft of those messages that are not `known`, if that is still all that is known. Without one, only
+    /// asks what is.
     fn submit(
         &self,
         topic: TopicId,
@@ -179,7 +178,7 @@ impl Engine {
         };
         let level = asked.or(held.durability()).unwrap_or(self.options.durability);
         match core.judge(topic, messages, probe, || self.age_now()) {
-            Ok(now_known) if now_known == known => {}
+            Ok(now_known) if now_known == known && draft.is_some() => {}
             // There is nothing to append, so there is nothing to be prepared for it.
             Ok(now_known) if now_known.len() == messages.len() => {
                 let terms = Terms { now: self.now(), level };
@@ -190,9 +189,7 @@ impl Engine {
             Err(Unfit::Reused { index, offset }) => return refused(core.reused(messages, index, offset)),
         }
         let terms = Terms { now: self.now(), level };
-        let Some(draft) = draft else {
-            return Tried::Over(Submitted::Admitted(core.repeat(topic, known, terms)));
-        };
+        let Some(draft) = draft else { return Tried::Known(Vec::new()) };
         if core.stands_in_line(topic) {
             return wait(level);
         }

@@ -33,6 +33,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         more |= self.flush_ids()?;
+        more |= self.merge_ids()?;
         more |= self.expire_ids()?;
         more |= self.checkpoint(false)?;
         match self.snapshot_piece().and_then(|again| Ok(again | self.reclaim_piece()?)) {

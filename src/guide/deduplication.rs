@@ -85,7 +85,23 @@
 //!
 //! # What it costs
 //!
-//! A message without an id pays nothing. One with an id has 32 bytes of hashes more in the journal, and about 56 bytes
-//! in a run until its window ends. Memory is bounded by [`Options::id_memory_bytes`](crate::Options::id_memory_bytes);
-//! how many ids there may be in all, and what happens then, by [`Options::id_budget`](crate::Options::id_budget).
+//! A message without an id pays nothing. One with an id has 32 bytes of hashes more in the journal, and about 60 bytes
+//! in a run until its window ends. Runs of neighbouring segments become one by and by, whenever there are four of about
+//! one size, so that an id is asked for in few of them, and is written again as often as ids grow fourfold.
+//!
+//! Memory is bounded by [`Options::id_memory_bytes`](crate::Options::id_memory_bytes): ids that came last lie in it
+//! with all there is to them, and of those on disk 2.5 bytes each, as long as that is no more than half of it. Then a
+//! new id costs no read, and a duplicate one of half a kibibyte. Beyond that the largest runs are asked on disk: a new
+//! id costs a read for each of those, and a duplicate some three more; nothing else changes. How many ids there may be
+//! in all, and what happens then, is said by [`Options::id_budget`](crate::Options::id_budget).
 //! [`Store::id_stats`](crate::Store::id_stats) says how things stand.
+//!
+//! # What is trusted how far
+//!
+//! Processed ids lie in sled, which is trusted with nothing that the journal does not hold. Each call of it is made by
+//! a thread that is left behind if there is no answer within 30 seconds; whatever panics, fails or hangs in there has
+//! the tables set aside and made anew from the journal. A hang keeps whoever asked for those 30 seconds, and what hangs
+//! keeps its thread and memory until the process ends. Rows that sled were to lose in silence are looked for: up to a
+//! thousand of the last segment and of one other at each opening, and 64 of earlier ones at each checkpoint. So a loss
+//! of much is noticed soon, and made good from the journal; the loss of a single row may never be, and its message
+//! could be processed twice.

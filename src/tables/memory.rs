@@ -1,6 +1,7 @@
 //! The tables in memory: for the simulator, where they can be emptied, rolled back or broken at will, and for a store
 //! whose sled can't be used.
 
+use super::commit::{Steps, commit};
 use super::{Change, Hash, Tables, TablesDoor};
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
@@ -17,6 +18,16 @@ struct Content {
     checkpoint: Option<Hash>,
 }
 
+/// A step of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Put,
+    Flush,
+    SyncFiles,
+    SyncNames,
+    Mark,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     content: Content,
@@ -24,6 +35,20 @@ struct Inner {
     /// So many calls go well, then every one fails until the tables are set aside.
     good: Option<u64>,
     set_aside: u64,
+    /// Those of the last commit.
+    steps: Vec<Step>,
+    /// Told of each.
+    watcher: Watcher,
+}
+
+/// Whoever is told of each step while it is done.
+#[derive(Clone, Default)]
+struct Watcher(Option<Arc<dyn Fn(Step) + Send + Sync>>);
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Watcher" } else { "none" })
+    }
 }
 
 /// See the module. Clones are the same tables.
@@ -42,6 +67,15 @@ impl MemoryTables {
                 Ok(inner)
             }
             None => Ok(inner),
+        }
+    }
+}
+
+impl Inner {
+    fn took(&mut self, step: Step) {
+        self.steps.push(step);
+        if let Watcher(Some(watcher)) = &self.watcher {
+            watcher(step);
         }
     }
 }
@@ -76,15 +110,65 @@ impl MemoryTables {
         self.inner.lock().set_aside
     }
 
+    /// The steps of the last commit.
+    #[cfg(test)]
+    pub(crate) fn steps(&self) -> Vec<Step> {
+        self.inner.lock().steps.clone()
+    }
+
+    /// Tells of each step from now on.
+    #[cfg(test)]
+    pub(crate) fn watch(&self, watcher: impl Fn(Step) + Send + Sync + 'static) {
+        self.inner.lock().watcher = Watcher(Some(Arc::new(watcher)));
+    }
+
     /// How many rows there are.
     pub(crate) fn rows(&self) -> usize {
         self.inner.lock().content.rows.len()
     }
 }
 
+/// What was put in is there for whoever looks; what of it would survive, is noted.
+impl Steps for MemoryTables {
+    fn put(&self, rows: &[Change]) -> Result<()> {
+        let mut inner = self.turn()?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => drop(inner.content.rows.insert(key.clone(), value.clone())),
+                None => drop(inner.content.rows.remove(key)),
+            }
+        }
+        inner.took(Step::Put);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.turn()?.took(Step::Flush);
+        Ok(())
+    }
+
+    fn sync_files(&self) -> Result<()> {
+        self.turn()?.took(Step::SyncFiles);
+        Ok(())
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        self.turn()?.took(Step::SyncNames);
+        Ok(())
+    }
+
+    fn mark(&self, checkpoint: Hash) -> Result<()> {
+        let mut inner = self.turn()?;
+        inner.content.checkpoint = Some(checkpoint);
+        inner.took(Step::Mark);
+        Ok(())
+    }
+}
+
 impl Tables for MemoryTables {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.turn()?.content.rows.get(key).cloned())
+    fn get(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        let inner = self.turn()?;
+        Ok(keys.iter().map(|key| inner.content.rows.get(key).cloned()).collect())
     }
 
     fn scan(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -95,20 +179,16 @@ impl Tables for MemoryTables {
     }
 
     fn commit(&self, batch: &[Change], checkpoint: Hash) -> Result<()> {
-        let mut inner = self.turn()?;
-        let before = inner.content.clone();
-        inner.earlier.push(before);
-        if inner.earlier.len() > COPIES {
-            inner.earlier.remove(0);
-        }
-        for (key, value) in batch {
-            match value {
-                Some(value) => drop(inner.content.rows.insert(key.clone(), value.clone())),
-                None => drop(inner.content.rows.remove(key)),
+        {
+            let mut inner = self.turn()?;
+            inner.steps.clear();
+            let before = inner.content.clone();
+            inner.earlier.push(before);
+            if inner.earlier.len() > COPIES {
+                inner.earlier.remove(0);
             }
         }
-        inner.content.checkpoint = Some(checkpoint);
-        Ok(())
+        commit(self, batch, checkpoint)
     }
 
     fn checkpoint(&self) -> Result<Option<Hash>> {

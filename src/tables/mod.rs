@@ -7,33 +7,45 @@
 //!
 //! **Published ids** come at the rate of messages. sled takes 30 to 70 thousand of them a second and hundreds of
 //! megabytes of memory for a million; so they lie in sorted, checksummed runs beside the segment of the journal that
-//! they came with (`run`, `runs`), each with a filter in memory (`filter`): an id that was never seen costs no read,
-//! one that was costs one. A run covers a stretch of one segment, and says which: one that is missing or damaged is
-//! made again from that stretch alone.
+//! they came with (`run`, `runs`), each with a filter (`filter`), in memory as far as there is room: an id that was
+//! never seen costs no read, one that was costs one. A run covers a stretch of one segment, and says which; those of
+//! neighbouring segments become one by and by (`merge`), so that there are few. One that is missing or damaged is made
+//! again from what it covers alone.
 //!
 //! **Processed ids** come at the rate of acks, and have no segment that they belong to: a group keeps them as long as
 //! it wants. They are in a store of rows, behind the trait [`Tables`]: sled (`sled`), or a twin in memory (`memory`)
 //! for the simulator, which can be emptied, rolled back or made to fail at will. It is trusted only if it holds the
 //! checkpoint id that the journal names (see the event `TablesTrusted`).
 
+mod commit;
 mod delta;
 mod filter;
+mod lookup;
 mod memory;
+mod merge;
 mod processed;
 mod published;
+mod rows;
 mod run;
+#[cfg(test)]
+mod run_tests;
 mod runs;
 mod sled;
+mod stretch;
 mod writer;
 
 pub(crate) use self::sled::SledTables;
 pub(crate) use delta::Delta;
 pub(crate) use memory::MemoryTables;
+#[cfg(test)]
+pub(crate) use memory::Step;
+pub(crate) use merge::{FAN, Failure, Merge, to_merge};
 pub(crate) use processed::{ProcessedKey, Seen};
 pub(crate) use published::{Published, PublishedKey};
-pub(crate) use run::{Owner, Range, Run, name as run_name, run_of_name};
+pub(crate) use run::{Run, Share, bytes_of_warm, rows_for};
 pub(crate) use runs::{Found, Runs};
-pub(crate) use writer::{Rows, rewrite, write};
+pub(crate) use stretch::{Owner, Place, Range, Stretch};
+pub(crate) use writer::{Plan, rewrite, write};
 
 use std::fmt::Debug;
 use std::io::Result;
@@ -47,8 +59,8 @@ pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// A store of rows, in one order, durable from commit to commit.
 pub(crate) trait Tables: Send + Sync + Debug {
-    /// The value of a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
+    /// The values of keys, one for each.
+    fn get(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>>;
 
     /// Up to `limit` rows behind `after`, in the order of their keys; from the first one on if there is none.
     fn scan(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;

@@ -1,12 +1,10 @@
 //! All runs of published ids together: what is asked for an id.
 
 use super::published::{Published, PublishedKey};
-use super::run::{Range, Run};
-use crate::storage::{Storage, StorageFile};
-use crate::sync::Mutex;
+use super::run::Run;
+use crate::storage::Storage;
 use crate::types::SegmentId;
-use std::collections::VecDeque;
-use std::io::{Error, Result};
+use std::io::Error;
 use std::sync::Arc;
 
 /// What the runs hold of some ids, and of when that was.
@@ -17,51 +15,17 @@ pub(crate) struct Found {
     pub(crate) rows: Vec<(usize, Published)>,
 }
 
-/// A set of runs, as it was at one moment. Another one takes its place when a run is added or removed.
+/// A set of runs, as it was at one moment, in the order of what they cover. Another one takes its place when a run is
+/// added or removed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runs {
     pub(crate) generation: u64,
     runs: Vec<Arc<Run>>,
-    handles: Arc<Handles>,
-}
-
-/// Open files, a bounded number of them.
-#[derive(Debug, Default)]
-struct Handles(Mutex<VecDeque<Handle>>);
-
-type Handle = (SegmentId, Range, Arc<dyn StorageFile>);
-
-/// So many files of runs are kept open.
-const OPEN: usize = 64;
-
-impl Handles {
-    fn of(&self, storage: &dyn Storage, run: &Run) -> Result<Arc<dyn StorageFile>> {
-        let (segment, range) = (run.owner.segment, run.range);
-        let mut open = self.0.lock();
-        if let Some((.., file)) = open.iter().find(|(id, stretch, _)| (*id, *stretch) == (segment, range)) {
-            return Ok(file.clone());
-        }
-        let file = run.file(storage)?;
-        open.push_back((segment, range, file.clone()));
-        if open.len() > OPEN {
-            open.pop_front();
-        }
-        Ok(file)
-    }
-
-    fn forget(&self, run: &Run) {
-        let known = (run.owner.segment, run.range);
-        self.0.lock().retain(|(segment, range, _)| (*segment, *range) != known);
-    }
 }
 
 impl Runs {
     pub(crate) fn all(&self) -> &[Arc<Run>] {
         &self.runs
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
     }
 
     /// Rows in all runs.
@@ -79,31 +43,59 @@ impl Runs {
         self.runs.iter().map(|run| run.memory()).fold(0, usize::saturating_add)
     }
 
+    /// The same ids in other runs: `added` in the place of those of `removed`.
+    pub(crate) fn instead(&self, removed: &[Arc<Run>], added: Vec<Run>) -> Self {
+        let mut runs = self.runs.clone();
+        runs.retain(|known| !removed.iter().any(|run| run.is(known)));
+        for run in added {
+            let place = run.place();
+            runs.retain(|known| known.place() != place);
+            let at = runs.partition_point(|known| known.place() < place);
+            runs.insert(at, Arc::new(run));
+        }
+        Self { generation: self.generation, runs }
+    }
+
     /// With another run, or another in its place.
     pub(crate) fn with(&self, run: Run) -> Self {
-        let mut other = self.without(&run);
-        other.runs.push(Arc::new(run));
-        other
+        let other = self.instead(&[], vec![run]);
+        Self { generation: self.generation.wrapping_add(1), ..other }
     }
 
-    /// Without the run of this stretch.
-    pub(crate) fn without(&self, run: &Run) -> Self {
-        let same = |known: &Arc<Run>| (known.owner.segment, known.range) == (run.owner.segment, run.range);
-        self.handles.forget(run);
-        let runs = self.runs.iter().filter(|known| !same(known)).cloned().collect();
-        Self { generation: self.generation.wrapping_add(1), runs, handles: self.handles.clone() }
+    /// Without those of a segment, and those that went altogether.
+    pub(crate) fn without_segment(&self, segment: SegmentId) -> (Self, Vec<Arc<Run>>) {
+        let mut went = Vec::new();
+        let mut keep = |run: &Arc<Run>| {
+            if !run.stretches().any(|stretch| stretch.segment == segment) {
+                return Some(run.clone());
+            }
+            let left = run.without_segment(segment).map(Arc::new);
+            if left.is_none() {
+                went.push(run.clone());
+            }
+            left
+        };
+        let runs = self.runs.iter().filter_map(&mut keep).collect();
+        (Self { generation: self.generation.wrapping_add(1), runs }, went)
     }
 
-    /// Without those of a segment.
-    pub(crate) fn without_segment(&self, segment: SegmentId) -> Self {
-        let (going, runs): (Vec<_>, Vec<_>) = self.runs.iter().cloned().partition(|run| run.owner.segment == segment);
-        going.iter().for_each(|run| self.handles.forget(run));
-        Self { generation: self.generation.wrapping_add(1), runs, handles: self.handles.clone() }
-    }
-
-    /// Whether there is one of the same stretch.
+    /// Whether exactly this one is there.
     pub(crate) fn has(&self, run: &Run) -> bool {
-        self.runs.iter().any(|known| (known.owner, known.range) == (run.owner, run.range))
+        self.runs.iter().any(|known| known.is(run))
+    }
+
+    /// The one that is to take less memory, where all may take `limit`: the largest that is warm, so that few are cold.
+    pub(crate) fn to_cool(&self, limit: usize) -> Option<Run> {
+        let over = self.memory() > limit;
+        let warm = self.runs.iter().filter(|run| over && run.is_warm());
+        warm.max_by_key(|run| run.index_bytes()).map(|run| run.cold())
+    }
+
+    /// One that is cold, and fits into memory beside the others.
+    pub(crate) fn to_warm(&self, limit: usize) -> Option<Arc<Run>> {
+        let cold = self.runs.iter().filter(|run| !run.is_warm() && run.rows > 0);
+        let smallest = cold.min_by_key(|run| run.index_bytes())?;
+        (self.memory().saturating_add(smallest.index_bytes()) <= limit).then(|| smallest.clone())
     }
 
     /// What is known of these ids; if a run can't be read, which.
@@ -114,24 +106,21 @@ impl Runs {
         storage: &dyn Storage,
         keys: &[(usize, PublishedKey)],
     ) -> std::result::Result<Found, (Arc<Run>, Error)> {
-        let mut found = Found { generation: self.generation, rows: Vec::new() };
-        for run in self.runs.iter().filter(|run| run.rows > 0) {
-            for (place, key) in keys {
-                if !run.may_have(&key.id) {
-                    continue;
-                }
-                let row = self.handles.of(storage, run).and_then(|file| run.get(&*file, *key));
-                let Some(row) = row.map_err(|error| (run.clone(), error))? else { continue };
-                match found.rows.binary_search_by_key(place, |(place, _)| *place) {
-                    Ok(at) => {
-                        if let Some((_, held)) = found.rows.get_mut(at) {
-                            *held = held.or_newer(row);
-                        }
-                    }
-                    Err(at) => found.rows.insert(at, (*place, row)),
-                }
+        let mut rows: Vec<(usize, Published)> = Vec::new();
+        for run in &self.runs {
+            for (place, key) in keys.iter().filter(|(_, key)| run.may_have(&key.id)) {
+                let row = run.get(storage, *key).map_err(|error| (run.clone(), error))?;
+                rows.extend(row.map(|row| (*place, row)));
             }
         }
-        Ok(found)
+        rows.sort_unstable_by_key(|(place, _)| *place);
+        rows.dedup_by(|later, kept| {
+            let same = later.0 == kept.0;
+            if same {
+                kept.1 = kept.1.or_newer(later.1);
+            }
+            same
+        });
+        Ok(Found { generation: self.generation, rows })
     }
 }

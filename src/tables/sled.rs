@@ -2,14 +2,15 @@
 //!
 //! How far it is trusted: it holds nothing that the journal does not hold, and it is believed only if it has the
 //! checkpoint id that the journal names. It panics on some damage and on a failed sync, hangs on a full disk, and opens
-//! on a half-written snapshot file of its own and then fails. So everything that may panic is caught; opening and
-//! committing are done by a thread that can be left behind when it hangs; its snapshot files that were not finished are
-//! removed first; and whoever calls sets the directory aside and rebuilds after any error. Its `flush` ends in a call
-//! that leaves the drive's cache and the file's size alone, so its files and directories are synced here as well. Its
-//! own timer for that is off: what is durable when is decided here.
+//! on a half-written snapshot file of its own and then fails. So everything that may panic is caught; opening, reading
+//! and committing are done by threads that can be left behind when they hang; its snapshot files that were not finished
+//! are removed first; and whoever calls sets the directory aside and rebuilds after any error. Its `flush` ends in a
+//! call that leaves the drive's cache and the file's size alone, so its files and directories are synced here as well.
+//! Its own timer for that is off: what is durable when is decided here.
 
 #![expect(clippy::disallowed_methods, reason = "sled does its own input and output: this is its door to the disk")]
 
+use super::commit::{Steps, commit};
 use super::{Change, Hash, Tables, TablesDoor};
 use crate::sync::Mutex;
 use std::fs::{self, File};
@@ -17,7 +18,7 @@ use std::io::{Error, ErrorKind, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
 
 /// The name of the tree of processed ids, and of that of the checkpoint. They stay as they are.
@@ -34,9 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// sled frees its lock a moment after its last handle is dropped: opening is tried so often, with such pauses.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// Rows of one of sled's own batches.
-const BATCH: usize = 4096;
 
 /// Where sled's directory is.
 #[derive(Clone, Debug)]
@@ -60,6 +58,38 @@ fn watched<T: Send + 'static>(patience: Duration, what: impl FnOnce() -> Result<
         let outcome = caught(what);
         drop(answer.send(outcome));
     })?;
+    outcome_of(&answered, patience)
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The thread that reads: whoever asks it waits with patience, so that a call of sled that hangs leaves the thread
+/// behind and nobody else. It ends with the last handle.
+#[derive(Debug)]
+struct Reader(Sender<Job>);
+
+impl Reader {
+    fn start() -> Result<Self> {
+        let (jobs, asked) = channel::<Job>();
+        std::thread::Builder::new()
+            .name("millpond-tables-read".to_owned())
+            .spawn(move || asked.into_iter().for_each(|job| job()))?;
+        Ok(Self(jobs))
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        what: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = sync_channel(1);
+        let job = Box::new(move || drop(answer.send(caught(what))));
+        self.0.send(job).map_err(|_| Error::other("sled's thread has ended"))?;
+        outcome_of(&answered, patience)
+    }
+}
+
+fn outcome_of<T>(answered: &Receiver<Result<T>>, patience: Duration) -> Result<T> {
     match answered.recv_timeout(patience) {
         Ok(outcome) => outcome,
         Err(RecvTimeoutError::Timeout) => {
@@ -92,7 +122,8 @@ impl TablesDoor for SledTables {
             let db = open(&directory)?;
             let rows = db.open_tree(PROCESSED).map_err(io)?;
             let marks = db.open_tree(CHECKPOINT).map_err(io)?;
-            let open = Open { directory, patience, db, rows, marks, committing: Mutex::new(()) };
+            let reader = Reader::start()?;
+            let open = Open { directory, patience, db, rows, marks, reader, committing: Mutex::new(()) };
             Ok(Arc::new(open) as Arc<dyn Tables>)
         })
     }
@@ -152,27 +183,26 @@ fn remove_unfinished(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Makes everything in a directory durable, and its name.
-fn sync_all(directory: &Path) -> Result<()> {
+/// Goes through a directory and those in it; `each` is asked of every entry, told whether that is a directory itself.
+fn walk(directory: &Path, each: &dyn Fn(&Path, bool) -> Result<()>) -> Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let kind = match entry.file_type() {
+        let done = entry.file_type().and_then(|kind| {
+            if kind.is_dir() {
+                walk(&entry.path(), each)
+            } else if kind.is_file() {
+                each(&entry.path(), false)
+            } else {
+                Ok(())
+            }
+        });
+        match done {
             // sled removes files of its own at any time.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            other => other?,
-        };
-        let synced = match kind {
-            kind if kind.is_dir() => sync_all(&entry.path()),
-            kind if kind.is_file() => File::open(entry.path()).and_then(|file| file.sync_all()),
-            _ => Ok(()),
-        };
-        match synced {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => other?,
         }
     }
-    sync_directory(directory)?;
-    directory.parent().map_or(Ok(()), sync_directory)
+    each(directory, true)
 }
 
 #[cfg(unix)]
@@ -195,50 +225,83 @@ struct Open {
     db: sled::Db,
     rows: sled::Tree,
     marks: sled::Tree,
+    reader: Reader,
     /// One commit at a time: the checkpoint of one does not overtake the rows of another.
     committing: Mutex<()>,
 }
 
+/// The steps of a commit.
+struct Writing {
+    directory: PathBuf,
+    db: sled::Db,
+    rows: sled::Tree,
+    marks: sled::Tree,
+}
+
+impl Steps for Writing {
+    fn put(&self, rows: &[Change]) -> Result<()> {
+        let mut changes = sled::Batch::default();
+        for (key, value) in rows {
+            match value {
+                Some(value) => changes.insert(key.as_slice(), value.as_slice()),
+                None => changes.remove(key.as_slice()),
+            }
+        }
+        self.rows.apply_batch(changes).map_err(io)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.db.flush().map(|_| ()).map_err(io)
+    }
+
+    fn sync_files(&self) -> Result<()> {
+        walk(&self.directory, &|path, is_directory| {
+            if is_directory { Ok(()) } else { File::open(path)?.sync_all() }
+        })
+    }
+
+    fn sync_names(&self) -> Result<()> {
+        walk(&self.directory, &|path, is_directory| if is_directory { sync_directory(path) } else { Ok(()) })?;
+        self.directory.parent().map_or(Ok(()), sync_directory)
+    }
+
+    fn mark(&self, checkpoint: Hash) -> Result<()> {
+        self.marks.insert(LATEST, &checkpoint).map(|_| ()).map_err(io)
+    }
+}
+
 impl Tables for Open {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        caught(|| Ok(self.rows.get(key).map_err(io)?.map(|value| value.to_vec())))
+    fn get(&self, keys: &[Vec<u8>]) -> Result<Vec<Option<Vec<u8>>>> {
+        let (rows, keys) = (self.rows.clone(), keys.to_vec());
+        self.reader.ask(self.patience, move || {
+            keys.iter().map(|key| Ok(rows.get(key).map_err(io)?.map(|value| value.to_vec()))).collect()
+        })
     }
 
     fn scan(&self, after: Option<&[u8]>, limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        caught(|| {
+        let (rows, after) = (self.rows.clone(), after.map(<[u8]>::to_vec));
+        self.reader.ask(self.patience, move || {
             let from = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-            let rows = self.rows.range::<&[u8], _>((from, std::ops::Bound::Unbounded)).take(limit);
+            let rows = rows.range::<Vec<u8>, _>((from, std::ops::Bound::Unbounded)).take(limit);
             rows.map(|row| row.map(|(key, value)| (key.to_vec(), value.to_vec())).map_err(io)).collect()
         })
     }
 
     fn commit(&self, batch: &[Change], checkpoint: Hash) -> Result<()> {
         let _alone = self.committing.lock();
-        let (db, rows, marks) = (self.db.clone(), self.rows.clone(), self.marks.clone());
-        let directory = self.directory.clone();
+        let steps = Writing {
+            directory: self.directory.clone(),
+            db: self.db.clone(),
+            rows: self.rows.clone(),
+            marks: self.marks.clone(),
+        };
         let batch = batch.to_vec();
-        watched(self.patience, move || {
-            // The checkpoint before stays meanwhile: what it names is there, and all of this comes again behind it.
-            for piece in batch.chunks(BATCH) {
-                let mut changes = sled::Batch::default();
-                for (key, value) in piece {
-                    match value {
-                        Some(value) => changes.insert(key.as_slice(), value.as_slice()),
-                        None => changes.remove(key.as_slice()),
-                    }
-                }
-                rows.apply_batch(changes).map_err(io)?;
-            }
-            db.flush().map_err(io)?;
-            sync_all(&directory)?;
-            marks.insert(LATEST, &checkpoint).map_err(io)?;
-            db.flush().map_err(io)?;
-            sync_all(&directory)
-        })
+        watched(self.patience, move || commit(&steps, &batch, checkpoint))
     }
 
     fn checkpoint(&self) -> Result<Option<Hash>> {
-        let latest = caught(|| self.marks.get(LATEST).map_err(io))?;
+        let marks = self.marks.clone();
+        let latest = self.reader.ask(self.patience, move || marks.get(LATEST).map_err(io))?;
         Ok(latest.and_then(|id| id.as_ref().try_into().ok()))
     }
 }
@@ -265,8 +328,8 @@ mod tests {
             let found = tables.scan(None, 5).unwrap();
             assert_eq!(found.iter().map(|(key, _)| key[3]).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
             assert_eq!(tables.scan(Some(&found[4].0), 1).unwrap()[0].0, 5u32.to_be_bytes());
-            assert_eq!(tables.get(&9_999u32.to_be_bytes()).unwrap(), Some(vec![7; 17]));
-            assert_eq!(tables.get(&90_000u32.to_be_bytes()).unwrap(), None);
+            let keys = [9_999u32, 90_000].map(|number| number.to_be_bytes().to_vec());
+            assert_eq!(tables.get(&keys).unwrap(), [Some(vec![7; 17]), None]);
         }
         door.set_aside().unwrap();
         door.set_aside().unwrap();
@@ -283,6 +346,20 @@ mod tests {
             Ok(())
         });
         assert_eq!(stalled.unwrap_err().kind(), ErrorKind::TimedOut);
+        let reader = Reader::start().unwrap();
+        assert_eq!(reader.ask(PATIENCE, || Ok(7)).unwrap(), 7);
+        assert!(reader.ask::<()>(PATIENCE, || panic!("as it does")).unwrap_err().to_string().contains("as it does"));
+        let (go, hangs) = channel::<()>();
+        let stalled = reader.ask(Duration::from_millis(10), move || {
+            hangs.recv().unwrap_or_default();
+            Ok(())
+        });
+        assert_eq!(stalled.unwrap_err().kind(), ErrorKind::TimedOut);
+        // Those behind it have no longer to wait.
+        let behind = reader.ask(Duration::from_millis(10), || Ok(8));
+        assert_eq!(behind.unwrap_err().kind(), ErrorKind::TimedOut);
+        drop(go);
+        assert_eq!(reader.ask(PATIENCE, || Ok(9)).unwrap(), 9);
     }
 
     #[test]

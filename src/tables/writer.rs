@@ -1,182 +1,256 @@
-//! Writing runs: whole, in pieces, under a name that does not count yet, then renamed into place.
+//! Writing runs: in order and in pieces, under a name that does not count yet, then renamed into place.
 
-use super::filter::Filter;
-use super::published::{Published, PublishedKey, prefix};
-use super::run::{BLOCK, DIRECTORY, HEADER, Owner, ROWS, Range, Run, Share, block_crc, name, seed};
+use super::filter::{Filter, LINES, Line, blocks_for, line_of};
+use super::published::{Published, PublishedKey};
+use super::rows::Rows;
+use super::run::{BLOCK, Index, Parts, ROWS, Run, Share, bad, block_crc, top};
+use super::stretch::{DIRECTORY, Stretch, place_of, seed};
 use crate::storage::{Access, Storage, StorageFile, write_all_at};
-use crate::types::TopicId;
+use crate::types::{SegmentId, StoreId, TopicId};
 use std::collections::BTreeMap;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 use std::sync::Arc;
 
 /// Bytes that are gathered before they are written.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 
-struct Writer {
-    file: Arc<dyn StorageFile>,
-    position: u64,
-    piece: Vec<u8>,
-    /// Where the block that is being filled begins in the piece, and how many rows it has.
-    begun: usize,
-    filled: usize,
-    firsts: Vec<u64>,
-    filter: Filter,
-    shares: BTreeMap<TopicId, Share>,
-    rows: u64,
-    seed: crc32fast::Hasher,
+/// What a run is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) store: StoreId,
+    pub(crate) stretches: Vec<Stretch>,
+    pub(crate) edition: u32,
+    /// About so many rows.
+    pub(crate) expected: u64,
+    /// What was known of where they came with; found out if there is one segment and nothing was known.
+    pub(crate) shares: Option<Vec<Share>>,
+    /// Whether what is to be in memory of it may be, from the beginning.
+    pub(crate) warm: bool,
 }
 
-impl Writer {
-    fn row(&mut self, key: PublishedKey, row: Published) -> Result<()> {
-        if self.filled == 0 {
-            self.begun = self.piece.len();
-            self.firsts.push(prefix(&key.id));
-        }
-        row.put(key, &mut self.piece);
-        self.filled += 1;
-        self.rows += 1;
-        self.filter.add(&key.id);
-        let share = Share { topic: key.topic, rows: 0, latest: row.time, last: row.offset };
-        let share = self.shares.entry(key.topic).or_insert(share);
-        share.rows += 1;
-        (share.latest, share.last) = (share.latest.max(row.time), share.last.max(row.offset));
-        if self.filled == ROWS { self.end_block() } else { Ok(()) }
+impl Plan {
+    /// What comes from one stretch.
+    pub(crate) fn of_stretch(store: StoreId, stretch: Stretch, expected: usize, warm: bool) -> Self {
+        let expected = expected as u64;
+        Self { store, stretches: vec![stretch], edition: 0, expected, shares: None, warm }
+    }
+}
+
+/// Blocks on their way to one place in the file.
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// The number of the block that is being filled, and where it begins in `bytes`.
+    number: u32,
+    begun: usize,
+}
+
+impl Piece {
+    const fn at(number: u32) -> Self {
+        Self { bytes: Vec::new(), number, begun: 0 }
     }
 
-    fn end_block(&mut self) -> Result<()> {
-        if self.filled == 0 {
-            return Ok(());
-        }
-        self.piece.resize(self.begun + BLOCK - 5, 0);
-        self.piece.push(u8::try_from(self.filled).unwrap_or(u8::MAX));
-        let number = u32::try_from(self.firsts.len().saturating_sub(1))
-            .map_err(|_| Error::new(ErrorKind::InvalidInput, "too many rows for one run"))?;
-        let crc = block_crc(self.seed.clone(), number, self.piece.get(self.begun..).unwrap_or_default());
-        self.piece.extend_from_slice(&crc.to_le_bytes());
-        self.filled = 0;
-        if self.piece.len() >= PIECE { self.put() } else { Ok(()) }
+    /// Ends a block: fills it up, with `last` as its last byte if there is one, and its checksum.
+    fn end(&mut self, file: &dyn StorageFile, seed: u32, last: Option<u8>) -> Result<()> {
+        let end = self.begun.saturating_add(BLOCK - 4);
+        self.bytes.resize(end.saturating_sub(usize::from(last.is_some())), 0);
+        self.bytes.extend(last);
+        let crc = block_crc(seed, self.number, self.bytes.get(self.begun..).unwrap_or_default());
+        self.bytes.extend_from_slice(&crc.to_le_bytes());
+        self.begun = self.bytes.len();
+        self.number = self.number.checked_add(1).ok_or_else(|| bad("too many blocks"))?;
+        if self.bytes.len() >= PIECE { self.put(file) } else { Ok(()) }
     }
 
-    fn put(&mut self) -> Result<()> {
-        write_all_at(&*self.file, &self.piece, self.position)?;
-        self.position += self.piece.len() as u64;
-        self.piece.clear();
+    fn put(&mut self, file: &dyn StorageFile) -> Result<()> {
+        let blocks = u64::try_from(self.bytes.len() / BLOCK).unwrap_or(u64::MAX);
+        let position = u64::from(self.number).saturating_sub(blocks).saturating_mul(BLOCK as u64);
+        write_all_at(file, &self.bytes, position)?;
+        self.bytes.clear();
+        self.begun = 0;
         Ok(())
     }
 }
 
-/// Writes the run of a stretch: `rows`, in the order of their keys, about `expected` of them. It is durable when this
-/// returns. Whatever was there under its name is replaced.
+/// A run that is being written: rows are given in the order of their keys. See [`write`].
+#[derive(Debug)]
+pub(crate) struct Writer {
+    plan: Plan,
+    name: String,
+    file: Arc<dyn StorageFile>,
+    seed: u32,
+    /// Blocks of the filter; those that are being filled, of the filter and of rows.
+    filters: u32,
+    filter: Piece,
+    blocks: Piece,
+    /// Rows of the block that is being filled.
+    filled: usize,
+    /// The line that is being filled, and how many there are before it.
+    line: Line,
+    line_number: u64,
+    lines: Filter,
+    firsts: Vec<u32>,
+    shares: BTreeMap<TopicId, Share>,
+    rows: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(storage: &dyn Storage, plan: Plan) -> Result<Self> {
+        let name = place_of(&plan.stretches).name();
+        let unfinished = format!("{name}.new");
+        let file = match storage.open(&unfinished, Access::Create) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                storage.remove(&unfinished)?;
+                storage.open(&unfinished, Access::Create)?
+            }
+            other => other?,
+        };
+        let filters = blocks_for(plan.expected.max(1));
+        Ok(Self {
+            seed: seed(&plan.stretches, plan.edition),
+            filter: Piece::at(1),
+            blocks: Piece::at(filters.checked_add(1).ok_or_else(|| bad("too many rows for one run"))?),
+            lines: if plan.warm { Filter::with_blocks(filters) } else { Filter::default() },
+            plan,
+            name,
+            file,
+            filters,
+            filled: 0,
+            line: Line::default(),
+            line_number: 0,
+            firsts: Vec::new(),
+            shares: BTreeMap::new(),
+            rows: 0,
+        })
+    }
+
+    pub(crate) fn row(&mut self, key: PublishedKey, row: Published) -> Result<()> {
+        if self.filled == 0 {
+            self.firsts.push(top(&key.id));
+        }
+        row.put(key, &mut self.blocks.bytes);
+        self.filled += 1;
+        self.rows += 1;
+        let line = line_of(&key.id, self.filters);
+        while self.line_number < line {
+            self.end_line()?;
+        }
+        self.line.add(&key.id);
+        if self.plan.shares.is_none() {
+            let segment = self.plan.stretches.first().map_or(SegmentId::ZERO, |stretch| stretch.segment);
+            let share = Share { segment, topic: key.topic, rows: 0, latest: row.time, last: row.offset };
+            let share = self.shares.entry(key.topic).or_insert(share);
+            share.rows += 1;
+            (share.latest, share.last) = (share.latest.max(row.time), share.last.max(row.offset));
+        }
+        if self.filled == ROWS { self.end_block() } else { Ok(()) }
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        let filled = u8::try_from(self.filled).unwrap_or(u8::MAX);
+        self.filled = 0;
+        self.blocks.end(&*self.file, self.seed, Some(filled))
+    }
+
+    fn end_line(&mut self) -> Result<()> {
+        let line = std::mem::take(&mut self.line);
+        line.put(&mut self.filter.bytes);
+        if self.plan.warm {
+            self.lines.push(line);
+        }
+        self.line_number += 1;
+        if self.line_number.is_multiple_of(LINES as u64) {
+            self.filter.end(&*self.file, self.seed, None)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes the run durable, and gives it its name. Whatever was there under that is replaced.
+    pub(crate) fn finish(mut self, storage: &dyn Storage) -> Result<Run> {
+        while self.line_number < u64::from(self.filters) * LINES as u64 {
+            self.end_line()?;
+        }
+        if self.filled > 0 {
+            self.end_block()?;
+        }
+        self.filter.put(&*self.file)?;
+        self.blocks.put(&*self.file)?;
+        let trailer_at = u64::from(self.blocks.number) * BLOCK as u64;
+        let Plan { store, stretches, edition, shares, warm, .. } = self.plan;
+        let parts = |index, length, shares| Parts {
+            store,
+            stretches,
+            edition,
+            shares,
+            rows: self.rows,
+            filters: self.filters,
+            blocks: self.blocks.number - self.filters - 1,
+            index,
+            length,
+        };
+        let shares = shares.unwrap_or_else(|| self.shares.into_values().collect());
+        let mut run = Run::from(parts(None, trailer_at, shares));
+        let trailer = run.trailer(&self.firsts);
+        let header = run.header().ok_or_else(|| bad("too much for one run"))?;
+        write_all_at(&*self.file, &trailer, trailer_at)?;
+        write_all_at(&*self.file, &header, 0)?;
+        self.file.sync()?;
+        storage.rename(&format!("{}.new", self.name), &self.name)?;
+        storage.sync_dir(DIRECTORY)?;
+        run.length += trailer.len() as u64;
+        run.index = warm.then(|| Arc::new(Index { filter: self.lines, firsts: self.firsts }));
+        Ok(run)
+    }
+
+    /// Lets go of it; what there is of it only takes space.
+    pub(crate) fn give_up(self, storage: &dyn Storage) {
+        drop(storage.remove(&format!("{}.new", self.name)));
+    }
+}
+
+/// Writes a run: `rows` are in the order of their keys. It is durable when this returns.
 pub(crate) fn write(
     storage: &dyn Storage,
-    owner: Owner,
-    (range, edition): (Range, u32),
-    expected: u64,
+    plan: Plan,
     rows: impl Iterator<Item = Result<(PublishedKey, Published)>>,
 ) -> Result<Run> {
-    let name = name(&owner, range);
-    let unfinished = format!("{name}.new");
-    let file = match storage.open(&unfinished, Access::Create) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            storage.remove(&unfinished)?;
-            storage.open(&unfinished, Access::Create)?
+    let mut writer = Writer::new(storage, plan)?;
+    let all = || {
+        for row in rows {
+            let (key, row) = row?;
+            writer.row(key, row)?;
         }
-        other => other?,
+        Ok(())
     };
-    let mut writer = Writer {
-        file,
-        position: HEADER as u64,
-        piece: Vec::with_capacity(PIECE + BLOCK),
-        begun: 0,
-        filled: 0,
-        firsts: Vec::new(),
-        filter: Filter::for_ids(expected),
-        shares: BTreeMap::new(),
-        rows: 0,
-        seed: seed(&owner, range, edition),
-    };
-    for row in rows {
-        let (key, row) = row?;
-        writer.row(key, row)?;
-    }
-    writer.end_block()?;
-    writer.put()?;
-    let run = Run {
-        owner,
-        range,
-        rows: writer.rows,
-        edition,
-        firsts: writer.firsts,
-        filter: writer.filter,
-        shares: writer.shares.into_values().collect(),
-        length: 0,
-    };
-    let trailer = run.trailer();
-    let header = run.header().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "too many rows for one run"))?;
-    write_all_at(&*writer.file, &trailer, writer.position)?;
-    write_all_at(&*writer.file, &header, 0)?;
-    writer.file.sync()?;
-    storage.rename(&unfinished, &name)?;
-    storage.sync_dir(DIRECTORY)?;
-    Ok(Run { length: writer.position + trailer.len() as u64, ..run })
-}
-
-/// The rows of a run, from its file.
-#[derive(Debug)]
-pub(crate) struct Rows<'a> {
-    run: &'a Run,
-    file: Arc<dyn StorageFile>,
-    block: std::vec::IntoIter<(PublishedKey, Published)>,
-    next: usize,
-}
-
-impl<'a> Rows<'a> {
-    pub(crate) fn new(storage: &dyn Storage, run: &'a Run) -> Result<Self> {
-        Self::from_block(storage, run, 0)
-    }
-
-    /// From a block on.
-    pub(crate) fn from_block(storage: &dyn Storage, run: &'a Run, next: usize) -> Result<Self> {
-        Ok(Self { run, file: run.file(storage)?, block: Vec::new().into_iter(), next })
-    }
-
-    /// The rows of the next block; nothing behind the last one.
-    pub(crate) fn next_block(&mut self) -> Option<Result<Vec<(PublishedKey, Published)>>> {
-        if self.next >= self.run.firsts.len() {
-            return None;
-        }
-        let mut block = [0; BLOCK];
-        let rows = self.run.block(&*self.file, self.next, &mut block);
-        self.next = if rows.is_ok() { self.next + 1 } else { usize::MAX };
-        Some(rows.map(|rows| rows.filter_map(Published::take).collect()))
-    }
-}
-
-impl Iterator for Rows<'_> {
-    type Item = Result<(PublishedKey, Published)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(row) = self.block.next() {
-                return Some(Ok(row));
-            }
-            match self.next_block()? {
-                Ok(rows) => self.block = rows.into_iter(),
-                Err(error) => return Some(Err(error)),
-            }
+    match all() {
+        Ok(()) => writer.finish(storage),
+        Err(error) => {
+            writer.give_up(storage);
+            Err(error)
         }
     }
 }
 
-/// Writes a run anew without the rows that `keep` says no to: they leave the disk. About `expected` stay.
+/// Writes a run anew without the rows that `keep` says no to, and without the shares that `stays` says no to: they
+/// leave the disk. About `expected` rows stay.
 pub(crate) fn rewrite(
     storage: &dyn Storage,
-    run: &Run,
-    expected: u64,
+    run: &Arc<Run>,
+    (expected, warm): (u64, bool),
+    stays: impl Fn(&Share) -> bool,
     mut keep: impl FnMut(&PublishedKey, &Published) -> bool,
 ) -> Result<Run> {
-    let rows = Rows::new(storage, run)?;
+    let plan = Plan {
+        store: run.store,
+        stretches: run.stretches.clone(),
+        edition: run.edition.wrapping_add(1),
+        expected,
+        // Of one segment it is found out again.
+        shares: (run.stretches.len() > 1).then(|| run.shares.iter().filter(|share| stays(share)).copied().collect()),
+        warm,
+    };
+    let rows = Rows::new(storage, run.clone())?;
     let kept = rows.filter(|row| row.as_ref().map_or(true, |(key, row)| keep(key, row)));
-    // At least a small filter: one of no bytes says no to whatever was kept after all.
-    write(storage, run.owner, (run.range, run.edition.wrapping_add(1)), expected.max(1), kept)
+    write(storage, plan, kept)
 }

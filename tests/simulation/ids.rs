@@ -21,6 +21,8 @@ pub(crate) struct Ids {
     pub(crate) gone: Gone,
     /// Runs as they once were.
     older: Vec<(String, Vec<u8>)>,
+    /// Transactions since the store was opened: the ids that each was the first to publish, and to process.
+    transactions: Vec<(Vec<u64>, Vec<u64>)>,
 }
 
 /// What is open of it.
@@ -113,6 +115,13 @@ impl Ids {
                 (false, None) => {}
             }
         }
+        for (published, processed) in std::mem::take(&mut self.transactions) {
+            let there = published.iter().map(|id| self.published.contains_key(id));
+            let there: Vec<bool> = there.chain(processed.iter().map(|id| self.processed.contains_key(id))).collect();
+            if there.contains(&true) && there.contains(&false) {
+                return Err(format!("I7: of a transaction with ids {published:?} and {processed:?}: {there:?}"));
+            }
+        }
         self.gone.reopened(rng, &open.gone, least)?;
         debug_assert!(self.processed.keys().all(|id| acked.contains(id)));
         Ok(())
@@ -145,10 +154,42 @@ impl Ids {
         Ok(self.answered(id, receipt, level.into()))
     }
 
+    /// A transaction that publishes and acks with ids.
+    fn transact(&mut self, rng: &mut fastrand::Rng, store: &Store, open: &OpenIds) -> Result<bool, String> {
+        let level = rng.choice([Durability::Os, Durability::Disk]).unwrap();
+        let Ok(batch) = open.book.lease_many(rng.usize(1..6), Duration::ZERO) else { return Ok(false) };
+        let mut tx = store.transaction();
+        tx.durability(level);
+        let mut acked = Vec::new();
+        for delivery in batch {
+            let id = number(delivery.id());
+            if self.processed.get(&id).is_some_and(|firm| *firm > Firm::Asked) {
+                return Err(format!("I6: id {id} was processed, and is handed out at {}", delivery.offset()));
+            }
+            acked.push(id);
+            tx.ack(delivery);
+        }
+        let ids: BTreeSet<u64> = (0..rng.u64(1..6)).map(|_| rng.u64(0..POOL)).collect();
+        ids.iter().for_each(|id| _ = tx.publish(&open.once, message(*id)));
+        let first = |id: &u64| !self.published.contains_key(id);
+        let published = ids.iter().copied().filter(first).collect();
+        let fresh = acked.iter().copied().filter(|id| !self.processed.contains_key(id)).collect();
+        self.transactions.push((published, fresh));
+        acked.iter().for_each(|id| _ = self.processed.entry(*id).or_insert(Firm::Asked));
+        let Ok(committed) = tx.commit().wait() else { return Ok(false) };
+        let firm = level.into();
+        for (id, receipt) in ids.iter().zip(&committed.receipts) {
+            self.answered(*id, *receipt, firm)?;
+        }
+        acked.iter().for_each(|id| _ = self.processed.insert(*id, firm));
+        Ok(true)
+    }
+
     /// One step. Whether the store is still good.
-    pub(crate) fn step(&mut self, rng: &mut fastrand::Rng, open: &OpenIds) -> Result<bool, String> {
+    pub(crate) fn step(&mut self, rng: &mut fastrand::Rng, store: &Store, open: &OpenIds) -> Result<bool, String> {
         let level = rng.choice([Durability::Memory, Durability::Os, Durability::Disk]).unwrap();
-        match rng.u8(0..7) {
+        match rng.u8(0..8) {
+            7 => self.transact(rng, store, open),
             4.. => self.gone.step(rng, &open.gone),
             0 => match self.publish(rng.u64(0..POOL), open, level) {
                 Ok(outcome) => outcome.map(|()| true),

@@ -551,7 +551,7 @@ impl World {
                 good
             }
             128.. => match &open.ids {
-                Some(ids) => self.ids.step(&mut self.rng, ids)?,
+                Some(ids) => self.ids.step(&mut self.rng, &open.store, ids)?,
                 None => true,
             },
             125.. => space::clean(&open.store),

@@ -1,19 +1,18 @@
 //! Carrying ids over: those of a segment that is to go are appended again, where they are still in their window and
 //! do not lie further on already with their message.
 //!
-//! A piece at a time, as messages are. The segment is retired only behind all of it in the journal, so that a crash
-//! anywhere leaves each id in one of both at least; in both it does no harm, since of two rows of one key the order
-//! does not matter.
+//! They are read from the segment itself, since a run may be of several. A piece at a time, as messages are. The
+//! segment is retired only behind all of it in the journal, so that a crash anywhere leaves each id in one of both at
+//! least; in both it does no harm, since of two rows of one key the order does not matter.
 
-use super::in_window;
+use super::flush::holds;
+use super::{events_of, in_window, rows_of};
 use crate::engine::{Core, Engine};
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::event::{Event, ForgetId, KeepId};
 use crate::journal::Class;
-use crate::tables::{Published, PublishedKey, Rows, Run};
+use crate::tables::{Published, PublishedKey, Range};
 use crate::types::{Offset, Position, SegmentId, TopicId};
-use std::io;
-use std::sync::Arc;
 
 /// Ids that are carried over in one frame.
 const FRAME_IDS: usize = 256;
@@ -25,11 +24,10 @@ const PIECE_IDS: usize = 2048;
 #[derive(Debug)]
 pub(in crate::engine) struct Carrying {
     segment: SegmentId,
-    /// Its runs that are still to be gone through, the next one last, and the next block of that.
-    runs: Vec<Arc<Run>>,
-    block: usize,
-    /// From where on its processed ids are to be read.
-    position: Position,
+    /// From where on its published ids are to be read; nothing if they are through, or there are none.
+    published: Option<Position>,
+    /// The same of its processed ids, which come afterwards.
+    processed: Position,
 }
 
 impl Carrying {
@@ -46,8 +44,10 @@ impl Engine {
         if !core.ids_are_in_runs(segment) {
             return Ok(None);
         }
-        let runs = self.runs.lock().all().iter().filter(|run| run.owner.segment == segment).cloned().collect();
-        Ok(Some(Carrying { segment, runs, block: 0, position: super::START }))
+        let (windows, now, runs) = (core.windows_of_ids(), self.age_now(), self.runs.lock());
+        let mut shares = runs.all().iter().flat_map(|run| &run.shares).filter(|share| share.segment == segment);
+        let any = shares.any(|share| holds(&windows, share.topic, share.last, share.latest, now));
+        Ok(Some(Carrying { segment, published: any.then_some(super::START), processed: super::START }))
     }
 
     /// Appends some of them again. Whether there are more; when there are none, nothing of ids is needed any more in
@@ -56,26 +56,15 @@ impl Engine {
         // Those that were carried over take memory like new ones: what there are is written first.
         while self.open_core()?.ids.wants_flush() && self.flush_ids()? {}
         let mut kept = Vec::new();
-        if let Some(run) = carrying.runs.last().cloned() {
-            match self.ids_of_blocks(&run, carrying.block, &mut kept) {
-                Ok(Some(next)) => carrying.block = next,
-                Ok(None) => (_, carrying.block) = (carrying.runs.pop(), 0),
-                Err(error) => {
-                    // It is made anew, or was written anew by somebody else; what was carried over already is no harm.
-                    self.mend_run(&run, &error)?;
-                    if let Some(again) = self.begin_carrying(carrying.segment)? {
-                        *carrying = again;
-                    }
-                    return Ok(true);
-                }
-            }
+        if let Some(from) = carrying.published {
+            carrying.published = self.published_of(carrying.segment, from, &mut kept)?;
             self.append_ids(&kept)?;
             return Ok(true);
         }
-        let next = self.processed_of(carrying.segment, carrying.position, PIECE_IDS, &mut kept)?;
+        let next = self.processed_of(carrying.segment, carrying.processed, PIECE_IDS, &mut kept)?;
         self.append_ids(&kept)?;
         if let Some(next) = next {
-            carrying.position = next;
+            carrying.processed = next;
             return Ok(true);
         }
         let mut core = self.open_core()?;
@@ -84,23 +73,23 @@ impl Engine {
         Ok(false)
     }
 
-    /// The events by which the ids in some blocks of a run are kept, and the next block; none at its end.
-    fn ids_of_blocks(&self, run: &Run, block: usize, kept: &mut Vec<Event<'static>>) -> io::Result<Option<usize>> {
-        let mut rows = Rows::from_block(&*self.environment.storage, run, block)?;
-        let (mut held, mut next) = (Vec::new(), block);
-        let more = loop {
-            match rows.next_block() {
-                None => break None,
-                Some(_) if held.len() >= PIECE_IDS => break Some(next),
-                Some(block) => {
-                    held.extend(block?);
-                    next += 1;
-                }
-            }
-        };
-        let (core, now) = (self.core.lock(), self.age_now());
-        kept.extend(held.iter().filter_map(|(key, row)| core.kept_id(run.owner.segment, key, row, now)));
-        Ok(more)
+    /// The events by which published ids of a segment are kept: of the frames from `from` on, until there are some.
+    /// Where to go on; nothing at the segment's end.
+    fn published_of(&self, id: SegmentId, from: Position, kept: &mut Vec<Event<'static>>) -> Result<Option<Position>> {
+        let known = self.files.known(id);
+        let known = known.ok_or_else(|| Error::new(Code::SegmentMissing, format!("segment {id} is not there")))?;
+        let (mut held, mut next) = (Vec::new(), None);
+        let range = Range { from, to: Range::END };
+        let most = (from.get() as usize).saturating_add(self.options.clean_step_bytes);
+        events_of(&*self.environment.storage, &known.segment, range, &mut |events, end| {
+            events.iter().for_each(|event| event.identities(|identity| held.push(rows_of(identity))));
+            let enough = held.len() >= PIECE_IDS || end.position().get() as usize >= most;
+            next = enough.then(|| end.position());
+            Ok(!enough)
+        })?;
+        let (core, now) = (self.open_core()?, self.age_now());
+        kept.extend(held.iter().filter_map(|(key, row)| core.kept_id(id, key, row, now)));
+        Ok(next)
     }
 
     /// Appends events by which ids are kept, whenever there is room for them.

@@ -1,10 +1,10 @@
 //! Writing ids to disk, and off it: the upkeep's part. None of it holds the engine's lock while it reads or writes.
 
-use super::{Frozen, Taken, in_window};
+use super::{Frozen, Ids, Taken, in_window};
 use crate::config::{Durability, WhenFull, Window};
 use crate::engine::{Core, Engine};
 use crate::error::{Error, Result};
-use crate::tables::{PublishedKey, Run, Runs, rewrite, write};
+use crate::tables::{Owner, Plan, PublishedKey, Run, Runs, Share, Stretch, bytes_of_warm, rewrite, write};
 use crate::types::{Offset, Timestamp, TopicId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ impl Engine {
     pub(in crate::engine) fn flush_ids(&self) -> Result<bool> {
         // Publishers that wait for room do it too: one at a time.
         let _alone = self.mending.lock();
-        let (frozen, expected) = {
+        let (frozen, warm) = {
             let mut core = self.open_core()?;
             if core.tail.active().id != core.ids.owner.segment {
                 core.turn_ids();
@@ -28,9 +28,7 @@ impl Engine {
                 core.ids.freeze(end.position(), end);
             }
             match core.ids.frozen.front() {
-                Some(frozen) => {
-                    (frozen.clone(), room_in_filter(frozen.delta.len(), core.ids.runs.memory, core.ids.limit))
-                }
+                Some(frozen) => (frozen.clone(), core.ids.may_be_warm(frozen.delta.len() as u64)),
                 None => return Ok(false),
             }
         };
@@ -38,7 +36,7 @@ impl Engine {
         self.drive(frozen.end, Durability::Disk, None)?;
         let rows = frozen.delta.sorted();
         let storage = &*self.environment.storage;
-        match write(storage, frozen.owner, (frozen.range, 0), expected, rows.map(Ok)) {
+        match write(storage, frozen.plan(warm), rows.map(Ok)) {
             Ok(run) => {
                 self.put_run(run, Some(&frozen));
                 self.keep_to_budget()?;
@@ -64,17 +62,22 @@ impl Engine {
     pub(super) fn put_run(&self, run: Run, frozen: Option<&Arc<Frozen>>) {
         let mut core = self.core.lock();
         let mut runs = self.runs.lock();
-        if frozen.is_none() && !runs.has(&run) {
-            core.ids.going.entry(run.owner.segment).or_default().push(run.range);
-            return;
-        }
-        *runs = Arc::new(runs.with(run));
+        let known = runs.all().iter().find(|known| known.place() == run.place()).cloned();
+        let run = match known {
+            Some(known) => run.after(&known),
+            None if frozen.is_some() => run,
+            None => {
+                core.ids.going.entry(run.place().last).or_default().push(run.name());
+                return;
+            }
+        };
+        let others = runs.with(run);
+        core.put_runs(&mut runs, others);
         core.runs_changed(frozen.map(|frozen| &**frozen), runs.generation);
         if frozen.is_some() {
             core.ids.frozen.pop_front();
             core.ids.failed = None;
         }
-        core.ids.runs = Taken::of(&runs);
         drop(runs);
         let wakers = self.room_made(&mut core);
         self.wake_followers();
@@ -126,7 +129,10 @@ impl Engine {
             let keep = |key: &PublishedKey, row: &crate::tables::Published| {
                 holds(&windows, key.topic, row.offset, row.time, now)
             };
-            match rewrite(&*self.environment.storage, run, run.rows.saturating_sub(over), keep) {
+            let stays = |share: &Share| holds(&windows, share.topic, share.last, share.latest, now);
+            let expected = run.rows.saturating_sub(over);
+            let warm = self.core.lock().ids.may_be_warm(expected);
+            match rewrite(&*self.environment.storage, run, (expected, warm), stays, keep) {
                 Ok(run) => self.put_run(run, None),
                 Err(error) => tracing::warn!(%error, "ids that have left their window stay on disk for now"),
             }
@@ -147,31 +153,64 @@ impl Engine {
             let runs = self.runs.lock().clone();
             let in_memory = self.open_core()?.ids.active.len() as u64;
             let within = runs.rows().saturating_add(in_memory) <= budget.ids && runs.disk() <= budget.bytes;
-            let filled = runs.all().iter().filter(|run| run.rows > 0);
-            let Some(oldest) = filled.min_by_key(|run| (run.owner.segment, run.range)).filter(|_| !within) else {
-                return Ok(());
-            };
-            let empty = rewrite(&*self.environment.storage, oldest, 0, |_, _| false)
-                .map_err(|source| Error::io("forgetting the oldest ids", source))?;
-            tracing::warn!(ids = oldest.rows, "the oldest ids are forgotten before their window ends: `id_budget`");
-            self.core.lock().ids.counts.forgotten += oldest.rows;
-            self.put_run(empty, None);
+            let mut filled = runs.all().iter().filter(|run| run.rows > 0);
+            let Some(oldest) = filled.next().filter(|_| !within) else { return Ok(()) };
+            let forgotten = self.forget_oldest(oldest)?;
+            tracing::warn!(ids = forgotten, "the oldest ids are forgotten before their window ends: `id_budget`");
+            self.core.lock().ids.counts.forgotten += forgotten;
         }
+    }
+
+    /// Forgets what came with the first segment of a run. How many ids that were.
+    fn forget_oldest(&self, run: &Arc<Run>) -> Result<u64> {
+        let several = run.stretches().count() > 1;
+        let first = run.shares.iter().map(|share| share.segment).min().filter(|_| several);
+        let of_first = run.shares.iter().filter(|share| Some(share.segment) == first);
+        // By offset, since of a row it is not known with which segment it came.
+        let upto: BTreeMap<TopicId, Offset> = of_first.map(|share| (share.topic, share.last)).collect();
+        let keep = |key: &PublishedKey, row: &crate::tables::Published| {
+            first.is_some() && upto.get(&key.topic).is_none_or(|upto| row.offset > *upto)
+        };
+        let stays = |share: &Share| first.is_some_and(|first| share.segment != first);
+        let expected = run.shares.iter().filter(|share| stays(share)).map(|share| share.rows).sum();
+        let warm = self.core.lock().ids.may_be_warm(expected);
+        let left = rewrite(&*self.environment.storage, run, (expected, warm), stays, keep)
+            .map_err(|source| Error::io("forgetting the oldest ids", source))?;
+        let forgotten = run.rows.saturating_sub(left.rows);
+        self.put_run(left, None);
+        Ok(forgotten)
     }
 }
 
-/// For how many ids the filter of a run of `rows` is made, where runs take `memory` bytes of `limit` already. With much
-/// of it used the filters become smaller, and say yes of ids that are not there more often: 16 bits for each id, then
-/// 8 from half of the limit on, 4 from three quarters, 2 beyond it. Besides, each id takes 3.4 bits to be found by.
-pub(super) fn room_in_filter(rows: usize, memory: usize, limit: usize) -> u64 {
-    let quarters = memory.saturating_mul(4) / limit.max(1);
-    let share = match quarters {
-        0 | 1 => 1,
-        2 => 2,
-        3 => 4,
-        _ => 8,
-    };
-    rows.div_ceil(share) as u64
+impl Frozen {
+    fn plan(&self, warm: bool) -> Plan {
+        let Owner { store, segment, salt } = self.owner;
+        Plan::of_stretch(store, Stretch { segment, salt, range: self.range }, self.delta.len(), warm)
+    }
+}
+
+impl Ids {
+    /// What runs may take of the memory for ids.
+    pub(super) const fn limit_of_runs(&self) -> usize {
+        self.limit / 2
+    }
+
+    /// Whether one more run of so many rows fits into memory.
+    pub(super) fn may_be_warm(&self, rows: u64) -> bool {
+        self.runs.memory.saturating_add(bytes_of_warm(rows)) <= self.limit_of_runs()
+    }
+}
+
+impl Core {
+    /// Other runs take the place of those that there are; of what does not fit into memory together, the largest become
+    /// cold.
+    pub(super) fn put_runs(&mut self, runs: &mut Arc<Runs>, mut others: Runs) {
+        while let Some(cold) = others.to_cool(self.ids.limit_of_runs()) {
+            others = others.instead(&[], vec![cold]);
+        }
+        *runs = Arc::new(others);
+        self.ids.runs = Taken::of(runs);
+    }
 }
 
 impl Taken {
@@ -192,19 +231,5 @@ impl Core {
     /// The window of each topic, and its next offset.
     pub(super) fn windows_of_ids(&self) -> Windows {
         self.state.topics().map(|topic| (topic.id(), (topic.policy().deduplicate, topic.end()))).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::room_in_filter;
-
-    #[test]
-    fn filters_become_smaller_as_the_memory_for_ids_is_used() {
-        let (rows, limit) = (1_000, 64 << 20);
-        let rooms =
-            [0, limit / 4, limit / 2, limit / 4 * 3, limit, limit * 9].map(|used| room_in_filter(rows, used, limit));
-        assert_eq!(rooms, [1_000, 1_000, 500, 250, 125, 125]);
-        assert_eq!((room_in_filter(0, 0, 0), room_in_filter(1, usize::MAX, 0)), (0, 1));
     }
 }

@@ -11,7 +11,7 @@ impl Probe {
         if !self.has_ids() || self.found.generation != before {
             return;
         }
-        for (place, key) in &self.keys {
+        for (place, key) in &*self.keys {
             let Some((row, _)) = frozen.delta.get(*key) else { continue };
             match self.found.rows.binary_search_by_key(place, |(place, _)| *place) {
                 Ok(at) => {

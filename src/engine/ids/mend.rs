@@ -7,7 +7,7 @@ use crate::error::{Code, Error, Result};
 use crate::event::{Event, events};
 use crate::journal::{Flags, Scanner, Segment, Sighting, seal_of, segment_name};
 use crate::storage::{Access, Storage};
-use crate::tables::{Delta, Range, Run, write};
+use crate::tables::{Delta, Plan, Range, Run, write};
 use crate::types::{Lsn, Position};
 use std::sync::Arc;
 
@@ -71,27 +71,72 @@ pub(super) fn ids_of(
 }
 
 impl Engine {
-    /// Makes a run anew that can't be read, unless somebody else just did.
+    /// Makes a run anew that can't be read, unless somebody else just did; of one of several segments one for each.
     pub(super) fn mend_run(&self, run: &Arc<Run>, error: &std::io::Error) -> Result<()> {
         let _alone = self.mending.lock();
-        let there = |known: &Arc<Run>| Arc::ptr_eq(known, run);
-        if !self.runs.lock().all().iter().any(there) {
-            return Ok(());
-        }
+        let known = self.runs.lock().all().iter().find(|known| known.is(run)).cloned();
+        let Some(run) = known else { return Ok(()) };
         tracing::warn!(run = run.name(), %error, "published ids can't be read; they are read from the journal again");
-        let id = run.owner.segment;
-        let active = Some(self.core.lock().tail.active().clone()).filter(|active| active.id == id);
-        let known = active.or_else(|| self.files.known(id).map(|known| known.segment));
-        let segment = known.ok_or_else(|| {
-            Error::new(Code::SegmentMissing, format!("{} is needed, and is not there", segment_name(id)))
-        })?;
+        let several = run.stretches().count() > 1;
         let storage = &*self.environment.storage;
-        let (delta, _) = ids_of(storage, &segment, run.range, usize::MAX)?;
-        let rows = delta.sorted();
-        let made = write(storage, run.owner, (run.range, 0), rows.len() as u64, rows.map(Ok));
-        self.put_run(made.map_err(|source| Error::io("writing published ids anew", source))?, None);
-        self.core.lock().count_mended();
+        let mut made = Vec::new();
+        for stretch in run.stretches() {
+            let id = stretch.segment;
+            let active = Some(self.core.lock().tail.active().clone()).filter(|active| active.id == id);
+            let Some(segment) = active.or_else(|| self.files.known(id).map(|known| known.segment)) else {
+                if several {
+                    // It was retired this moment: what it had is not needed, or lies further on.
+                    continue;
+                }
+                let what = format!("{} is needed, and is not there", segment_name(id));
+                return Err(Error::new(Code::SegmentMissing, what));
+            };
+            let (delta, _) = ids_of(storage, &segment, stretch.range, usize::MAX)?;
+            let rows = delta.sorted();
+            let warm = self.core.lock().ids.may_be_warm(rows.len() as u64);
+            let plan = Plan::of_stretch(run.store, *stretch, rows.len(), warm);
+            let written = write(storage, plan, rows.map(Ok));
+            made.push(written.map_err(|source| Error::io("writing published ids anew", source))?);
+        }
+        if self.replace_runs(&[run], made) {
+            self.core.lock().count_mended();
+        }
         Ok(())
+    }
+
+    /// Other runs with the same ids take the place of some, whose files go, if all of those are still there. If not,
+    /// the files of the others go.
+    pub(super) fn replace_runs(&self, before: &[Arc<Run>], after: Vec<Run>) -> bool {
+        let (going, done): (Vec<String>, bool) = {
+            let mut core = self.core.lock();
+            let mut runs = self.runs.lock();
+            let known = |run: &Arc<Run>| runs.all().iter().find(|known| known.is(run)).cloned();
+            let known: Vec<Arc<Run>> = before.iter().filter_map(known).collect();
+            if known.len() < before.len() {
+                (after.iter().map(Run::name).collect(), false)
+            } else {
+                // What was done with meanwhile is done with in the new ones as well.
+                let live = |segment| known.iter().any(|run| run.stretches().any(|one| one.segment == segment));
+                let (mut others, mut going) = (Vec::new(), Vec::new());
+                for run in after {
+                    let name = run.name();
+                    match run.limited_to(&live) {
+                        Some(run) => others.push(run),
+                        None => going.push(name),
+                    }
+                }
+                let names: Vec<String> = others.iter().map(Run::name).collect();
+                going.extend(known.iter().map(|run| run.name()).filter(|name| !names.contains(name)));
+                let others = runs.instead(&known, others);
+                core.put_runs(&mut runs, others);
+                (going, true)
+            }
+        };
+        for name in going {
+            // What is left is removed by the next opening.
+            drop(self.environment.storage.remove(&name));
+        }
+        done
     }
 }
 

@@ -16,6 +16,7 @@ mod carry_tests;
 mod flush;
 mod line;
 mod mend;
+mod merge;
 mod probe;
 mod recover;
 mod stats;
@@ -24,6 +25,7 @@ mod take;
 
 pub(super) use carry::Carrying;
 pub(super) use mend::events_of;
+pub(super) use merge::Merging;
 pub(super) use probe::Probe;
 pub(super) use recover::{Journal, Recovered};
 pub use stats::IdStats;
@@ -65,8 +67,8 @@ pub(super) struct Ids {
     runs: Taken,
     /// Segments whose ids lie further on: what is left in them of ids is needed no more.
     carried: BTreeSet<SegmentId>,
-    /// Runs that are not asked any more and whose files go with their segments.
-    going: BTreeMap<SegmentId, Vec<Range>>,
+    /// Names of runs that are not asked any more and whose files go with their segments.
+    going: BTreeMap<SegmentId, Vec<String>>,
     /// Bytes that all of this may take in memory.
     limit: usize,
     /// Why the last run could not be written, until one is.
@@ -248,15 +250,20 @@ impl Core {
             return Err(Unfit::Stale);
         }
         let Some(held) = self.state.topic(topic) else { return Ok(known) };
-        let now = now();
+        // The clock is looked at for those who need it.
+        let now = std::cell::LazyCell::new(now);
         let (window, reused, end) = (held.policy().deduplicate, held.policy().reused_ids, held.end());
+        if messages.len() > 1 {
+            let deltas = self.ids.frozen.iter().map(|frozen| &frozen.delta).chain([&self.ids.active]);
+            deltas.for_each(|delta| delta.touch(probe.keys.iter().map(|(_, key)| *key)));
+        }
         let (mut found, mut within) = (probe.found().iter().peekable(), probe.within().iter().peekable());
         for (index, message) in messages.iter().enumerate() {
             let stored = found.next_if(|(place, _)| *place == index).map(|(_, row)| (*row, Lsn::ZERO));
             let same = within.next_if(|(place, _)| *place == index);
             let Some((id, payload)) = hashes(message) else { continue };
             let row = self.ids.get(PublishedKey { topic, id }).into_iter().chain(stored).reduce(newer);
-            let row = row.filter(|(row, _)| !row.forgotten && in_window(window, row, end, now));
+            let row = row.filter(|(row, _)| !row.forgotten && in_window(window, row, end, *now));
             if let Some((row, end)) = row {
                 if !reused && row.payload != payload && row.payload != [0; 16] {
                     return Err(Unfit::Reused { index, offset: Some(row.offset) });

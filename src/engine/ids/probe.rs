@@ -10,11 +10,35 @@ use crate::types::TopicId;
 /// The answer; see [`Core::judge`](super::Core).
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Probe {
-    pub(super) keys: Vec<(usize, PublishedKey)>,
+    pub(super) keys: Keys,
     pub(super) found: Found,
     /// The place of each message whose id stands before it in the same call, and the place of the first that has it.
     within: Vec<(usize, usize)>,
     has_ids: bool,
+}
+
+/// The ids that are asked for, and the places of their messages in the call. For one nothing is allocated.
+#[derive(Debug)]
+pub(super) enum Keys {
+    One([(usize, PublishedKey); 1]),
+    Many(Vec<(usize, PublishedKey)>),
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl std::ops::Deref for Keys {
+    type Target = [(usize, PublishedKey)];
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::One(one) => one,
+            Self::Many(many) => many,
+        }
+    }
 }
 
 impl Probe {
@@ -44,8 +68,11 @@ impl Engine {
     /// Asks the runs. Without ids there is nothing to ask, and nothing is allocated.
     pub(in crate::engine) fn probe(&self, topic: TopicId, messages: &[Message]) -> Result<Probe> {
         let ids = messages.iter().enumerate();
-        let ids = ids.filter_map(|(index, message)| Some((index, PublishedKey { id: hashes(message)?.0, topic })));
-        let keys: Vec<(usize, PublishedKey)> = ids.collect();
+        let mut ids = ids.filter_map(|(index, message)| Some((index, PublishedKey { id: hashes(message)?.0, topic })));
+        let keys = match messages {
+            [_] => ids.next().map_or_else(Keys::default, |one| Keys::One([one])),
+            _ => Keys::Many(ids.collect()),
+        };
         if keys.is_empty() {
             return Ok(Probe::default());
         }

@@ -1,12 +1,11 @@
 //! Ids when a store is opened: which runs are there, which stretches of the journal lack one.
 
-use super::flush::room_in_filter;
 use super::mend::ids_of;
 use super::{Frozen, Ids, START, Taken};
 use crate::error::{Error, Result};
 use crate::journal::{DIRECTORY, Segment};
 use crate::storage::{EntryKind, Storage};
-use crate::tables::{Owner, Range, Run, Runs, run_of_name, write};
+use crate::tables::{Owner, Place, Plan, Range, Run, Runs, Stretch, write};
 use crate::types::{Lsn, Position, SegmentId, StoreId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,14 +41,19 @@ impl Recovered {
         let mut found = Self { ids: Ids::new(journal.store, limit), runs: Runs::default(), rebuilt: 0 };
         (found.ids.owner, found.ids.from) = (owner(&journal.active), journal.end);
         let mut listed = list(journal.storage)?;
+        let covered = found.take_merged(journal, &mut listed);
         if let Some(since) = journal.since {
             for segment in journal.sealed.iter().filter(|segment| segment.id >= since) {
-                let ranges = listed.remove(&segment.id).unwrap_or_default();
+                if covered.contains(&segment.id) {
+                    // Those that the run of several segments was made of are removed below.
+                    continue;
+                }
+                let ranges = listed.parts.remove(&segment.id).unwrap_or_default();
                 let stretches = open(journal.storage, owner(segment), &ranges, Range::END)?;
                 found.cover(journal, segment, stretches, Range::END)?;
             }
             if journal.active.id >= since {
-                let ranges = listed.remove(&journal.active.id).unwrap_or_default();
+                let ranges = listed.parts.remove(&journal.active.id).unwrap_or_default();
                 let stretches = open(journal.storage, owner(&journal.active), &ranges, journal.end)?;
                 found.cover(journal, &journal.active, stretches, journal.end)?;
             } else {
@@ -58,15 +62,69 @@ impl Recovered {
         } else {
             found.ids.from = START;
         }
-        // Of segments that are gone, or of ids that are.
+        // Of segments that are gone, or of ids that are, or of what others cover.
         for (segment, range) in
-            listed.into_iter().flat_map(|(segment, ranges)| ranges.into_iter().map(move |r| (segment, r)))
+            listed.parts.into_iter().flat_map(|(segment, ranges)| ranges.into_iter().map(move |r| (segment, r)))
         {
-            remove(journal.storage, &Owner { store: journal.store, segment, salt: 0 }, range);
+            remove(journal.storage, Place { first: segment, last: segment, range });
         }
+        found.warm(journal.storage);
         found.ids.generation = found.runs.generation;
         found.ids.runs = Taken::of(&found.runs);
         Ok(found)
+    }
+
+    /// Takes in the runs of several segments, the longer ones first. What segments they cover.
+    fn take_merged(&mut self, journal: &Journal<'_>, listed: &mut Listed) -> BTreeSet<SegmentId> {
+        let mut covered = BTreeSet::new();
+        let mut merged = std::mem::take(&mut listed.merged);
+        merged.sort_unstable_by_key(|place| (std::cmp::Reverse(place.last.get() - place.first.get()), place.first));
+        let salt = |id| journal.sealed.iter().find(|segment| segment.id == id).map(|segment| segment.salt);
+        for place in merged {
+            let usable = match Run::open(journal.storage, journal.store, place) {
+                Ok(run) => {
+                    let whole = Range { from: START, to: Range::END };
+                    let fits = |one: &Stretch| {
+                        let known = salt(one.segment).is_none_or(|salt| salt == one.salt);
+                        known
+                            && one.range == whole
+                            && one.segment < journal.active.id
+                            && !covered.contains(&one.segment)
+                    };
+                    // Segments that are gone need nothing of it any more.
+                    let fits = journal.since.is_some() && run.stretches().all(fits);
+                    Some(run).filter(|_| fits).and_then(|run| run.limited_to(&|id| salt(id).is_some()))
+                }
+                Err(error) => {
+                    tracing::warn!(run = place.name(), %error, "published ids can't be read");
+                    None
+                }
+            };
+            match usable {
+                Some(run) => {
+                    covered.extend(run.stretches().map(|one| one.segment));
+                    self.runs = self.runs.with(run);
+                }
+                None => remove(journal.storage, place),
+            }
+        }
+        covered
+    }
+
+    /// Reads what is to be in memory of the runs, of the smaller ones first, as far as there is room.
+    fn warm(&mut self, storage: &dyn Storage) {
+        let mut cold: Vec<Arc<Run>> = self.runs.all().iter().filter(|run| run.rows > 0).cloned().collect();
+        cold.sort_by_key(|run| run.index_bytes());
+        for run in cold {
+            if self.runs.memory().saturating_add(run.index_bytes()) > self.ids.limit_of_runs() {
+                break;
+            }
+            match run.warm(storage) {
+                Ok(warm) => self.runs = self.runs.instead(&[], vec![warm]),
+                // It is made anew when it is asked for.
+                Err(error) => tracing::warn!(run = run.name(), %error, "published ids can't be read"),
+            }
+        }
     }
 
     /// Takes in a segment: its runs, and between them what the journal says.
@@ -82,7 +140,7 @@ impl Recovered {
         let mut at = START;
         while at < end {
             if let Some(run) = runs.remove(&at) {
-                at = run.range.to;
+                at = run.place().range.to;
                 self.runs = self.runs.with(run);
                 continue;
             }
@@ -100,8 +158,8 @@ impl Recovered {
             }
             let range = Range { to: stopped, ..range };
             let rows = delta.sorted();
-            let expected = room_in_filter(rows.len(), self.runs.memory(), self.ids.limit);
-            match write(journal.storage, owner, (range, 0), expected, rows.map(Ok)) {
+            let stretch = Stretch { segment: segment.id, salt: segment.salt, range };
+            match write(journal.storage, Plan::of_stretch(journal.store, stretch, rows.len(), false), rows.map(Ok)) {
                 Ok(run) => self.runs = self.runs.with(run),
                 Err(source) => {
                     // A full disk keeps nobody from opening: they stay in memory until they can be written.
@@ -116,21 +174,33 @@ impl Recovered {
             }
         }
         // Those that lie within others.
-        runs.into_values().for_each(|run| remove(journal.storage, &owner, run.range));
+        runs.into_values().for_each(|run| remove(journal.storage, run.place()));
         Ok(())
     }
 }
 
-/// What stretches the names in the journal's directory tell; unfinished runs are removed.
-fn list(storage: &dyn Storage) -> Result<BTreeMap<SegmentId, BTreeSet<Range>>> {
-    let mut listed: BTreeMap<SegmentId, BTreeSet<Range>> = BTreeMap::new();
+/// What the names in the journal's directory tell of runs.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Of one segment each.
+    parts: BTreeMap<SegmentId, BTreeSet<Range>>,
+    merged: Vec<Place>,
+}
+
+/// Lists the runs; unfinished ones are removed.
+fn list(storage: &dyn Storage) -> Result<Listed> {
+    let mut listed = Listed::default();
     let entries = storage.list(DIRECTORY).map_err(|source| Error::io("listing the journal's directory", source))?;
     for entry in entries.into_iter().filter(|entry| entry.kind == EntryKind::File) {
-        if let Some(name) = entry.name.strip_suffix(".new").filter(|name| run_of_name(name).is_some()) {
+        if let Some(name) = entry.name.strip_suffix(".new").filter(|name| Place::of_name(name, START).is_some()) {
             // It is made again; if it can't be removed, it is overwritten then.
             drop(storage.remove(&format!("{DIRECTORY}/{name}.new")));
-        } else if let Some((segment, range)) = run_of_name(&entry.name) {
-            listed.entry(segment).or_default().insert(range);
+        } else if let Some(place) = Place::of_name(&entry.name, START) {
+            if place.first == place.last {
+                listed.parts.entry(place.first).or_default().insert(place.range);
+            } else {
+                listed.merged.push(place);
+            }
         }
     }
     Ok(listed)
@@ -140,16 +210,21 @@ fn list(storage: &dyn Storage) -> Result<BTreeMap<SegmentId, BTreeSet<Range>>> {
 fn open(storage: &dyn Storage, owner: Owner, ranges: &BTreeSet<Range>, end: Position) -> Result<Stretches> {
     let mut stretches = Stretches::new();
     for range in ranges {
+        let place = Place { first: owner.segment, last: owner.segment, range: *range };
         if range.from < START || range.to <= range.from || range.to > end {
-            remove(storage, &owner, *range);
+            remove(storage, place);
             continue;
         }
-        match Run::open(storage, owner, *range) {
+        let opened = Run::open(storage, owner.store, place).and_then(|run| {
+            let right = run.stretches().all(|stretch| stretch.salt == owner.salt);
+            if right { Ok(run) } else { Err(std::io::Error::from(std::io::ErrorKind::InvalidData)) }
+        });
+        match opened {
             // Of several with one beginning, the last in order is the longest.
             Ok(run) => drop(stretches.insert(range.from, run)),
             Err(error) => {
                 tracing::warn!(segment = %owner.segment, from = %range.from, %error, "published ids can't be read");
-                remove(storage, &owner, *range);
+                remove(storage, place);
             }
         }
     }
@@ -157,6 +232,6 @@ fn open(storage: &dyn Storage, owner: Owner, ranges: &BTreeSet<Range>, end: Posi
 }
 
 /// Not being able to is no harm: it is tried again with the next opening.
-fn remove(storage: &dyn Storage, owner: &Owner, range: Range) {
-    drop(storage.remove(&crate::tables::run_name(owner, range)));
+fn remove(storage: &dyn Storage, place: Place) {
+    drop(storage.remove(&place.name()));
 }

@@ -4,7 +4,7 @@
 use super::Taken;
 use super::flush::holds;
 use crate::engine::{Core, Engine};
-use crate::tables::{Owner, Range, run_name};
+use crate::tables::Run;
 use crate::types::SegmentId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,12 +21,10 @@ impl Engine {
     pub(in crate::engine) fn kept_ids(&self, core: &Core) -> BTreeMap<SegmentId, u64> {
         let (windows, now) = (core.windows_of_ids(), self.age_now());
         let mut kept = core.processed_to_keep(now);
-        for run in self.runs.lock().all() {
-            let needed = run.shares.iter().filter(|share| holds(&windows, share.topic, share.last, share.latest, now));
-            let rows = needed.map(|share| share.rows).fold(0, u64::saturating_add);
-            if rows > 0 {
-                let bytes = kept.entry(run.owner.segment).or_default();
-                *bytes = bytes.saturating_add(rows.saturating_mul(ID_BYTES));
+        for share in self.runs.lock().all().iter().flat_map(|run| &run.shares) {
+            if share.rows > 0 && holds(&windows, share.topic, share.last, share.latest, now) {
+                let bytes = kept.entry(share.segment).or_default();
+                *bytes = bytes.saturating_add(share.rows.saturating_mul(ID_BYTES));
             }
         }
         kept.retain(|segment, _| !core.ids.carried.contains(segment));
@@ -37,30 +35,29 @@ impl Engine {
     }
 
     /// The ids of a segment need it no more: they lie further on, or have left their windows. Its runs are not asked
-    /// any more, and their files go with the segment's.
+    /// any more, and their files go with the segment's; one of several segments goes with the last of them.
     pub(in crate::engine) fn drop_ids_of(&self, core: &mut Core, segment: SegmentId) {
         let mut runs = self.runs.lock();
-        let going: Vec<Range> =
-            runs.all().iter().filter(|run| run.owner.segment == segment).map(|run| run.range).collect();
-        if going.is_empty() {
+        let covers = |run: &Arc<Run>| run.stretches().any(|stretch| stretch.segment == segment);
+        if !runs.all().iter().any(covers) {
             return;
         }
-        *runs = Arc::new(runs.without_segment(segment));
+        let (left, went) = runs.without_segment(segment);
+        *runs = Arc::new(left);
         core.ids.runs = Taken::of(&runs);
-        core.ids.going.entry(segment).or_default().extend(going);
+        core.ids.going.entry(segment).or_default().extend(went.iter().map(|run| run.name()));
         core.runs_changed(None, runs.generation);
     }
 
     /// The files of a segment are gone; those of its runs follow. What is left is removed by the next opening.
     pub(in crate::engine) fn remove_runs_of(&self, segment: SegmentId) {
-        let (going, owner) = {
+        let going = {
             let mut core = self.core.lock();
             core.ids.carried.remove(&segment);
-            let owner = Owner { segment, ..core.ids.owner };
-            (core.ids.going.remove(&segment).unwrap_or_default(), owner)
+            core.ids.going.remove(&segment).unwrap_or_default()
         };
-        for range in going {
-            drop(self.environment.storage.remove(&run_name(&owner, range)));
+        for name in going {
+            drop(self.environment.storage.remove(&name));
         }
     }
 }

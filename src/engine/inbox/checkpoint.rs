@@ -18,6 +18,11 @@ use std::sync::Arc;
 /// Rows that are looked at in each checkpoint, whether they have left their window.
 const LOOKED_AT: usize = 4096;
 
+/// Rows that are looked for after each checkpoint, of those that were written before, and how many of them are others
+/// each time. sled may lose rows and say nothing: of a loss of many this notices some.
+const WATCHED: usize = 64;
+const RENEWED: usize = 8;
+
 /// So many segments are replayed at most when a store is opened that acks little.
 const MOST_SEGMENTS: u32 = 4;
 
@@ -61,6 +66,7 @@ impl Engine {
         let over = self.sweep_processed(&windows, frozen)?;
         batch.extend(over.into_iter().map(|key| (key, None)));
         self.with_tables(|tables| tables.commit(&batch, checkpoint))?;
+        self.look_after(&windows, frozen)?;
         let trusted = Event::TablesTrusted(TablesTrusted { upto, checkpoint });
         loop {
             let mut core = self.open_core()?;
@@ -76,6 +82,24 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Looks whether rows of earlier checkpoints are still there. If not, the tables are made anew.
+    fn look_after(&self, windows: &BTreeMap<u64, Vec<Terms>>, fresh: &Fresh) -> Result<()> {
+        let mut watched = self.watched.lock();
+        let kept = |key: &ProcessedKey, seen: &Seen| {
+            windows.get(&key.table).is_some_and(|terms| terms.iter().any(|terms| terms.covers(*seen)))
+        };
+        watched.retain(|(key, seen)| kept(key, seen));
+        self.with_tables(|tables| super::open::look_for(tables, &watched))?;
+        let mut some: Vec<(ProcessedKey, Seen)> = fresh.iter().map(|(key, seen)| (*key, *seen)).collect();
+        some.retain(|(key, seen)| kept(key, seen));
+        // By the hash: any of them, and the same ones whenever the same is done.
+        some.sort_unstable_by_key(|(key, _)| key.id);
+        let over = (watched.len() + RENEWED).saturating_sub(WATCHED).min(watched.len());
+        watched.drain(..over);
+        watched.extend(some.into_iter().take(RENEWED));
+        Ok(())
     }
 
     /// The keys of some rows that have left their window; the next call looks further on.

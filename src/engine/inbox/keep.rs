@@ -76,7 +76,7 @@ impl Engine {
     /// Whether no later one of the same id has taken its place: this one must not come behind that.
     fn is_newest(&self, key: ProcessedKey, seen: Seen) -> Result<bool> {
         let known = self.open_core()?.inbox.get(key);
-        let known = if known.is_some() { known } else { self.in_tables(key)? };
+        let known = if known.is_some() { known } else { self.in_tables(&[key])?.pop().flatten() };
         Ok(known.is_none_or(|known| known.sequence <= seen.sequence))
     }
 }

@@ -10,6 +10,8 @@
 //! remembered: it is called for each event that is applied.
 
 mod checkpoint;
+#[cfg(test)]
+mod checkpoint_tests;
 mod hand;
 mod keep;
 mod open;
@@ -175,18 +177,22 @@ impl Engine {
             let core = self.open_core()?;
             ids.iter().map(|id| core.inbox.get(key(id))).collect()
         };
-        for (id, seen) in ids.iter().zip(&mut seen).filter(|(_, seen)| seen.is_none()) {
-            *seen = self.in_tables(key(id))?;
+        let missing: Vec<ProcessedKey> =
+            ids.iter().zip(&seen).filter(|(_, seen)| seen.is_none()).map(|(id, _)| key(id)).collect();
+        let mut found = self.in_tables(&missing)?.into_iter();
+        for seen in seen.iter_mut().filter(|seen| seen.is_none()) {
+            *seen = found.next().flatten();
         }
         Ok(seen.into_iter().map(|seen| seen.is_some_and(|seen| terms.covers(seen))).collect())
     }
 
-    /// What the tables hold of an id.
-    fn in_tables(&self, key: ProcessedKey) -> Result<Option<Seen>> {
-        self.with_tables(|tables| {
-            let row = tables.get(&key.bytes())?;
-            row.map(|row| Seen::take(&row).ok_or_else(open::unreadable)).transpose()
-        })
+    /// What the tables hold of some ids, one for each.
+    fn in_tables(&self, keys: &[ProcessedKey]) -> Result<Vec<Option<Seen>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<Vec<u8>> = keys.iter().map(ProcessedKey::bytes).collect();
+        self.with_tables(|tables| open::seen(tables.get(&keys)?))
     }
 }
 

@@ -9,11 +9,11 @@ use crate::journal::Segment;
 use crate::state::State;
 use crate::storage::Storage;
 use crate::tables::{Change, Hash, MemoryTables, ProcessedKey, Range, Seen, Tables, TablesDoor};
-use crate::types::{Lsn, Position, Timestamp};
+use crate::types::{Lsn, Position, SegmentId, Timestamp};
 use std::io;
 use std::sync::Arc;
 
-/// Rows that are read back and looked at, of those that the journal says must be there.
+/// Rows that are read back and looked at, of those that a segment of the journal says must be there.
 const SPOT_CHECKS: usize = 1000;
 
 /// What recovery found.
@@ -32,8 +32,21 @@ pub(in crate::engine) struct Source<'a> {
     pub(in crate::engine) end: Lsn,
 }
 
-pub(super) fn unreadable() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "a row of processed ids can't be read")
+/// What rows of the tables say.
+pub(super) fn seen(rows: Vec<Option<Vec<u8>>>) -> io::Result<Vec<Option<Seen>>> {
+    let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "a row of processed ids can't be read");
+    let seen = |row: Vec<u8>| Seen::take(&row).ok_or_else(unreadable);
+    rows.into_iter().map(|row| row.map(seen).transpose()).collect()
+}
+
+/// Looks whether rows are there that must be, or later ones of their ids. An error if one is not.
+pub(super) fn look_for(tables: &dyn Tables, rows: &[(ProcessedKey, Seen)]) -> io::Result<()> {
+    let keys: Vec<Vec<u8>> = rows.iter().map(|(key, _)| key.bytes()).collect();
+    let found = seen(tables.get(&keys)?)?;
+    let there =
+        |(row, (_, seen)): (&Option<Seen>, &(ProcessedKey, Seen))| row.is_some_and(|row| row.sequence >= seen.sequence);
+    let whole = found.len() == rows.len() && found.iter().zip(rows).all(there);
+    if whole { Ok(()) } else { Err(io::Error::other("a row that must be there is not")) }
 }
 
 impl Source<'_> {
@@ -76,23 +89,29 @@ impl Source<'_> {
             Ok(_) => return Ok(Err("they are not those that the journal names".to_owned())),
             Err(error) => return Ok(Err(format!("their checkpoint can't be read: {error}"))),
         }
-        // What the last segment before the mark says has to be there.
+        // What the last segment before the mark says has to be there, and one of the others, another one each time.
         let begin = Lsn::new(trusted.upto.segment(), Position::ZERO);
-        let known = self.read(begin, trusted.upto, usize::MAX, &mut |_| Ok(()))?;
+        let mut known = self.read(begin, trusted.upto, usize::MAX, &mut |_| Ok(()))?;
+        let mut earlier: Vec<SegmentId> = state.processed_in().keys().map(|(segment, _)| *segment).collect();
+        earlier.retain(|segment| *segment < begin.segment());
+        earlier.dedup();
+        let chance = usize::from(trusted.checkpoint.first().copied().unwrap_or(0));
+        let which = earlier.get(chance.checked_rem(earlier.len()).unwrap_or(0)).copied();
+        // Whether that one can be read is for those to say who need it.
+        let all = |id| self.read(Lsn::new(id, Position::ZERO), Lsn::new(id, Range::END), usize::MAX, &mut |_| Ok(()));
+        let more = which.and_then(|id| all(id).ok()).unwrap_or_default();
         // What is in its window now was in it whenever the tables were swept.
         let windows = super::windows(state, now);
         let kept = |(key, seen): &(&ProcessedKey, &Seen)| {
             windows.get(&key.table).is_some_and(|terms| terms.iter().any(|terms| terms.covers(**seen)))
         };
-        for (key, seen) in known.iter().filter(kept).take(SPOT_CHECKS) {
-            let row = tables.get(&key.bytes()).map(|row| row.and_then(|row| Seen::take(&row)));
-            match row {
-                Ok(Some(row)) if row.sequence >= seen.sequence => {}
-                Ok(_) => return Ok(Err("a row that must be there is not".to_owned())),
-                Err(error) => return Ok(Err(format!("a row can't be read: {error}"))),
-            }
+        known.retain(|key, seen| kept(&(key, seen)));
+        let some = known.iter().take(SPOT_CHECKS).chain(more.iter().filter(kept).take(SPOT_CHECKS));
+        let some: Vec<(ProcessedKey, Seen)> = some.map(|(key, seen)| (*key, *seen)).collect();
+        match look_for(&*tables, &some) {
+            Ok(()) => Ok(Ok(tables)),
+            Err(error) => Ok(Err(format!("a look at some rows: {error}"))),
         }
-        Ok(Ok(tables))
     }
 
     /// Makes the tables anew from everything up to `to`.
