@@ -118,8 +118,8 @@ impl Owner {
         Self { child, input, output }
     }
 
-    /// Rounds since the last call; writes, reads and bytes written of each; median and 99th percentile of waiting for a
-    /// publish, in microseconds.
+    /// Rounds since the last call; writes, reads and bytes written of each; median and 99th percentile of the wait for
+    /// a publish, in microseconds.
     fn told(&mut self) -> [f64; 6] {
         writeln!(self.input.as_mut().unwrap()).unwrap();
         let mut line = String::new();
