@@ -90,7 +90,7 @@ impl Engine {
                 Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Poisoned) => return Err(error),
                 Err(error) if error.kind() != ErrorKind::Corrupt && tries < READ_TRIES => tries += 1,
                 Err(error) => {
-                    tracing::error!(%topic, %offset, %error, "a dead letter can't be read: parked without a copy of it");
+                    tracing::error!(%topic, %offset, %error, "a dead letter can't be read: parked without its copy");
                     return Ok(None);
                 }
             }
