@@ -96,7 +96,7 @@ fn shown(store: &Store) -> Shown {
     // Suspects come alone: each is settled before the next.
     while let Some(delivery) = email.try_lease().unwrap() {
         wanted.insert(delivery.offset().get(), delivery.counters().leases);
-        delivery.ack().detach();
+        delivery.ack().wait().unwrap();
     }
     (messages, wanted)
 }

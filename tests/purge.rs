@@ -118,7 +118,7 @@ fn a_crash_between_the_pieces_of_a_purge_leaves_the_rest() {
     let store = open(&whole, 1).unwrap();
     full_of_holes(&store);
     store.close().unwrap();
-    for step in 8..16 {
+    for step in 2..24 {
         let disk = whole.fork(step);
         let store = open(&disk, 2).unwrap();
         let jobs = store.topic("jobs").unwrap();

@@ -170,6 +170,10 @@ impl Engine {
                 None => {}
             }
             let made = self.make_room_behind(end);
+            if made.is_err() {
+                // What there is may do for it all the same.
+                self.serve_front();
+            }
             // It may have been sent away, and says why itself.
             if slot.is_filled() {
                 return Ok(true);
@@ -200,9 +204,9 @@ impl Engine {
     /// What is in the buffer has to leave it, and a segment has to be there.
     fn make_room_behind(&self, end: Lsn) -> Result<()> {
         self.drive(end, Durability::Os, None)?;
+        self.read_wanted()?;
         self.make_room(0)?;
-        self.make_room_for_ids()?;
-        self.read_wanted().map(drop)
+        self.make_room_for_ids()
     }
 }
 

@@ -277,6 +277,8 @@ impl Engine {
         loop {
             match self.prepare(true)? {
                 Step::More => {}
+                // Somebody else wants a segment, which can be made of what is set aside.
+                Step::NoBank(_) if wanted == 0 && self.core.lock().wanted_bytes > 0 => {}
                 Step::NoBank(error) if wanted == 0 => return Err(error),
                 Step::Done | Step::NoBank(_) => return Ok(()),
             }

@@ -29,6 +29,8 @@ pub(crate) struct Poison {
     held: Vec<(Delivery, Duration)>,
     /// What is in hand when the process dies, if it is the process that dies.
     last: Option<BTreeSet<Offset>>,
+    /// A process died with one of them in hand at most.
+    alone: bool,
     /// What kills, with how often it did.
     deadly: BTreeMap<Offset, u32>,
     /// What was alone in hand, or may have been, when a process died: deaths may be laid to these.
@@ -39,7 +41,7 @@ pub(crate) struct Poison {
 impl Poison {
     pub(crate) fn new(clock: ManualClock) -> Self {
         let (held, deadly, exposed) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
-        Self { clock, open: None, held, last: None, deadly, exposed, published: 0 }
+        Self { clock, open: None, held, last: None, alone: false, deadly, exposed, published: 0 }
     }
 
     /// The store is gone. `by_itself`: the process died, and the machine did not.
@@ -54,7 +56,8 @@ impl Poison {
 
     /// The machine died before it was known what the process had died of.
     pub(crate) fn power_cut(&mut self) {
-        self.last = None;
+        // Or after that was written down: then what was alone is charged, and nobody can count on it.
+        self.alone |= self.last.take().is_some_and(|last| last.len() <= 1);
     }
 
     /// The store is there again.
@@ -74,10 +77,11 @@ impl Poison {
                 self.deadly.entry(*offset).and_modify(|deaths| *deaths += 1);
             });
             // With nothing else in hand it is charged, and so may be what was named and not handed out yet.
-            if last.len() <= 1 {
-                let end = open.topic.end_offset().get();
-                self.exposed.extend((0..end).map(Offset::new).filter(|offset| !self.deadly.contains_key(offset)));
-            }
+            self.alone |= last.len() <= 1;
+        }
+        if std::mem::take(&mut self.alone) {
+            let end = open.topic.end_offset().get();
+            self.exposed.extend((0..end).map(Offset::new).filter(|offset| !self.deadly.contains_key(offset)));
         }
         // What was lost with a power cut is published anew, as another message.
         let end = open.topic.end_offset();
