@@ -224,9 +224,9 @@ struct Core {
     poison: Option<Arc<Poison>>,
     closing: bool,
     closed: bool,
-    /// Somebody writes, and somebody syncs; it may be the same one.
     /// What may have left.
     departures: onward::Departures,
+    /// Somebody writes, and somebody syncs; it may be the same one.
     committing: bool,
     syncing: bool,
     /// The end of the last frame that asked for `Disk`.
