@@ -100,8 +100,11 @@ enum Looking {
     Again,
 }
 
+/// What there is on a disk.
+type Files = Vec<(String, Vec<u8>)>;
+
 /// What an owner asks of its disk in so many rounds, and the disk's files at the end.
-fn run(looking: Looking, rounds: u64) -> ([u64; 10], Vec<(String, Vec<u8>)>, (u32, usize)) {
+fn run(looking: Looking, rounds: u64) -> ([u64; 10], Files, (u32, usize)) {
     let disk = SimDisk::new(3);
     let clock = ManualClock::starting_at(Timestamp::new(1_000_000));
     let mut owner = Owner::new(Store::open_simulated(&disk, clock.clone(), 1, options()).unwrap());
