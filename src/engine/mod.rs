@@ -82,7 +82,7 @@ pub(crate) use arrivals::Ask;
 pub use backup::Backup;
 pub use breaker::BreakerState;
 pub use clean::Cleaned;
-pub(crate) use deliver::{Leased, Wait};
+pub(crate) use deliver::{Leased, Shape, Wait};
 pub(crate) use dump::{Dump, dump};
 pub use dump::{Dumped, DumpedFrame};
 pub use ids::IdStats;

@@ -6,6 +6,7 @@
 //! | the next message | [`lease`](crate::Consumer::lease) | [`next`](crate::Consumer::next) |
 //! | the same, for a time; or only a look | [`lease_timeout`](crate::Consumer::lease_timeout), [`try_lease`](crate::Consumer::try_lease) | [`next_timeout`](crate::Consumer::next_timeout) |
 //! | several messages | [`lease_many`](crate::Consumer::lease_many) | [`next_many`](crate::Consumer::next_many) |
+//! | runs of a key | [`lease_runs`](crate::Consumer::lease_runs) | [`next_runs`](crate::Consumer::next_runs) |
 //! | one after the other | [`deliveries`](crate::Consumer::deliveries) | `stream` (feature `stream`) |
 //! | the end: stopped, closed, poisoned | | [`ended`](crate::Consumer::ended) |
 //!
