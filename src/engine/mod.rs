@@ -62,6 +62,7 @@ mod salvage;
 mod schedule;
 mod seek;
 mod settle;
+mod settling;
 mod snapshot;
 mod space;
 mod stats;
@@ -95,7 +96,8 @@ pub use salvage::Repaired;
 pub(crate) use salvage::{Salvage, repair, salvage};
 pub(crate) use schedule::Waiting as Scheduled;
 pub use seek::SeekReport;
-pub(crate) use settle::{Outcome, RunPart};
+pub(crate) use settle::Outcome;
+pub(crate) use settling::RunPart;
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
@@ -201,7 +203,7 @@ struct Core {
     visible: visible::Visible,
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
-    let_go: VecDeque<settle::Settling<'static>>,
+    let_go: VecDeque<settling::Settling<'static>>,
     backlogs: backlog::Backlogs,
     lanes: plain::Lanes,
     flows: flow::Flows,

@@ -42,5 +42,5 @@
 //! ```
 //!
 //! An independent look at what default settings mean: Jepsen on
-//! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost when the machines of a
-//! cluster lost power together, and says that the default sync interval was at least a part of the cause.
+//! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost when the machines
+//! of a cluster lost power together, and says that the default sync interval was at least a part of the cause.
