@@ -390,9 +390,8 @@ impl Tail {
         notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
-        if out.capacity() == 0 {
-            out.reserve(frame.max(BLOCK));
-        }
+        // All at once: a large message would be copied again when what comes behind it does not fit.
+        out.reserve(if out.capacity() == 0 { frame.max(BLOCK) } else { frame });
         out.extend_from_slice(&bytes);
         write(out);
         debug_assert_eq!(self.chunk.end().get() as usize, self.end as usize + frame);
