@@ -2,6 +2,7 @@
 //! its stored value, or the default at creation.
 
 mod budget;
+mod compression;
 mod filter;
 mod flow;
 mod order;
@@ -11,6 +12,7 @@ mod window;
 
 pub use crate::retention::Retention;
 pub use budget::{IdBudget, WhenFull};
+pub use compression::Compression;
 pub(crate) use filter::Condition;
 pub use filter::Filter;
 pub use flow::{Backlog, Breaker, Overflow, Rate};
@@ -151,6 +153,7 @@ pub struct TopicSettings {
     pub(crate) aging: Option<Duration>,
     pub(crate) deduplicate: Option<Window>,
     pub(crate) refuse_reused_ids: Option<bool>,
+    pub(crate) compression: Option<Compression>,
 }
 
 impl TopicSettings {
@@ -213,6 +216,7 @@ pub(crate) struct TopicPolicy {
     pub(crate) deduplicate: Window,
     /// Whether an id may come again with another payload.
     pub(crate) reused_ids: bool,
+    pub(crate) compression: Compression,
 }
 
 impl Default for TopicPolicy {
@@ -226,6 +230,7 @@ impl Default for TopicPolicy {
             aging: priorities::AGING,
             deduplicate: Window::default(),
             reused_ids: false,
+            compression: Compression::Off,
         }
     }
 }

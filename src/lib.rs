@@ -68,6 +68,7 @@
 //! | bound what waits and what is out | [`TopicSettings::max_backlog`], [`Group::max_in_flight`], [`Group::rate`], [`Group::breaker`], [`Consumer::pause`], [`Delivery::rate_limited`] |
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
+//! | have messages take less of the disk | [`TopicSettings::compression`], [`Compression`] |
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
 //! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
@@ -137,8 +138,8 @@ mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{
-    Backlog, Breaker, Durability, Filter, Group, IdBudget, Options, Overflow, Rate, Retention, Retry, Start,
-    TopicSettings, WhenFull, WhenParked, Window,
+    Backlog, Breaker, Compression, Durability, Filter, Group, IdBudget, Options, Overflow, Rate, Retention, Retry,
+    Start, TopicSettings, WhenFull, WhenParked, Window,
 };
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};

@@ -75,6 +75,8 @@ places! {
         PreparedNew "a segment was prepared in a new file"
         PreparedRecycled "a segment was prepared in an old file"
         PreparedBank "a file was set aside for later"
+        Packed "what was published was packed"
+        MovedPacked "what was carried over was packed"
         SidecarWritten "an index was written"
         SnapshotBegun "a snapshot was begun"
         SnapshotDone "a snapshot was completed"

@@ -7,11 +7,11 @@
 //! `ids`). Once all of it was gone through, nothing in it is needed, and it is removed as any other dead one.
 
 use super::ids::Carrying;
-use super::read::undecodable;
+use super::read::{readable, undecodable};
 use super::{Core, Engine};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, MessageView, Published, encode, events};
-use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, seal_of, segment_name};
+use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, pack, seal_of, segment_name};
 use crate::seen::Seen;
 use crate::types::{Lsn, Position, SegmentId, Timestamp, TopicId};
 use std::collections::BTreeMap;
@@ -54,6 +54,7 @@ pub(super) struct Cleaner {
 struct Load<'a> {
     messages: Published<'a>,
     bytes: Vec<u8>,
+    flags: Flags,
 }
 
 impl Engine {
@@ -78,8 +79,8 @@ impl Engine {
         };
         match outcome {
             Ok(more) => Ok(more),
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                tracing::error!(%error, %segment, "what is needed of a segment is damaged; it stays");
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                tracing::error!(%error, %segment, "what is needed of a segment can't be read; it stays");
                 cleaner.damage.extend_from_slice(error.damage());
                 let mut core = self.core.lock();
                 core.space.damaged.insert(segment);
@@ -130,13 +131,18 @@ impl Engine {
             if ended {
                 break;
             }
-            if frame.header.flags.is_events() {
+            readable(&frame)?;
+            if frame.flags.is_events() {
                 frames.push(frame);
             }
         }
         let base = window.segment().base;
         let needed = self.needed_of(&frames, base, at.segment())?;
-        for load in loads(&needed) {
+        let packs: Vec<TopicId> = {
+            let core = self.open_core()?;
+            needed.keys().filter(|topic| core.packs(**topic)).copied().collect()
+        };
+        for load in loads(&needed, &packs) {
             let (count, bytes) = (load.messages.count, load.messages.bytes);
             self.append_load(&load)?;
             cleaner.moved += count;
@@ -270,7 +276,7 @@ impl Core {
         let (first, last) = (load.messages.first.get(), load.messages.end.get().saturating_sub(1));
         let event = Event::Move(load.messages.clone());
         let (crc, bytes) = (crc32fast::hash(&load.bytes), &load.bytes);
-        let span = self.tail.append(Flags::NONE, crc, bytes.len(), |out| out.extend_from_slice(bytes), &[]);
+        let span = self.tail.append(load.flags, crc, bytes.len(), |out| out.extend_from_slice(bytes), &[]);
         Seen::Cleaned.note();
         self.apply(span.start, &event);
         let position = span.start.position();
@@ -287,7 +293,7 @@ impl Core {
 }
 
 /// Frames for what is carried over, each of one topic.
-fn loads<'a>(needed: &'a BTreeMap<TopicId, Vec<MessageView<'a>>>) -> Vec<Load<'a>> {
+fn loads<'a>(needed: &'a BTreeMap<TopicId, Vec<MessageView<'a>>>, packs: &[TopicId]) -> Vec<Load<'a>> {
     let mut loads = Vec::new();
     for (topic, views) in needed {
         let mut rest = views.as_slice();
@@ -303,7 +309,10 @@ fn loads<'a>(needed: &'a BTreeMap<TopicId, Vec<MessageView<'a>>>) -> Vec<Load<'a
             let messages = Published::moved(*topic, these);
             let mut encoded = Vec::new();
             encode(&Event::Move(messages.clone()), &mut encoded);
-            loads.push(Load { messages, bytes: encoded });
+            let packed = if packs.contains(topic) { pack(&encoded) } else { None };
+            Seen::MovedPacked.note_if(packed.is_some());
+            let flags = if packed.is_some() { Flags::COMPRESSED } else { Flags::NONE };
+            loads.push(Load { messages, bytes: packed.unwrap_or(encoded), flags });
         }
     }
     loads

@@ -26,7 +26,8 @@ impl Engine {
                 let bytes = u64::from(used);
                 // Of one whose ids are still in memory it is not known how many there are.
                 let id_bytes = ids.get(&id).map_or(0, |held| bytes.min(*held));
-                SegmentStats { id, bytes, live_bytes: live.get(&id).map_or(0, |live| live.bytes), id_bytes }
+                let live_bytes = live.get(&id).map_or(0, |live| live.within(bytes).bytes);
+                SegmentStats { id, bytes, live_bytes, id_bytes }
             });
             let stats = StoreStats {
                 incarnation: self.incarnation,

@@ -1,7 +1,7 @@
 //! Topics and groups: opening, creating, changing, dropping.
 
 use super::{Core, Engine};
-use crate::config::{Durability, Group, Retry, Start, TopicSettings, Window};
+use crate::config::{Compression, Durability, Group, Retry, Start, TopicSettings, Window};
 use crate::error::{Code, Error, Result};
 use crate::event::{ConfigureGroup, ConfigureTopic, CreateGroup, CreateTopic, DropGroup, Event};
 use crate::event::{forward_setting, group_patch, processed_table_setting, topic_patch};
@@ -47,6 +47,7 @@ impl Engine {
     /// The topic of this name. Creates or changes it as `settings` say; without them it must exist.
     pub(crate) fn topic(&self, name: &str, settings: Option<&TopicSettings>) -> Result<TopicId> {
         check_name("topic", name)?;
+        settings.and_then(|settings| settings.compression).unwrap_or_default().check()?;
         let time = self.now();
         let patch = settings.map(topic_patch).unwrap_or_default();
         let id = self.establish(|core| match core.state.topic_named(name) {
@@ -73,6 +74,8 @@ impl Engine {
             if settings.is_some_and(|settings| settings.expires_after.is_some()) {
                 self.lifetimes.store(true, Ordering::Relaxed);
             }
+            let packs = settings.is_some_and(|set| set.compression.is_some_and(|how| how != Compression::Off));
+            self.packs.fetch_or(packs, Ordering::Relaxed);
             self.forgetful
                 .fetch_or(settings.is_some_and(|set| set.deduplicate == Some(Window::Off)), Ordering::Relaxed);
             self.retention_changed(id)?;

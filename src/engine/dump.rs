@@ -145,7 +145,7 @@ impl Dump {
 
 fn describe(frame: &Frame, segment: &Segment) -> DumpedFrame {
     let mut said = Vec::new();
-    if let Some(how) = frame.header.flags.unknown() {
+    if let Some(how) = frame.flags.unknown() {
         said.push((how.to_owned(), String::new()));
     } else {
         for event in events(&frame.body, segment.base) {
@@ -159,7 +159,7 @@ fn describe(frame: &Frame, segment: &Segment) -> DumpedFrame {
         lsn: frame.lsn,
         length: frame.header.frame_length(),
         durable: Lsn::new(segment.id, frame.header.durable),
-        snapshot: frame.header.flags.has(Flags::SNAPSHOT),
+        snapshot: frame.flags.has(Flags::SNAPSHOT),
         events: said,
     }
 }

@@ -294,6 +294,8 @@ pub(crate) struct Engine {
     merging: Mutex<ids::Merging>,
     /// Whether any topic remembers no ids: otherwise nobody needs to ask.
     forgetful: AtomicBool,
+    /// Whether some topic is, or was in this opening, written packed.
+    packs: AtomicBool,
     /// Processed ids that are on disk, once anybody asked; one checkpoint at a time; and how far the tables were looked
     /// through for rows that have left their window.
     tables: Mutex<Option<Arc<dyn Tables>>>,

@@ -78,6 +78,7 @@ impl Engine {
             doubted: 0,
             lifetimes: false,
             forgetful: false,
+            packs: false,
             runs: crate::tables::Runs::default(),
             tables: None,
             files,

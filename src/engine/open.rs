@@ -4,7 +4,7 @@ use super::assemble::Parts;
 use super::obstacle::Obstacle;
 use super::rebuild::Replay;
 use super::{Core, Engine, Environment, create_store};
-use crate::config::{Durability, Options, Window};
+use crate::config::{Compression, Durability, Options, Window};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, Opened};
 use crate::journal::{
@@ -180,6 +180,7 @@ impl Engine {
         let door = &*environment.tables;
         let inbox = source.recover(door, &replay.state, wall, options.id_memory_bytes)?;
         let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
+        let packs = replay.state.topics().any(|topic| topic.policy().compression != Compression::Off);
         let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);
         let mut core = Core::new(Tail::new(limits(&options), start), replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
@@ -215,6 +216,7 @@ impl Engine {
             doubted,
             lifetimes,
             forgetful,
+            packs,
             runs: ids.runs,
             tables: inbox.tables,
             files,

@@ -51,7 +51,7 @@ impl Core {
             return Some(lane.level);
         }
         let held = self.state.topic(topic)?;
-        if self.backlogs.count(topic).is_some() || self.has_rules(held) {
+        if self.backlogs.count(topic).is_some() || self.has_rules(held) || self.packs(topic) {
             return None;
         }
         let level = held.durability().unwrap_or(otherwise);

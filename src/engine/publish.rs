@@ -6,11 +6,12 @@ use super::ids::{self, Known, Probe, Unfit};
 use super::line::{InLine, Work};
 use super::overflow::line_full;
 use super::{Core, Engine};
-use crate::config::{Durability, Window};
+use crate::config::{Compression, Durability, Window};
 use crate::error::{Code, Error, Result};
 use crate::event::Draft;
-use crate::journal::{Class, Flags, Refusal};
+use crate::journal::{Class, Flags, Refusal, pack};
 use crate::message::{BatchReceipt, Duplicate, Message, Receipt};
+use crate::seen::Seen;
 use crate::ticket::{Admission, Slot, Ticket};
 use crate::types::{Offset, Timestamp, TopicId};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -18,6 +19,9 @@ use std::borrow::Cow;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Shorter messages, or batches, gain nothing from being packed.
+const LEAST_PACKED: u64 = 256;
 
 /// What `Core::admit` needs besides the message.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +33,18 @@ pub(super) struct Terms {
 }
 
 impl Core {
+    /// Whether what is published to a topic, or carried over of it, is written packed.
+    pub(super) fn packs(&self, topic: TopicId) -> bool {
+        self.state.topic(topic).is_some_and(|held| held.policy().compression == Compression::Lz4)
+    }
+
     /// Takes in a draft: appends it, applies it, and says where it went. Whatever refuses it changes nothing.
     pub(super) fn admit(&mut self, draft: &Draft<'_>, terms: Terms) -> Result<Admission, Refusal> {
         let place = self.tail.place(draft.len_max(), Class::Publish)?;
         let first = self.next_offset(draft.topic());
         let stamp = draft.stamp(first, terms.now, place.base);
         let span = self.tail.append(
-            Flags::NONE,
+            if draft.is_packed() { Flags::COMPRESSED } else { Flags::NONE },
             draft.crc(&stamp),
             draft.body_len(&stamp),
             |out| draft.write_into(&stamp, out),
@@ -152,6 +161,7 @@ impl Engine {
                 Offer::One(_) => fresh.first().map(|message| Draft::one(topic, message)),
                 Offer::Batch(_) => (!fresh.is_empty()).then(|| Draft::batch(topic, &fresh)),
             };
+            let draft = draft.map(|draft| self.packed(draft));
             ask = false;
             match self.submit(topic, (offer.messages(), draft.as_ref()), &probe, &known, asked) {
                 Tried::Over(Submitted::Wait(level, _)) => return Submitted::Wait(level, probe),
@@ -230,6 +240,19 @@ impl Engine {
                 Tried::Over(Self::no_room(&core, level))
             }
         }
+    }
+
+    /// As the topic wants it written. A setting that comes this moment goes for the next one.
+    pub(super) fn packed<'a>(&self, draft: Draft<'a>) -> Draft<'a> {
+        // What does not fit does not fit packed either: the limit is one of memory, too.
+        let fits = draft.len_max() as u64 <= u64::from(self.options.max_frame_bytes);
+        if !self.packs.load(Ordering::Relaxed) || draft.stored_bytes() < LEAST_PACKED || !fits {
+            return draft;
+        }
+        let wanted = self.core.lock().packs(draft.topic());
+        let draft = if wanted { draft.packed_by(pack) } else { draft };
+        Seen::Packed.note_if(draft.is_packed());
+        draft
     }
 
     fn no_room(core: &Core, level: Durability) -> Submitted {

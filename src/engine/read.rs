@@ -79,6 +79,8 @@ impl ReadCursor {
         let within = |frame: &Frame| self.windows.iter().any(|window| window.has(frame));
         // A frame whose window went holds all of that.
         let last = self.current.as_ref().filter(|frame| !within(frame)).map_or(0, |_| self.left);
+        let unpacked = self.current.as_ref().filter(|frame| frame.is_unpacked()).map_or(0, |frame| frame.body.len());
+        let last = last.saturating_add(unpacked);
         let ahead = self.ahead.capacity().saturating_mul(size_of::<Record>());
         windows.saturating_add(last).saturating_add(ahead).saturating_add(self.buffer.capacity())
     }
@@ -360,7 +362,8 @@ impl Core {
 /// Looks for a message in a frame; with `more` those that come next are taken along.
 fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset, more: bool) -> Result<Found> {
     let mut found = Found::Before;
-    if !frame.header.flags.is_events() {
+    readable(frame)?;
+    if !frame.flags.is_events() {
         return Ok(found);
     }
     for event in events(&frame.body, base) {
@@ -389,6 +392,13 @@ fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset, more:
         }
     }
     Ok(found)
+}
+
+/// Fails if this build can't look into the frame: what it says is not passed over.
+pub(super) fn readable(frame: &Frame) -> Result<()> {
+    let Some(how) = frame.flags.unknown() else { return Ok(()) };
+    let what = format!("the frame at {} is {how}; this build can't read it", frame.lsn);
+    Err(Error::new(Code::FutureVersion, what))
 }
 
 /// A frame that verifies, but whose body is none: written by a bug, or by a release that knows more.

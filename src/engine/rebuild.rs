@@ -1,6 +1,6 @@
 //! Folding the journal into the state, and making sure that every segment can be searched.
 
-use super::read::undecodable;
+use super::read::{readable, undecodable};
 use super::snapshot::{Piece, read_snapshot};
 use crate::error::{Code, Error, Result};
 use crate::event::{DecodeError, Event, Run, events};
@@ -128,14 +128,11 @@ impl Replay {
                     {
                         seen.clear();
                     }
-                    if frame.header.flags.has(Flags::SNAPSHOT) {
+                    if frame.flags.has(Flags::SNAPSHOT) {
                         self.meet_snapshot(recovery, &frame, &segment);
                         continue;
                     }
-                    if let Some(bytes) = frame.header.flags.unknown() {
-                        let what = format!("the frame at {} is {bytes}; this release can't read it", frame.lsn);
-                        return Err(Error::new(Code::FutureVersion, what));
-                    }
+                    readable(&frame)?;
                     self.take(recovery, &frame, &segment, skip, damaged)?;
                 }
             }
@@ -261,7 +258,7 @@ fn find_newer(recovery: &mut Recovery) -> Result<bool> {
         loop {
             match recovery.next()?.0 {
                 Step::End => break,
-                Step::Frame(frame, segment) if frame.header.flags.has(Flags::SNAPSHOT) => {
+                Step::Frame(frame, segment) if frame.flags.has(Flags::SNAPSHOT) => {
                     if let Some(Piece::End { begin, .. }) = Piece::of(&frame, &segment) {
                         recovery.snapshot_met(begin);
                     }
@@ -352,9 +349,10 @@ fn scan(storage: &dyn Storage, segment: &Arc<Segment>) -> Result<(SegmentIndex, 
         if let Some(seal) = crate::journal::seal_of(&frame) {
             return Ok((index, seal));
         }
-        if frame.header.flags.has(Flags::SNAPSHOT) || frame.header.flags.has(Flags::CONTROL) {
+        if frame.flags.has(Flags::SNAPSHOT) || frame.flags.has(Flags::CONTROL) {
             continue;
         }
+        readable(&frame)?;
         for event in events(&frame.body, segment.base) {
             match event.map_err(|error| undecodable(&frame, error))? {
                 Event::Publish(published) => index.note(frame.lsn.position(), note_of(&published)),

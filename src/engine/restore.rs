@@ -45,6 +45,7 @@ impl Engine {
         // Whatever follows from settings follows from these.
         self.lifetimes.store(true, std::sync::atomic::Ordering::Relaxed);
         self.forgetful.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.packs.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(topic)
     }
 

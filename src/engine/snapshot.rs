@@ -94,7 +94,7 @@ pub(super) fn read_snapshot(recovery: &mut Recovery, begin: Lsn) -> Result<Optio
     loop {
         let (step, skip) = recovery.next()?;
         let Step::Frame(frame, segment) = step else { return Ok(None) };
-        if skip || !frame.header.flags.has(Flags::SNAPSHOT) {
+        if skip || !frame.flags.has(Flags::SNAPSHOT) {
             continue;
         }
         bytes += u64::from(frame.header.length);

@@ -197,10 +197,20 @@ impl Engine {
         space.due || pressed || space.next_look.is_some_and(|at| at <= self.now())
     }
 
+    /// What is needed of each segment, as it stands there: packed, perhaps.
+    fn as_written(&self, mut live: BTreeMap<SegmentId, Live>) -> BTreeMap<SegmentId, Live> {
+        for (id, held) in &mut live {
+            if let Some(seal) = self.files.known(*id).and_then(|known| known.seal) {
+                *held = held.within(u64::from(seal.length));
+            }
+        }
+        live
+    }
+
     /// Retires what is dead, and says what is to be cleaned: what was mostly dead a segment ago and still is, or, with
     /// `all`, whatever is.
     pub(super) fn find_dead(&self, core: &mut Core, all: bool) -> Result<(), Refusal> {
-        let (live, ids) = (core.state.live(), self.kept_ids(core));
+        let (live, ids) = (self.as_written(core.state.live()), self.kept_ids(core));
         let older = core.tail.snapshots().older.segment();
         let active = core.tail.active().id;
         core.space.looked = core.tail.appended();

@@ -32,6 +32,8 @@ pub(crate) struct Draft<'a> {
     /// For a batch: the checksum of each content.
     content_crcs: Vec<u32>,
     batch: bool,
+    /// What stands before the stamp, in the form that is written, if that is another one.
+    packed: Option<Vec<u8>>,
     stored: u64,
     /// How many bytes there are before the stamp, and their checksum.
     before_stamp: usize,
@@ -107,6 +109,23 @@ impl<'a> Draft<'a> {
         Self::batch(self.topic, self.messages)
     }
 
+    /// Writes what stands before the stamp as `pack` gives it, if it gives anything. Then the frame has to say so, and
+    /// nothing else may be in it.
+    pub(crate) fn packed_by(mut self, pack: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Self {
+        let mut plain = Vec::with_capacity(self.before_stamp);
+        self.pieces(|piece| plain.extend_from_slice(piece));
+        self.packed = pack(&plain);
+        if self.packed.is_some() {
+            self.measure();
+        }
+        self
+    }
+
+    /// Whether that was done.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
     fn empty(topic: TopicId, messages: &'a [Message], batch: bool) -> Self {
         Self {
             topic,
@@ -116,6 +135,7 @@ impl<'a> Draft<'a> {
             prefixes: Vec::new(),
             content_crcs: Vec::new(),
             batch,
+            packed: None,
             stored: 0,
             before_stamp: 0,
             crc: Hasher::new(),
@@ -200,7 +220,7 @@ impl<'a> Draft<'a> {
 
     /// Goes over everything before the stamp, once.
     fn measure(&mut self) {
-        let (mut length, mut hasher) = (0, self.crc.clone());
+        let (mut length, mut hasher) = (0, Hasher::new());
         self.pieces(|piece| {
             length += piece.len();
             hasher.update(piece);
@@ -210,6 +230,9 @@ impl<'a> Draft<'a> {
 
     /// Everything before the stamp, piece by piece, in the order of the bytes.
     fn pieces(&self, mut piece: impl FnMut(&[u8])) {
+        if let Some(packed) = &self.packed {
+            return piece(packed);
+        }
         piece(self.lead.as_slice());
         if self.batch {
             piece(&self.heads);

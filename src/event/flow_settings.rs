@@ -1,14 +1,17 @@
-//! The settings of flow control and priorities as they are stored. The tags are told in `settings`.
+//! The settings of flow control, priorities and compression as they are stored. The tags are told in `settings`.
 
 use super::Setting;
 use super::settings::{given, taken};
-use crate::config::{Backlog, Breaker, Group, GroupPolicy, LEVELS_MAX, Overflow, Rate, TopicPolicy, TopicSettings};
+use crate::config::{
+    Backlog, Breaker, Compression, Group, GroupPolicy, LEVELS_MAX, Overflow, Rate, TopicPolicy, TopicSettings,
+};
 use crate::types::millis;
 use std::time::Duration;
 
 const TOPIC_BACKLOG: u16 = 40;
 const TOPIC_PRIORITIES: u16 = 60;
 const TOPIC_AGING: u16 = 61;
+const TOPIC_COMPRESSION: u16 = 70;
 
 const GROUP_MAX_IN_FLIGHT: u16 = 40;
 const GROUP_RATE: u16 = 41;
@@ -19,7 +22,8 @@ pub(super) fn of_topic(settings: &TopicSettings) -> impl Iterator<Item = Setting
     let number = |tag, value: Option<u64>| value.map(|value| Setting { tag, values: vec![value] });
     let levels = number(TOPIC_PRIORITIES, settings.levels.map(u64::from));
     let aging = number(TOPIC_AGING, settings.aging.map(millis));
-    [settings.backlog.map(backlog), levels, aging].into_iter().flatten()
+    let compression = number(TOPIC_COMPRESSION, settings.compression.map(|how| u64::from(how == Compression::Lz4)));
+    [settings.backlog.map(backlog), levels, aging, compression].into_iter().flatten()
 }
 
 fn backlog(limits: Backlog) -> Setting {
@@ -55,6 +59,10 @@ pub(super) fn patch_topic(policy: &mut TopicPolicy, setting: &Setting) {
                 _ => Overflow::Reject,
             };
             policy.backlog = Backlog { messages: taken(messages), bytes: taken(bytes), overflow };
+        }
+        (TOPIC_COMPRESSION, &[how, ..]) => {
+            // What this release doesn't know is written as it is.
+            policy.compression = if how == 1 { Compression::Lz4 } else { Compression::Off };
         }
         (TOPIC_PRIORITIES, &[levels, ..]) => {
             policy.levels = u8::try_from(levels).unwrap_or(LEVELS_MAX).clamp(1, LEVELS_MAX);
@@ -117,6 +125,11 @@ mod tests {
         let backlog = Backlog::messages(9).when_full(Overflow::DropOldest);
         let stored = topic_patch(&TopicSettings::default().max_backlog(backlog));
         assert_eq!(stored, [Setting { tag: 40, values: vec![10, 0, 2] }]);
+        for (how, number) in [(Compression::Off, 0), (Compression::Lz4, 1)] {
+            let stored = topic_patch(&TopicSettings::default().compression(how));
+            assert_eq!(stored, [Setting { tag: 70, values: vec![number] }]);
+            assert_eq!(patch_topic_policy(TopicPolicy::default(), &stored).compression, how);
+        }
         let leveled = TopicSettings::default().priorities(9).priority_aging(Duration::from_secs(1));
         let stored = topic_patch(&leveled).into_iter().map(|setting| (setting.tag, setting.values));
         assert_eq!(stored.collect::<Vec<_>>(), [(60, vec![8]), (61, vec![1000])]);

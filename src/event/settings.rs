@@ -8,6 +8,7 @@
 //!        40 backlog         messages plus one, bytes plus one, 0: no such limit; 0 reject, 1 wait, 2 drop the oldest
 //!        60 priorities      levels, 1: none
 //!        61 aging           milliseconds after which no priority counts
+//!        70 compression     0 off, 1 LZ4
 //!        50 ids             0 not remembered, 1 for milliseconds, 2 the last so many, 3 for ever; then that number
 //!        51 reused ids      0 refused, 1 taken for duplicates
 //! group  1  lease           milliseconds

@@ -16,6 +16,9 @@
 //! Space is given back in whole segments, soon after the last message in one is settled, and at the latest as the
 //! journal goes on. [`StoreStats::segments`](crate::StoreStats::segments) says how much of each is needed.
 //!
+//! [`TopicSettings::compression`](crate::TopicSettings::compression) (feature `lz4`) packs what is published in one
+//! call, and what is cleaned: text in batches takes about half.
+//!
 //! One message that waits for a year does not keep its segment for a year: a segment of which less than half is needed
 //! ([`Options::clean_below`](crate::Options::clean_below)) is *cleaned*. The few messages are written again further
 //! on, and its file goes. They keep offset, time, id and all else; nobody who reads or consumes notices. Of an id whose

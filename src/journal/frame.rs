@@ -1,5 +1,6 @@
 //! The frame: the journal's unit of commit. See the format page in `journal` for its bytes.
 
+use super::packed::{Unpacked, unpack};
 use super::segment::Segment;
 use crate::types::{Lsn, Position};
 use bytes::Bytes;
@@ -19,7 +20,7 @@ pub(crate) struct Flags(u8);
 impl Flags {
     /// An ordinary frame.
     pub(crate) const NONE: Self = Self(0);
-    /// The body is compressed. Reserved: no release writes it yet.
+    /// The body is compressed; see `packed`.
     pub(crate) const COMPRESSED: Self = Self(1);
     /// The body is encrypted with the segment's key. Reserved: no release writes it yet.
     pub(crate) const ENCRYPTED: Self = Self(2);
@@ -38,7 +39,15 @@ impl Flags {
         if self.has(Self::ENCRYPTED) {
             return Some("encrypted");
         }
-        if self.has(Self::COMPRESSED) { Some("compressed") } else { None }
+        match (self.has(Self::COMPRESSED), cfg!(feature = "lz4")) {
+            (false, _) => None,
+            (true, false) => Some("compressed, which a build with the feature `lz4` of millpond can read"),
+            (true, true) => Some("compressed in a way that is not known"),
+        }
+    }
+
+    const fn without(self, flag: Self) -> Self {
+        Self(self.0 & !flag.0)
     }
 
     /// Whether the body holds facts of the engine's.
@@ -150,8 +159,37 @@ pub(crate) struct Frame {
     pub(crate) lsn: Lsn,
     /// Where the next frame of the same segment starts.
     pub(crate) next: Position,
+    /// As it stands in the segment.
     pub(crate) header: FrameHeader,
+    /// What has to be known of the body: not that it was compressed, unless it is still.
+    pub(crate) flags: Flags,
     pub(crate) body: Bytes,
+}
+
+impl Frame {
+    /// A frame whose header and stored body were verified. A body that was packed is unpacked.
+    pub(super) fn new(lsn: Lsn, header: FrameHeader, stored: Bytes) -> Self {
+        let plain = Self::as_stored(lsn, header, stored);
+        if !header.flags.has(Flags::COMPRESSED) {
+            return plain;
+        }
+        match unpack(&plain.body) {
+            Ok(body) => Self { body, flags: header.flags.without(Flags::COMPRESSED), ..plain },
+            // Whoever looks into it finds out by its flags.
+            Err(Unpacked::NotBuilt | Unpacked::Bad) => plain,
+        }
+    }
+
+    /// The same, whose body is left as it is stored.
+    pub(super) fn as_stored(lsn: Lsn, header: FrameHeader, body: Bytes) -> Self {
+        let next = Position(lsn.position().get().saturating_add(header.frame_length()));
+        Self { lsn, next, header, flags: header.flags, body }
+    }
+
+    /// Whether the body is in memory of its own.
+    pub(crate) fn is_unpacked(&self) -> bool {
+        self.flags != self.header.flags
+    }
 }
 
 #[cfg(test)]

@@ -53,8 +53,8 @@
 //!  | length, flags   | durable | body crc | header crc | body ...
 //! ```
 //!
-//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed, 2 encrypted (both reserved), 4
-//!   a piece of a snapshot, 8 one of the journal's own frames.
+//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed (see `packed`), 2 encrypted
+//!   (reserved), 4 a piece of a snapshot, 8 one of the journal's own frames.
 //! * `durable`: everything before this position of this segment, and every segment before it, was durable when the
 //!   frame was made. 0 while the segment before was not.
 //! * `body crc` covers the body and not its place, so that it can be made before the place is known.
@@ -113,6 +113,7 @@ mod judge;
 mod listing;
 mod mend;
 mod observe;
+mod packed;
 mod patch;
 mod prepare;
 mod read;
@@ -136,6 +137,7 @@ pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFIN
 pub(crate) use index::{Carried, Note, SegmentIndex};
 pub(crate) use listing::{Listing, read_sidecar};
 pub(crate) use mend::{mend_identity, store_of_segments};
+pub(crate) use packed::pack;
 pub(crate) use patch::{Gap, LEAST_GAP, Last, Patch, repaired_name};
 pub(crate) use prepare::{Numbers, Preparation, Prepared, Purpose};
 pub(crate) use read::{Glance, Window};

@@ -196,7 +196,7 @@ impl Patch {
             }
             let Some(scanner) = &mut scanner else { break };
             scanner.seek(Position(writer.position));
-            let Sighting::Frame(frame) = scanner.next()? else {
+            let Sighting::Frame(frame) = scanner.next_as_stored()? else {
                 // It was whole a moment ago.
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the segment changes while it is read"));
             };

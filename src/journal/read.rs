@@ -184,6 +184,6 @@ impl Window {
             return Err(damaged(at + header.frame_length(), "the frame's body does not verify"));
         }
         let lsn = Lsn::new(self.segment.id, position);
-        Ok(Some(Frame { lsn, next: Position(at + header.frame_length()), header, body }))
+        Ok(Some(Frame::new(lsn, header, body)))
     }
 }

@@ -78,6 +78,15 @@ impl Scanner {
 
     /// Looks at the place where the next frame is expected, and goes on behind it if one is there.
     pub(crate) fn next(&mut self) -> io::Result<Sighting> {
+        self.next_with(Frame::new)
+    }
+
+    /// The same, with the body as it stands there, packed or not.
+    pub(crate) fn next_as_stored(&mut self) -> io::Result<Sighting> {
+        self.next_with(Frame::as_stored)
+    }
+
+    fn next_with(&mut self, make: impl FnOnce(Lsn, FrameHeader, Bytes) -> Frame) -> io::Result<Sighting> {
         let lsn = Lsn::new(self.segment.id, Position(self.position));
         let bytes = self.bytes(self.position, FRAME_HEADER)?;
         let Some(header) = FrameHeader::verify(&bytes, &self.segment, lsn) else {
@@ -89,7 +98,7 @@ impl Scanner {
             return Ok(Sighting::Bad { plausible: true, header: Some(header) });
         }
         self.position += header.frame_length();
-        Ok(Sighting::Frame(Frame { lsn, next: Position(self.position), header, body }))
+        Ok(Sighting::Frame(make(lsn, header, body)))
     }
 }
 

@@ -20,9 +20,18 @@ pub(crate) struct Live {
     pub(crate) messages: u64,
     /// The sum of their contents, without framing.
     pub(crate) bytes: u64,
+    /// That of all that was ever written there, before it was packed.
+    all: u64,
 }
 
 impl Live {
+    /// What of the segment's `length` bytes that is: all of it may have been written packed.
+    pub(crate) fn within(self, length: u64) -> Self {
+        let share = u128::from(self.bytes) * u128::from(length) / u128::from(self.all.max(1));
+        let packed = self.all > length;
+        Self { bytes: if packed { u64::try_from(share).unwrap_or(self.bytes) } else { self.bytes }, ..self }
+    }
+
     fn add(&mut self, messages: u64, bytes: u64) {
         self.messages = self.messages.saturating_add(messages);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -38,12 +47,16 @@ impl State {
             let readers = self.holders(topic);
             for extent in topic.extents() {
                 let needed = needed(topic, &readers, extent);
-                live.entry(extent.segment).or_default().add(needed, extent.share(needed));
+                let live = live.entry(extent.segment).or_default();
+                live.add(needed, extent.share(needed));
+                live.all = live.all.saturating_add(extent.bytes);
             }
             for place in topic.places().places() {
                 let needed = place.offsets.runs().map(|run| run.count.saturating_sub(idle(topic, &readers, run))).sum();
                 let share = u128::from(place.bytes) * u128::from(needed) / u128::from(place.offsets.len().max(1));
-                live.entry(place.segment).or_default().add(needed, u64::try_from(share).unwrap_or(place.bytes));
+                let live = live.entry(place.segment).or_default();
+                live.add(needed, u64::try_from(share).unwrap_or(place.bytes));
+                live.all = live.all.saturating_add(place.bytes);
             }
         }
         live

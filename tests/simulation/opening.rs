@@ -7,7 +7,7 @@ use crate::model::{Firm, Found, KEEPS};
 use crate::world::{Check, GROUPS, Open, World};
 use crate::{damage, ids, letters, order};
 use millpond::testing::Faults;
-use millpond::{Error, Group, Offset, Retention, Retry, Store, Topic, TopicSettings, Window};
+use millpond::{Compression, Error, Group, Offset, Retention, Retry, Store, Topic, TopicSettings, Window};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -86,7 +86,9 @@ impl World {
         for (topic, keeps) in KEEPS.into_iter().enumerate() {
             let rules = if keeps { Retention::everything() } else { Retention::until_settled() };
             let window = if self.with_ids { Window::default() } else { Window::Off };
-            let rules = TopicSettings::default().retention(rules).deduplicate(window);
+            let packs = cfg!(feature = "lz4") && self.plan.has("packed") && self.plan.seed.is_multiple_of(3);
+            let packed = if packs { Compression::Lz4 } else { Compression::Off };
+            let rules = TopicSettings::default().retention(rules).deduplicate(window).compression(packed);
             let topic = store.topic_with(&format!("topic {topic}"), rules)?;
             for group in 0..GROUPS {
                 let settings = self.order.settings(group, letters::settings(group, settings.clone()));

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Parts that a run can do without.
-const PARTS: [&str; 15] = [
+const PARTS: [&str; 16] = [
     "ids",
     "transactions",
     "flow",
@@ -21,6 +21,7 @@ const PARTS: [&str; 15] = [
     "damage",
     "visible",
     "links",
+    "packed",
 ];
 
 /// One run.

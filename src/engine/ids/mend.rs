@@ -2,7 +2,7 @@
 
 use super::{Core, rows_of};
 use crate::engine::Engine;
-use crate::engine::read::undecodable;
+use crate::engine::read::{readable, undecodable};
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, events};
 use crate::journal::{Flags, Scanner, Segment, Sighting, seal_of, segment_name};
@@ -34,9 +34,10 @@ pub(in crate::engine) fn events_of(
         if seal_of(&frame).is_some() {
             break;
         }
-        if frame.header.flags.has(Flags::SNAPSHOT) || frame.header.flags.has(Flags::CONTROL) {
+        if frame.flags.has(Flags::SNAPSHOT) || frame.flags.has(Flags::CONTROL) {
             continue;
         }
+        readable(&frame)?;
         let events: Vec<Event<'_>> =
             events(&frame.body, segment.base).collect::<Result<_, _>>().map_err(|error| undecodable(&frame, error))?;
         if !each(&events, Lsn::new(segment.id, frame.next))? {

@@ -41,13 +41,13 @@ struct Said {
 
 impl Said {
     fn take(&mut self, frame: &Frame, segment: &Segment) {
-        if frame.header.flags.has(Flags::SNAPSHOT) {
+        if frame.flags.has(Flags::SNAPSHOT) {
             match Piece::of(frame, segment) {
                 Some(Piece::Begin(needed)) => _ = self.begun.insert(frame.lsn, needed),
                 Some(Piece::End { begin, .. }) => self.ended.push(begin),
                 Some(Piece::Part(_)) | None => {}
             }
-        } else if frame.header.flags.unknown().is_none() {
+        } else if frame.flags.unknown().is_none() {
             for event in events(&frame.body, segment.base).map_while(Result::<_, _>::ok) {
                 if let Event::SegmentRetired(event) = event {
                     self.retired.push(event.segment);

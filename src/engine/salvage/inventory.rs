@@ -1,10 +1,11 @@
 //! One walk over everything: what is whole, what is damaged, which messages can be read; and a second one, for the
 //! state that follows from it.
 
+use super::super::read::readable;
 use super::super::rebuild::{carried, note_of};
 use super::super::snapshot::Piece;
-use super::{at, gone::gone};
-use crate::error::{Damage, Error, Result};
+use super::gone::gone;
+use crate::error::{Damage, Result};
 use crate::event::{Event, Published, Run, events};
 use crate::journal::{Flags, Frame, Gone, Recovery, Seal, Segment, Snapshots, Step, Visit, read_sidecar, segment_name};
 use crate::state::{OffsetSet, State};
@@ -94,11 +95,12 @@ impl Inventory {
     }
 
     fn look(&mut self, recovery: &mut Recovery, frame: &Frame, segment: &Segment, known: &mut Snapshots) -> Result<()> {
-        if frame.header.flags.has(Flags::SNAPSHOT) {
+        if frame.flags.has(Flags::SNAPSHOT) {
             self.look_at_snapshot(frame, segment, known);
             return Ok(());
         }
-        refuse_unknown(frame)?;
+        // What this build can't read is no damage.
+        readable(frame)?;
         for event in events(&frame.body, segment.base) {
             match &event {
                 Ok(Event::Publish(published)) => recovery.note(frame, note_of(published)),
@@ -212,7 +214,7 @@ impl Inventory {
                 Step::Frame(frame, segment) => (frame, segment),
             };
             let passed_over = self.undecodable.iter().any(|(lsn, _)| *lsn == frame.lsn);
-            if skip || passed_over || frame.header.flags.has(Flags::SNAPSHOT) {
+            if skip || passed_over || frame.flags.has(Flags::SNAPSHOT) {
                 continue;
             }
             for event in events(&frame.body, segment.base).map_while(std::result::Result::ok) {
@@ -279,15 +281,4 @@ fn group_of(event: &Event<'_>) -> Option<u32> {
         _ => return None,
     };
     Some(group.get())
-}
-
-/// Frames that this release can't read are no damage: they are for a newer one.
-fn refuse_unknown(frame: &Frame) -> Result<()> {
-    match frame.header.flags.unknown() {
-        Some(how) => {
-            let what = format!("{} is {how}; this release can't read it", at(frame.lsn));
-            Err(Error::new(crate::error::Code::FutureVersion, what))
-        }
-        None => Ok(()),
-    }
 }

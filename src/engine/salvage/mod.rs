@@ -15,10 +15,3 @@ pub(super) use gone::gone;
 pub(crate) use records::{Opened, Salvage, open_for_reading, salvage};
 pub use repair::Repaired;
 pub(crate) use repair::repair;
-
-use crate::types::Lsn;
-
-/// A damaged place, as text with where it is.
-fn at(lsn: Lsn) -> String {
-    format!("the frame at {lsn}")
-}

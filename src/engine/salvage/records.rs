@@ -78,7 +78,7 @@ impl Salvage {
     }
 
     fn take(&mut self, frame: &Frame, segment: &Segment) {
-        if !frame.header.flags.is_events() {
+        if !frame.flags.is_events() {
             return;
         }
         for event in events(&frame.body, segment.base).map_while(Result::<_, _>::ok) {
