@@ -370,6 +370,14 @@ pub struct Batch {
     rest: std::vec::IntoIter<Delivery>,
 }
 
+impl Batch {
+    /// What was leased in runs of a key.
+    pub(crate) fn into_runs(mut self) -> Vec<Run> {
+        let (link, group) = (self.link.clone(), self.group);
+        Run::all_of(&link, group, &mut self)
+    }
+}
+
 impl Iterator for Batch {
     type Item = Delivery;
 

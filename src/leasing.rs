@@ -2,8 +2,9 @@
 
 use crate::consumer::{Batch, Consumer, Shared};
 use crate::delivery::Delivery;
-use crate::engine::Ask;
+use crate::engine::{Ask, Shape};
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::run::Run;
 use std::future::Future;
 use std::iter::FusedIterator;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ pub struct Leasing<T> {
     consumer: Arc<Shared>,
     /// None, and no patience: it waits for the end.
     max: usize,
+    shape: Shape,
     patience: Option<Duration>,
     ask: Option<Arc<Ask>>,
     make: fn(Batch) -> Result<T>,
@@ -30,7 +32,7 @@ pub struct Leasing<T> {
 
 impl<T> Leasing<T> {
     fn new(consumer: &Consumer, max: usize, patience: Option<Duration>, make: fn(Batch) -> Result<T>) -> Self {
-        Self { consumer: consumer.shared.clone(), max, patience, ask: None, make }
+        Self { consumer: consumer.shared.clone(), max, shape: Shape::Single, patience, ask: None, make }
     }
 }
 
@@ -52,7 +54,7 @@ impl<T> Future for Leasing<T> {
         loop {
             let ask = match &this.ask {
                 Some(ask) => ask,
-                None => this.ask.insert(link.engine()?.ask(*group, this.max, this.patience, stopped)?),
+                None => this.ask.insert(link.engine()?.ask(*group, (this.max, this.shape), this.patience, stopped)?),
             };
             let Poll::Ready(answer) = ask.poll(context.waker()) else { return Poll::Pending };
             this.ask = None;
@@ -116,6 +118,30 @@ impl Consumer {
     /// As for [`lease`](Self::lease).
     pub fn next_many(&self, max: usize, linger: Duration) -> Leasing<Batch> {
         Leasing::new(self, max, Some(linger), Ok)
+    }
+
+    /// Up to `max` messages of an [ordered](crate::Group::ordered) group in runs of a key, awaited: the twin of
+    /// [`lease_runs`](Self::lease_runs).
+    ///
+    /// # Errors
+    /// As for [`lease`](Self::lease).
+    ///
+    /// ```
+    /// # async fn work(email: millpond::Consumer) -> millpond::Result<()> {
+    /// # use std::time::Duration;
+    /// for mut run in email.next_runs(100, Duration::from_secs(1)).await? {
+    ///     while let Some(order) = run.next_delivery() {
+    ///         println!("{} bytes", order.payload().len());
+    ///     }
+    ///     run.ack().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn next_runs(&self, max: usize, linger: Duration) -> Leasing<Vec<Run>> {
+        let mut leasing = Leasing::new(self, max, Some(linger), |batch| Ok(batch.into_runs()));
+        leasing.shape = Shape::Runs;
+        leasing
     }
 
     /// As many as there are, up to `max`, and one at least.

@@ -76,6 +76,7 @@
 //! | test with time by hand, and handlers that are killed | `testing::Pond`, `testing::Chaos` with feature `testing` |
 //! | look at a store that is open elsewhere | [`Store::open_read_only`], [`ReadOnlyStore`], [`ReadOnlyTopic`] |
 //! | back it up while it runs | [`Store::backup`], [`Backup`] |
+//! | bring a topic from another store | [`Store::restore`], [`Restore`], [`ReadOnlyTopic::progress`] |
 //! | know what to do about an error | [`Error`], [`ErrorKind`], [`explanations`] |
 //!
 //! The [`guide`] has a chapter for each promise.
@@ -110,6 +111,7 @@ mod prometheus;
 mod read_only;
 mod redrive;
 mod replay;
+mod restore;
 mod retention;
 mod run;
 mod salvage;
@@ -141,7 +143,7 @@ pub use config::{
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};
 pub use delivery::{Counters, Delivery};
-pub use engine::{Backup, GroupMetrics, GroupProgress, Metrics, TopicMetrics};
+pub use engine::{Backup, GroupMetrics, GroupProgress, Metrics, Past, StoredSettings, TopicMetrics};
 pub use engine::{
     BreakerState, Cleaned, Dumped, DumpedFrame, Events, GroupStats, Happening, IdStats, Notice, Progress,
     RecoveryReport, Removed, Repaired, Report, SeekReport,
@@ -159,6 +161,7 @@ pub use metering::MetricsFeed;
 pub use read_only::{ReadOnlyStore, ReadOnlyTopic};
 pub use redrive::{Cancel, Purge, Redrive};
 pub use replay::Replay;
+pub use restore::Restore;
 pub use run::Run;
 pub use salvage::{Dump, Salvage, Salvaged};
 pub use schedule::{Schedule, Scheduled};

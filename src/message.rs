@@ -209,6 +209,12 @@ impl Message {
         self
     }
 
+    /// Not to be delivered at or after `expiry` of the engine's clock, whenever it was accepted.
+    pub(crate) fn expiring(mut self, expiry: Timestamp) -> Self {
+        self.attributes_mut().expiry = Some(expiry);
+        self
+    }
+
     pub(crate) fn attributes_mut(&mut self) -> &mut Attributes {
         self.attributes.get_or_insert_default()
     }

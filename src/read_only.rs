@@ -1,7 +1,7 @@
 //! [`ReadOnlyStore`]: looking at a store that another process may have open.
 
 use crate::config::Options;
-use crate::engine::{Engine, Environment, GroupProgress, ReadCursor, StoreStats, TopicStats};
+use crate::engine::{Engine, Environment, GroupProgress, ReadCursor, StoreStats, StoredSettings, TopicStats};
 use crate::error::{Error, Result};
 use crate::message::Record;
 use crate::replay::Replay;
@@ -197,7 +197,15 @@ impl ReadOnlyTopic {
         self.view.engine().bounds(self.id)
     }
 
-    /// How far a group is, message by message.
+    /// The topic's settings, for [`Store::restore`](crate::Store::restore).
+    ///
+    /// # Errors
+    /// As for [`bounds`](Self::bounds).
+    pub fn settings(&self) -> Result<StoredSettings> {
+        self.view.engine().topic_settings(self.id)
+    }
+
+    /// How far a group is, message by message, with its settings.
     ///
     /// # Errors
     /// `Misuse` with the code `unknown-group` if there is none of this name; or as for [`bounds`](Self::bounds).

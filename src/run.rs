@@ -96,7 +96,7 @@ impl Run {
     /// In the ticket, as for [`Consumer::ack_all`](crate::Consumer::ack_all).
     pub fn ack_through(&mut self, offset: Offset) -> Ticket<()> {
         let done = self.take_before(offset.next()).ends(Outcome::Ack);
-        self.settle(&[done])
+        self.settle(vec![done])
     }
 
     /// Settles the whole run as done.
@@ -105,7 +105,7 @@ impl Run {
     /// In the ticket, as for [`Consumer::ack_all`](crate::Consumer::ack_all).
     pub fn ack(mut self) -> Ticket<()> {
         let done = self.take(self.rest.len()).ends(Outcome::Ack);
-        self.settle(&[done])
+        self.settle(vec![done])
     }
 
     /// Settles the messages before this offset as done, the one at it as failed (the group's retry policy applies), and
@@ -120,7 +120,7 @@ impl Run {
         let failed = self.take_before(offset.next());
         let rest = self.take(self.rest.len());
         let back = Outcome::Release { after: None };
-        self.settle(&[done.ends(Outcome::Ack), failed.ends(Outcome::Nack { error, after: None }), rest.ends(back)])
+        self.settle(vec![done.ends(Outcome::Ack), failed.ends(Outcome::Nack { error, after: None }), rest.ends(back)])
     }
 
     /// Lengthens the lease of all that is not settled, as [`Delivery::extend`] does.
@@ -143,7 +143,7 @@ impl Run {
         Taken { held: hand_over(&mut taken), ages }
     }
 
-    fn settle(&self, parts: &[RunPart]) -> Ticket<()> {
+    fn settle(&self, parts: Vec<RunPart>) -> Ticket<()> {
         match self.link.engine() {
             Ok(engine) => {
                 parts.iter().for_each(|part| trace::settled(&self.link, self.group, &part.held, &part.how));

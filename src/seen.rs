@@ -46,6 +46,8 @@ places! {
         TailTrimmed "a torn tail was trimmed"
         TailRewritten "what may not be durable was written again"
         StraySetAside "a segment that no seal leads to was set aside"
+        CopyPut "a copy took the place of a segment that a backup shares"
+        RoomForCopy "a file that holds nothing made room for such a copy"
         FromSnapshot "the newest snapshot was begun with"
         FromOlderSnapshot "the newest snapshot was no use, an older one was"
         FromStart "everything was read from the start"

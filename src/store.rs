@@ -372,7 +372,7 @@ impl Store {
         Dump::open(&Environment::on_disk(path.as_ref()), from)
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.guard.engine
     }
 

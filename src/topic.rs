@@ -58,7 +58,11 @@ impl Topic {
     pub fn publish(&self, message: impl Into<Message>) -> Ticket<Receipt> {
         let message = message.into();
         match self.link.engine() {
-            Ok(engine) => self.told(engine.publish(self.id, message)),
+            Ok(engine) => {
+                let ticket = engine.publish(self.id, message);
+                trace::published(&self.name, &ticket, |receipt| (receipt.offset, 1));
+                ticket
+            }
             Err(error) => Ticket::done(Err(error.returning(message))),
         }
     }
@@ -95,7 +99,11 @@ impl Topic {
     pub fn publish_if(&self, end: Offset, message: impl Into<Message>) -> Ticket<Receipt> {
         let message = message.into();
         match self.link.engine() {
-            Ok(engine) => self.told(engine.publish_if(self.id, end, message)),
+            Ok(engine) => {
+                let ticket = engine.publish_if(self.id, end, message);
+                trace::published(&self.name, &ticket, |receipt| (receipt.offset, 1));
+                ticket
+            }
             Err(error) => Ticket::done(Err(error.returning(message))),
         }
     }
@@ -244,12 +252,6 @@ impl Topic {
     /// If the store is closed or poisoned, or the removal could not be written down.
     pub fn remove_group(&self, group: &str) -> Result<bool> {
         self.link.engine()?.drop_group(self.id, group)
-    }
-
-    #[inline]
-    fn told(&self, ticket: Ticket<Receipt>) -> Ticket<Receipt> {
-        trace::published(&self.name, &ticket, |receipt| (receipt.offset, 1));
-        ticket
     }
 
     pub(crate) fn id_in(&self, link: &Link) -> Option<TopicId> {

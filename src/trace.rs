@@ -129,19 +129,25 @@ impl Delivery {
 pub(crate) fn published<T>(topic: &str, ticket: &Ticket<T>, first: impl Fn(&T) -> (Offset, u64)) {
     if enabled!(target: "millpond::publish", Level::DEBUG) {
         let (offset, count) = ticket.value().map(first).unzip();
-        let one = count.is_none_or(|count| count == 1);
-        event!(
-            target: "millpond::publish",
-            Level::DEBUG,
-            messaging.system = "millpond",
-            messaging.operation.type = "publish",
-            messaging.operation.name = "publish",
-            messaging.destination.name = topic,
-            messaging.message.id = offset.filter(|_| one).map(Offset::get),
-            messaging.batch.message_count = count.filter(|_| !one),
-            "publish"
-        );
+        tell_published(topic, offset, count);
     }
+}
+
+/// Apart, so that a publish that nobody listens to does not carry it along.
+#[cold]
+fn tell_published(topic: &str, offset: Option<Offset>, count: Option<u64>) {
+    let one = count.is_none_or(|count| count == 1);
+    event!(
+        target: "millpond::publish",
+        Level::DEBUG,
+        messaging.system = "millpond",
+        messaging.operation.type = "publish",
+        messaging.operation.name = "publish",
+        messaging.destination.name = topic,
+        messaging.message.id = offset.filter(|_| one).map(Offset::get),
+        messaging.batch.message_count = count.filter(|_| !one),
+        "publish"
+    );
 }
 
 /// Tells of messages that were leased.

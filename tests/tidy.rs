@@ -61,6 +61,7 @@ const HANDLES: &[&str] = &[
     "read_only",
     "redrive",
     "replay",
+    "restore",
     "run",
     "salvage",
     "schedule",

@@ -6,7 +6,7 @@
 //! and wakes those that got something and no others. An ask is in its line until it is answered or withdrawn, so what
 //! is leased for one that is withdrawn meanwhile is left over, and goes back uncharged.
 
-use super::deliver::{Leased, Wait};
+use super::deliver::{Leased, Shape, Wait};
 use super::settle::Outcome;
 use super::{Core, Engine};
 use crate::error::{Code, Error, Result};
@@ -33,6 +33,7 @@ pub(crate) struct Ask {
     group: GroupId,
     /// Nothing is ever leased for one that wants none: it only hears of the end.
     max: usize,
+    shape: Shape,
     deadline: Option<Timestamp>,
     stopped: Arc<AtomicBool>,
     place: u64,
@@ -149,8 +150,9 @@ impl Arrivals {
         }
     }
 
-    /// The group whose turn it is, and how much those at the front of its line want.
-    fn turn(&mut self, now: Timestamp) -> Option<(GroupId, usize)> {
+    /// The group whose turn it is, and what those at the front of its line want: several of them, if it is single
+    /// messages.
+    fn turn(&mut self, now: Timestamp) -> Option<(GroupId, (usize, Shape))> {
         if std::mem::take(&mut self.again) {
             self.flagged.extend(self.lines.keys());
         }
@@ -162,21 +164,26 @@ impl Arrivals {
         let group = after.or(self.flagged.first()).copied()?;
         self.flagged.remove(&group);
         self.last = Some(group);
-        let mut want = 0_usize;
-        for ask in self.lines.get(&group)?.asks.values() {
-            if want > 0 && want.saturating_add(ask.max) > LOT {
+        let mut asks = self.lines.get(&group)?.asks.values();
+        let first = asks.next()?;
+        let mut want = first.max;
+        for ask in asks.take_while(|ask| (first.shape, ask.shape) == (Shape::Single, Shape::Single)) {
+            if want.saturating_add(ask.max) > LOT {
                 break;
             }
             want = want.saturating_add(ask.max);
         }
-        Some((group, want))
+        Some((group, (want, first.shape)))
     }
 
-    /// Gives those at the front of a line what was leased for them. What is left over, and whom to wake.
-    fn share_out(&mut self, group: GroupId, leased: Vec<Leased>) -> (Vec<Leased>, Vec<Waker>) {
+    /// Gives those at the front of a line what was leased for them. What is left over, and whom to wake. Runs are not
+    /// divided: if the one they are for has gone, another one may want less.
+    fn share_out(&mut self, group: GroupId, shape: Shape, leased: Vec<Leased>) -> (Vec<Leased>, Vec<Waker>) {
         let (mut leased, mut wakers) = (leased.into_iter(), Vec::new());
         while leased.len() > 0
             && let Some(ask) = self.front(group)
+            && ask.shape == shape
+            && (shape == Shape::Single || leased.len() <= ask.max)
         {
             self.remove(&ask);
             wakers.extend(ask.answer(Ok(leased.by_ref().take(ask.max).collect())));
@@ -224,7 +231,7 @@ impl Engine {
     pub(crate) fn ask(
         &self,
         group: GroupId,
-        max: usize,
+        (max, shape): (usize, Shape),
         patience: Option<Duration>,
         stopped: &Arc<AtomicBool>,
     ) -> Result<Arc<Ask>> {
@@ -232,7 +239,7 @@ impl Engine {
         core.check_leasing(stopped)?;
         let deadline = patience.map(|patience| self.after(patience));
         let (stopped, reply) = (stopped.clone(), Mutex::default());
-        let ask = core.arrivals.add(Ask { group, max, deadline, stopped, place: 0, reply });
+        let ask = core.arrivals.add(Ask { group, max, shape, deadline, stopped, place: 0, reply });
         if max > 0 {
             self.lease_work.notify_one();
         }
@@ -255,7 +262,7 @@ impl Engine {
     /// Serves one group: what the leasing thread does, and what a simulator does instead. Whether there was anything to
     /// do.
     pub(crate) fn poll_leases(&self) -> bool {
-        let (group, want) = {
+        let (group, (want, shape)) = {
             let mut core = self.core.lock();
             if core.closing || core.check().is_err() {
                 return false;
@@ -265,14 +272,14 @@ impl Engine {
                 None => return false,
             }
         };
-        let leased = self.lease(group, want, Wait::No, &GO_ON);
+        let leased = self.lease_some(group, (want, shape), Wait::No, &GO_ON);
         let mut left = Vec::new();
         let mut core = self.core.lock();
         let wakers = match leased {
             Ok(leased) if leased.is_empty() => core.arrivals.expire(group, self.now()),
             Ok(leased) => {
                 let wakers;
-                (left, wakers) = core.arrivals.share_out(group, leased);
+                (left, wakers) = core.arrivals.share_out(group, shape, leased);
                 wakers
             }
             Err(error) => {

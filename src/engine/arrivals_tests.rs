@@ -138,8 +138,8 @@ fn what_a_task_does(blocking: bool) -> Vec<String> {
         let leased = if blocking && number == 7 {
             polled(|| engine.lease(group, 1, Wait::No, &stopped)).unwrap()
         } else {
-            let ask = polled(|| engine.ask(group, 1, None, &stopped)).unwrap();
-            let dropped = polled(|| engine.ask(group, 2, None, &stopped)).unwrap();
+            let ask = polled(|| engine.ask(group, (1, Shape::Single), None, &stopped)).unwrap();
+            let dropped = polled(|| engine.ask(group, (2, Shape::Single), None, &stopped)).unwrap();
             let leased = until(|| polled(|| ask.poll(Waker::noop())));
             polled(|| engine.withdraw(&dropped));
             leased
@@ -169,8 +169,8 @@ fn dropped_while_its_message_is_read_it_leaves_it_to_the_next() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, hook, group) = opened(dir.path(), 1, false);
     let stopped = Arc::new(AtomicBool::new(false));
-    let first = engine.ask(group, 1, None, &stopped).unwrap();
-    let second = engine.ask(group, 1, None, &stopped).unwrap();
+    let first = engine.ask(group, (1, Shape::Single), None, &stopped).unwrap();
+    let second = engine.ask(group, (1, Shape::Single), None, &stopped).unwrap();
     let (weak, withdrawn) = (Arc::downgrade(&engine), first.clone());
     *hook.lock() = Some(Box::new(move |what| {
         if what == "read" {
@@ -190,7 +190,7 @@ fn dropped_while_its_message_is_read_it_gives_it_back() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, hook, group) = opened(dir.path(), 1, false);
     let stopped = Arc::new(AtomicBool::new(false));
-    let only = engine.ask(group, 1, None, &stopped).unwrap();
+    let only = engine.ask(group, (1, Shape::Single), None, &stopped).unwrap();
     let (weak, withdrawn) = (Arc::downgrade(&engine), only);
     *hook.lock() = Some(Box::new(move |what| {
         if what == "read" {
@@ -217,10 +217,10 @@ fn a_waker_that_panics_takes_nobody_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, _, group) = opened(dir.path(), 2, true);
     let stopped = Arc::new(AtomicBool::new(false));
-    let bad = engine.ask(group, 1, None, &stopped).unwrap();
+    let bad = engine.ask(group, (1, Shape::Single), None, &stopped).unwrap();
     let _ = bad.poll(&Arc::new(Panics).into());
     for _ in 0..2 {
-        let good = engine.ask(group, 1, Some(Duration::from_millis(5)), &stopped).unwrap();
+        let good = engine.ask(group, (1, Shape::Single), Some(Duration::from_millis(5)), &stopped).unwrap();
         until(|| good.poll(Waker::noop()));
     }
     engine.close().unwrap();

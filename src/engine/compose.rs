@@ -58,7 +58,8 @@ impl Core {
         let mut length = bytes.len();
         let (mut stamps, mut notes) = (Vec::with_capacity(drafts.len()), Vec::with_capacity(drafts.len()));
         for (draft, terms) in drafts {
-            let first = next_offset(&notes, draft.topic()).unwrap_or_else(|| self.next_offset(draft.topic()));
+            let next = || next_offset(&notes, draft.topic()).unwrap_or_else(|| self.next_offset(draft.topic()));
+            let first = terms.at.unwrap_or_else(next);
             let stamp = draft.stamp(first, terms.now, place.base);
             let draft_length = draft.body_len(&stamp);
             // The caller's thread went over the contents already; nobody does so under the lock.

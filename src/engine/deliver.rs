@@ -68,7 +68,7 @@ pub(crate) struct Leased {
 
 /// What is leased at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+pub(crate) enum Shape {
     /// Messages, each for itself; of an ordered group at most one of a key.
     Single,
     /// Messages of an ordered group in runs: those of a key have one holder and one epoch, and stand together.
@@ -134,7 +134,8 @@ impl Engine {
         self.lease_some(group, (max, Shape::Runs), wait, stopped)
     }
 
-    fn lease_some(
+    /// Either of the two.
+    pub(super) fn lease_some(
         &self,
         group: GroupId,
         (max, shape): (usize, Shape),

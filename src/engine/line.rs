@@ -110,7 +110,7 @@ impl Engine {
         if core.state.topic(front.topic).is_none() {
             return Ok(core.dismiss(front, Error::new(Code::UnknownTopic, "the topic was dropped")));
         }
-        let terms = Terms { now: self.now(), level: front.level };
+        let terms = Terms { now: self.now(), level: front.level, at: None };
         match self.admit_waiting(core, &front, terms) {
             Ok(Ok(admission)) => {
                 self.after_publish(core, front.topic, front.level);

@@ -56,12 +56,14 @@ mod readers;
 mod readers_tests;
 mod rebuild;
 mod removal;
+mod restore;
 mod retention;
 mod room;
 mod salvage;
 mod schedule;
 mod seek;
 mod settle;
+mod settling;
 mod snapshot;
 mod space;
 mod stats;
@@ -82,7 +84,7 @@ pub(crate) use arrivals::Ask;
 pub use backup::Backup;
 pub use breaker::BreakerState;
 pub use clean::Cleaned;
-pub(crate) use deliver::{Leased, Wait};
+pub(crate) use deliver::{Leased, Shape, Wait};
 pub(crate) use dump::{Dump, dump};
 pub use dump::{Dumped, DumpedFrame};
 pub use ids::IdStats;
@@ -91,16 +93,18 @@ pub use meter::{GroupMetrics, Metrics, TopicMetrics};
 pub use open::RecoveryReport;
 pub(crate) use read::ReadCursor;
 pub use removal::Removed;
+pub(crate) use restore::Placed;
 pub use salvage::Repaired;
 pub(crate) use salvage::{Salvage, repair, salvage};
 pub(crate) use schedule::Waiting as Scheduled;
 pub use seek::SeekReport;
-pub(crate) use settle::{Outcome, RunPart};
+pub(crate) use settle::Outcome;
+pub(crate) use settling::RunPart;
 pub use stats::{GroupStats, SegmentStats, StoreStats, TopicStats};
 pub use sweep::Swept;
 pub(crate) use sweep::{Fate, Order};
 pub(crate) use transaction::{Appended, Changes, Settlement};
-pub use unsettled::GroupProgress;
+pub use unsettled::{GroupProgress, Past, StoredSettings};
 pub(crate) use verify::verify;
 pub use verify::{Progress, Report};
 pub use watch::{Events, Happening, Notice, What};
@@ -201,7 +205,7 @@ struct Core {
     visible: visible::Visible,
     line: VecDeque<line::InLine>,
     /// Deliveries that were dropped while there was no room to write it down.
-    let_go: VecDeque<settle::Settling<'static>>,
+    let_go: VecDeque<settling::Settling<'static>>,
     backlogs: backlog::Backlogs,
     lanes: plain::Lanes,
     flows: flow::Flows,
@@ -224,9 +228,9 @@ struct Core {
     poison: Option<Arc<Poison>>,
     closing: bool,
     closed: bool,
-    /// Somebody writes, and somebody syncs; it may be the same one.
     /// What may have left.
     departures: onward::Departures,
+    /// Somebody writes, and somebody syncs; it may be the same one.
     committing: bool,
     syncing: bool,
     /// The end of the last frame that asked for `Disk`.

@@ -76,7 +76,7 @@ impl Engine {
             message.attributes_mut().expiry = Some(self.after(lifetime));
         }
         let level = topic.durability().unwrap_or(self.options.durability);
-        Ok(Some(Copy { topic: to, message, terms: Terms { now: bury.time, level } }))
+        Ok(Some(Copy { topic: to, message, terms: Terms { now: bury.time, level, at: None } }))
     }
 
     /// Reads a message that is about to be parked. Nothing if it can't be read.

@@ -12,7 +12,7 @@ use crate::event::Draft;
 use crate::journal::{Class, Flags, Refusal};
 use crate::message::{BatchReceipt, Duplicate, Message, Receipt};
 use crate::ticket::{Admission, Slot, Ticket};
-use crate::types::{Timestamp, TopicId};
+use crate::types::{Offset, Timestamp, TopicId};
 use siphasher::sip128::{Hasher128, SipHasher13};
 use std::borrow::Cow;
 use std::hash::Hasher;
@@ -24,6 +24,8 @@ use std::sync::atomic::Ordering;
 pub(super) struct Terms {
     pub(super) now: Timestamp,
     pub(super) level: Durability,
+    /// The offset of the first message, behind the topic's end; nothing: there.
+    pub(super) at: Option<Offset>,
 }
 
 impl Core {
@@ -94,23 +96,32 @@ impl Engine {
     /// Checks limits and hashes ids: what can be done before the lock.
     pub(super) fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
         for message in messages {
-            let limit = self.options.max_message_bytes as usize;
-            let size = message.payload.len() + message.attributes.as_ref().map_or(0, |attributes| attributes.size());
-            if size > limit {
-                let what = format!("the message has {size} bytes; `max_message_bytes` allows {limit}");
-                return Err(Error::new(Code::TooLarge, what));
-            }
+            self.check_size(message)?;
             self.set_lifetime(topic, message);
             self.set_times(message);
-            if let Some(attributes) = &mut message.attributes
-                && let Some(id) = &attributes.id
-                && self.remembers_ids(topic)
-            {
-                attributes.id_hash = Some(self.hash(id));
-                attributes.payload_hash = Some(self.hash(&message.payload));
-            }
+            self.hash_id(topic, message);
         }
         Ok(())
+    }
+
+    pub(super) fn check_size(&self, message: &Message) -> Result<()> {
+        let limit = self.options.max_message_bytes as usize;
+        let size = message.payload.len() + message.attributes.as_ref().map_or(0, |attributes| attributes.size());
+        if size <= limit {
+            return Ok(());
+        }
+        let what = format!("the message has {size} bytes; `max_message_bytes` allows {limit}");
+        Err(Error::new(Code::TooLarge, what))
+    }
+
+    pub(super) fn hash_id(&self, topic: TopicId, message: &mut Message) {
+        if let Some(attributes) = &mut message.attributes
+            && let Some(id) = &attributes.id
+            && self.remembers_ids(topic)
+        {
+            attributes.id_hash = Some(self.hash(id));
+            attributes.payload_hash = Some(self.hash(&message.payload));
+        }
     }
 
     /// The keyed hash of an id, payload or key.
@@ -181,14 +192,14 @@ impl Engine {
             Ok(now_known) if now_known == known && draft.is_some() => {}
             // There is nothing to append, so there is nothing to be prepared for it.
             Ok(now_known) if now_known.len() == messages.len() => {
-                let terms = Terms { now: self.now(), level };
+                let terms = Terms { now: self.now(), level, at: None };
                 return Tried::Over(Submitted::Admitted(core.repeat(topic, &now_known, terms)));
             }
             Ok(now_known) => return Tried::Known(now_known),
             Err(Unfit::Stale) => return Tried::Stale,
             Err(Unfit::Reused { index, offset }) => return refused(core.reused(messages, index, offset)),
         }
-        let terms = Terms { now: self.now(), level };
+        let terms = Terms { now: self.now(), level, at: None };
         let Some(draft) = draft else { return Tried::Known(Vec::new()) };
         if core.stands_in_line(topic) {
             return wait(level);

@@ -3,16 +3,16 @@
 use super::decide::Decisions;
 use super::meter::Age;
 use super::obstacle::Obstacle;
+use super::settling::{RunPart, Settling};
 use super::transaction::Settlement;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
 use crate::event::{BuryReason, Run};
-use crate::journal::{Refusal, Span};
+use crate::journal::Refusal;
 use crate::state::Hold;
-use crate::ticket::{Admission, Slot, Ticket};
-use crate::types::{GroupId, Lsn, Offset, Timestamp};
-use std::borrow::Cow;
+use crate::ticket::{Slot, Ticket};
+use crate::types::{GroupId, Offset, Timestamp};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -40,60 +40,6 @@ pub(crate) enum Outcome {
     Panicked,
 }
 
-/// Messages of a run that end alike.
-#[derive(Debug)]
-pub(crate) struct RunPart {
-    pub(crate) held: Vec<(Offset, u64)>,
-    pub(crate) ages: Vec<Age>,
-    pub(crate) how: Outcome,
-}
-
-/// A settlement on its way. What there was no room for is done when it goes on.
-#[derive(Debug)]
-pub(super) struct Settling<'a> {
-    group: GroupId,
-    held: Cow<'a, [(Offset, u64)]>,
-    how: Cow<'a, Outcome>,
-    /// How many of `held` are through; an ack is recorded all at once.
-    next: usize,
-    lost: Vec<Offset>,
-    span: Option<Span>,
-    group_gone: bool,
-    /// Where its answer goes, if somebody has a ticket for it.
-    slot: Option<Arc<Slot>>,
-}
-
-impl<'a> Settling<'a> {
-    fn new(group: GroupId, held: Cow<'a, [(Offset, u64)]>, how: Cow<'a, Outcome>) -> Self {
-        Self { group, held, how, next: 0, lost: Vec::new(), span: None, group_gone: false, slot: None }
-    }
-
-    fn into_owned(self) -> Settling<'static> {
-        let Self { group, held, how, next, lost, span, group_gone, slot } = self;
-        let (held, how) = (Cow::Owned(held.into_owned()), Cow::Owned(how.into_owned()));
-        Settling { group, held, how, next, lost, span, group_gone, slot }
-    }
-
-    /// It is over: tells who holds the ticket. Who is to be woken then.
-    fn answer(mut self, level: Durability) -> Option<Waker> {
-        let slot = self.slot.take()?;
-        let answer = self.outcome().map(|span| Admission::settled(span.map_or(Lsn::ZERO, |span| span.end), level));
-        slot.fill(answer).ok().flatten()
-    }
-
-    /// It is not done, and will not be.
-    fn dismiss(mut self, why: &Error) -> Option<Waker> {
-        self.slot.take()?.fill(Err(why.again())).ok().flatten()
-    }
-
-    fn outcome(self) -> Result<Option<Span>> {
-        if self.group_gone {
-            return Err(no_group());
-        }
-        if self.lost.is_empty() { Ok(self.span) } else { Err(lease_lost(&self.lost)) }
-    }
-}
-
 impl Engine {
     /// Settles deliveries that are held under these epochs.
     pub(crate) fn settle(
@@ -112,19 +58,18 @@ impl Engine {
                 level => Ticket::committing(self.clone(), span.end, level, ()),
             };
         }
-        let settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
-        self.settle_soon(settling, ages, level)
+        self.settle_soon(Settling::new(group, held, ages, how), level)
     }
 
     /// Settles now if nothing is in the way. Otherwise it stands in line, and the ticket tells when it is through: the
     /// caller may be a task, and is not made to wait for the disk here.
-    fn settle_soon(self: &Arc<Self>, mut settling: Settling<'_>, ages: &[Age], level: Durability) -> Ticket<()> {
+    fn settle_soon(self: &Arc<Self>, mut settling: Settling<'_>, level: Durability) -> Ticket<()> {
         let mut core = match self.open_core() {
             Ok(core) => core,
             Err(error) => return Ticket::done(Err(error)),
         };
         match self.settle_locked(&mut core, &mut settling, level) {
-            Ok(()) => match self.metered(&mut core, settling, ages) {
+            Ok(()) => match settling.outcome() {
                 Ok(Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
                 Ok(_) => Ticket::done(Ok(())),
                 Err(error) => Ticket::done(Err(error)),
@@ -140,13 +85,14 @@ impl Engine {
         }
     }
 
-    /// How it went, counted.
-    fn metered(&self, core: &mut Core, settling: Settling<'_>, ages: &[Age]) -> Result<Option<Span>> {
-        core.meters.stale = core.meters.stale.saturating_add(settling.lost.len() as u64);
-        if settling.lost.is_empty() && !settling.group_gone {
-            self.meter_as(core, settling.group, ages, &settling.how);
+    /// How a part of it went, counted.
+    fn metered(&self, core: &mut Core, settling: &Settling<'_>) {
+        if !settling.ages.is_empty() {
+            core.meters.stale = core.meters.stale.saturating_add(settling.lost.len() as u64);
+            if settling.lost.is_empty() && !settling.group_gone {
+                self.meter_as(core, settling.group, &settling.ages, &settling.how);
+            }
         }
-        settling.outcome()
     }
 
     /// Counts how long a message took whose settlement is a part of a transaction.
@@ -171,32 +117,10 @@ impl Engine {
 
     /// Settles parts of a run, one after the other: what ends well, what ends badly, and what goes back, in this order,
     /// so that nothing of the key is handed out in between. Each is done, whatever became of the one before.
-    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: &[RunPart]) -> Ticket<()> {
-        let level = self.options.ack_durability;
-        let (mut last, mut failed) = (None, None);
-        for RunPart { held, ages, how } in parts.iter().filter(|part| !part.held.is_empty()) {
-            match self.settle_now(Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how)), ages, level) {
-                Ok(span) => last = span.or(last),
-                Err(error) => failed = failed.or(Some(error)),
-            }
-        }
-        match (failed, last) {
-            (Some(error), _) => Ticket::done(Err(error)),
-            (None, Some(span)) if level != Durability::Memory => Ticket::committing(self.clone(), span.end, level, ()),
-            (None, _) => Ticket::done(Ok(())),
-        }
-    }
-
-    fn settle_now(&self, mut settling: Settling<'_>, ages: &[Age], level: Durability) -> Result<Option<Span>> {
-        loop {
-            let mut core = self.open_core()?;
-            match self.settle_locked(&mut core, &mut settling, level) {
-                Ok(()) => return self.metered(&mut core, settling, ages),
-                Err(obstacle) => {
-                    drop(core);
-                    self.relieve(obstacle)?;
-                }
-            }
+    pub(crate) fn settle_run(self: &Arc<Self>, group: GroupId, parts: Vec<RunPart>) -> Ticket<()> {
+        match Settling::run(group, parts) {
+            Some(settling) => self.settle_soon(settling, self.options.ack_durability),
+            None => Ticket::done(Ok(())),
         }
     }
 
@@ -205,7 +129,7 @@ impl Engine {
     pub(crate) fn let_go(&self, group: GroupId, held: &[(Offset, u64)], how: &Outcome) {
         let Ok(mut core) = self.open_core() else { return };
         let level = self.options.ack_durability;
-        let mut settling = Settling::new(group, Cow::Borrowed(held), Cow::Borrowed(how));
+        let mut settling = Settling::new(group, held, &[], how);
         if let Err(obstacle) = self.settle_locked(&mut core, &mut settling, level) {
             self.settle_later(&mut core, settling, &obstacle);
         } else if level != Durability::Memory {
@@ -272,8 +196,25 @@ impl Engine {
         self.call_upkeep(core);
     }
 
-    /// Decides and records. Fails if something is in the way now, and goes on from there the next time.
+    /// Settles all parts. Fails if something is in the way now, and goes on from there the next time.
     fn settle_locked(&self, core: &mut Core, settling: &mut Settling<'_>, level: Durability) -> Result<(), Obstacle> {
+        loop {
+            match self.settle_part(core, settling, level) {
+                Ok(()) => self.metered(core, settling),
+                // The other parts of a run are settled all the same.
+                Err(obstacle) => match core.hopeless(&obstacle).filter(|_| settling.is_run()) {
+                    Some(error) => settling.refuse(error),
+                    None => return Err(obstacle),
+                },
+            }
+            if !settling.next_part() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Decides and records.
+    fn settle_part(&self, core: &mut Core, settling: &mut Settling<'_>, level: Durability) -> Result<(), Obstacle> {
         let group = settling.group;
         let Some(state) = core.state.group(group) else {
             settling.group_gone = true;

@@ -190,7 +190,7 @@ impl Engine {
             let value = value.as_deref().map(Cow::Borrowed);
             decisions.events.push(Event::SetValue(SetValue { key: Cow::Borrowed(key), value }));
         }
-        let terms = Terms { now: self.now(), level };
+        let terms = Terms { now: self.now(), level, at: None };
         let messages: Vec<(&Draft<'_>, Terms)> =
             drafts.iter().filter(|draft| draft.count() > 0).map(|draft| (draft, terms)).collect();
         let (mut end, mut firsts) = (Lsn::ZERO, Vec::new().into_iter());

@@ -35,7 +35,8 @@ pub(crate) use identities::{Identity, Processed, table_of};
 pub(crate) use plain::Plain;
 pub(crate) use publish::{MessageView, Published};
 pub(crate) use settings::{
-    forward_setting, group_patch, merge, patch_group_policy, patch_topic_policy, processed_table_setting, topic_patch,
+    forward_setting, group_patch, is_retention, merge, names_others, patch_group_policy, patch_topic_policy,
+    processed_table_setting, topic_patch,
 };
 pub(crate) use wire::DecodeError;
 

@@ -56,6 +56,16 @@ const GROUP_MAX_RETRYING: u16 = 32;
 const GROUP_PROCESSED: u16 = 50;
 const GROUP_PROCESSED_TABLE: u16 = 51;
 
+/// Whether a topic's setting of this tag says what is dropped of it by and by.
+pub(crate) const fn is_retention(tag: u16) -> bool {
+    tag == TOPIC_RETENTION
+}
+
+/// Whether a group's setting of this tag has a number that means nothing in another store: a topic's, a table's.
+pub(crate) const fn names_others(tag: u16) -> bool {
+    matches!(tag, GROUP_FORWARD | GROUP_PROCESSED_TABLE)
+}
+
 /// What these settings change.
 pub(crate) fn topic_patch(settings: &TopicSettings) -> Patch {
     let durability = settings.durability.map(|durability| match durability {

@@ -6,6 +6,7 @@
 //! | the next message | [`lease`](crate::Consumer::lease) | [`next`](crate::Consumer::next) |
 //! | the same, for a time; or only a look | [`lease_timeout`](crate::Consumer::lease_timeout), [`try_lease`](crate::Consumer::try_lease) | [`next_timeout`](crate::Consumer::next_timeout) |
 //! | several messages | [`lease_many`](crate::Consumer::lease_many) | [`next_many`](crate::Consumer::next_many) |
+//! | runs of a key | [`lease_runs`](crate::Consumer::lease_runs) | [`next_runs`](crate::Consumer::next_runs) |
 //! | one after the other | [`deliveries`](crate::Consumer::deliveries) | `stream` (feature `stream`) |
 //! | the end: stopped, closed, poisoned | | [`ended`](crate::Consumer::ended) |
 //!
@@ -19,10 +20,10 @@
 //! at the front, in the order in which they came. It wakes only whom it has something for: with a hundred tasks waiting
 //! and three messages come, three tasks wake. While there is nothing, that thread sleeps, without a timer.
 //!
-//! `publish`, `ack` and their like are ordinary calls that return a ticket. They hold a short lock and no more: what
-//! finds no room waits in its ticket. What may wait for the disk where it is called: `Run`'s settlements, `extend`, the
-//! `commit` of a transaction if the buffer is full, `publish_if`, and publishes with ids that have to be looked up on
-//! the disk.
+//! `publish`, `ack` and their like, those of a [`Run`](crate::Run) too, are ordinary calls that return a ticket. They
+//! hold a short lock and no more: what finds no room waits in its ticket. What may wait for the disk where it is
+//! called: `extend` of a lease that had run out, the `commit` of a transaction if the buffer is full, `publish_if`
+//! likewise, and publishes with ids that have to be looked up on the disk.
 //!
 //! # What is dropped loses nothing
 //!

@@ -8,10 +8,10 @@
 //! | millpond | in your program, one process, one machine | yes by default ([`durable`](super::durable)) | groups, each with its own progress | retries with waits, dead letters in place with their errors |
 //! | a table and `SKIP LOCKED` | in your database; PostgreSQL names this use of [`SKIP LOCKED`](https://www.postgresql.org/docs/current/sql-select.html) | as the database commits | you write it | you write it: [`migration`](super::migration) |
 //! | SQLite as a queue | in your program | with `synchronous=FULL`; `NORMAL` in WAL mode [may roll back after a power loss](https://www.sqlite.org/pragma.html#pragma_synchronous) | you write it | you write it |
-//! | [beanstalkd](https://beanstalkd.github.io/) | a server | only with a binlog (`-b`), which is synced [every 50 ms by default](https://www.mankier.com/1/beanstalkd) | no | `bury`, by the worker |
-//! | Redis streams | a server | `appendfsync everysec` is the [recommended and default policy of its log](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/): a second may be lost | consumer groups | [`XCLAIM`, `XAUTOCLAIM`](https://redis.io/docs/latest/commands/xautoclaim/) and a counter of deliveries |
+//! | [beanstalkd](https://beanstalkd.github.io/) | a server | only with a binlog (`-b`), synced every 50 ms by default [since 2020](https://github.com/beanstalkd/beanstalkd/pull/581), before that never | no | `bury`, by the worker |
+//! | Redis streams | a server | only with `appendonly yes`, which is not the default; then `appendfsync everysec` is the [recommended and default policy](https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/): a second may be lost | consumer groups | [`XCLAIM`, `XAUTOCLAIM`](https://redis.io/docs/latest/commands/xautoclaim/) and a counter of deliveries |
 //! | NATS JetStream | servers, replicated if you like | synced [every two minutes by default](https://github.com/nats-io/nats.docs/pull/896/files); `sync_interval: always` for each write | consumers | redelivery up to a maximum |
-//! | Amazon SQS | a service | yes, it is stored in several places | no; one queue for each reader, by way of SNS | a [redrive policy](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html) to another queue |
+//! | Amazon SQS | a service | yes: [stored redundantly on several servers](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-resilience.html) | no; one queue for each reader, by way of SNS | a [redrive policy](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-dead-letter-queues.html) to another queue |
 //!
 //! # What they have and millpond has not
 //!
@@ -42,5 +42,5 @@
 //! ```
 //!
 //! An independent look at what default settings mean: Jepsen on
-//! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost with its default
-//! sync interval when the machines of a cluster lost power together.
+//! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost when the machines
+//! of a cluster lost power together, and says that the default sync interval was at least a part of the cause.

@@ -16,8 +16,12 @@
 //! [`Store::backup`](crate::Store::backup), and `millpond backup` beside the owner, make a copy as of one moment while
 //! everything goes on; to restore, open a copy of the backup. On the same file system full segments are linked: that is
 //! quick and small, and no protection against a failing disk until it is copied elsewhere. No file that a backup shares
-//! is written again, by recovery neither. `millpond export` and
-//! `import` move messages and the progress of groups as lines of JSON.
+//! is written again, by recovery neither: the store goes on with copies, and on a full disk its reserve makes room for
+//! them.
+//!
+//! `millpond export` and `import` move topics as lines of JSON: messages with their offsets and times, settings, and
+//! the progress of groups with counters, errors and dead letters. [`Store::restore`](crate::Store::restore) is what the
+//! import is made of.
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {

@@ -69,15 +69,7 @@ impl Recovery {
         let Some(active) = self.listing.segments.get(&end.segment()).cloned() else {
             return Err(Error::new(Code::SegmentMissing, "the active segment is gone"));
         };
-        let first = self.walked.first().map_or(active.id, |walked| walked.segment.id);
-        let chain: BTreeSet<SegmentId> = self.walked.iter().map(|walked| walked.segment.id).collect();
-        let strays = self
-            .listing
-            .segments
-            .values()
-            .filter(|segment| segment.id > first && segment.id != active.id && !chain.contains(&segment.id))
-            .map(|segment| (segment.id, u64::from(segment.capacity)))
-            .collect();
+        let strays = self.strays(end).map(|segment| (segment.id, u64::from(segment.capacity))).collect();
         let fresh = end.position().get() == SEGMENT_HEADER;
         let begin = fresh.then(|| {
             let before = self.walked.last();
@@ -100,20 +92,33 @@ impl Recovery {
         Ok((found, self.listing))
     }
 
+    /// Segments that the chain of seals does not reach.
+    fn strays(&self, end: Lsn) -> impl Iterator<Item = &Arc<Segment>> {
+        let active = end.segment();
+        let first = self.walked.first().map_or(active, |walked| walked.segment.id);
+        let chain: BTreeSet<SegmentId> = self.walked.iter().map(|walked| walked.segment.id).chain([active]).collect();
+        self.listing.segments.values().filter(move |segment| segment.id > first && !chain.contains(&segment.id))
+    }
+
     /// Overwrites what was trimmed, writes again what may not be durable, and syncs both.
     fn secure(&mut self, end: Lsn) -> Result<()> {
         let last = self.walked.iter().map(|walked| (walked.segment.id, walked.seal.length + SEAL_FRAME));
         let pieces = last.chain([(end.segment(), end.position().get())]);
         let pieces: Vec<_> = pieces.filter(|(id, _)| *id >= self.claimed.segment()).collect();
+        let mut strays = self.strays(end).map(|segment| segment.id).collect();
         for (id, to) in pieces {
             let name = segment_name(id);
             let failed = |source| Error::io(format!("making {name} durable again"), source);
+            let copying = |source| {
+                let what = format!("copying {name}, which shares its file with a backup and has to be written again");
+                Error::io(format!("{what}: it needs as much room as the segment has"), source)
+            };
             let from = if id == self.claimed.segment() { self.claimed.position().get() } else { SEGMENT_HEADER };
             // The last one is appended to, whether or not anything has to be written now.
             let written = from < to || id == end.segment();
             let file = self.storage.open(&name, Access::Write).map_err(failed)?;
             if written && file.links().map_err(failed)? > 1 {
-                replace(&*self.storage, &mut self.listing, id, to).map_err(failed)?;
+                replace(&*self.storage, &mut self.listing, &mut strays, (id, to)).map_err(copying)?;
                 continue;
             }
             rewrite(&*file, from, to).map_err(failed)?;

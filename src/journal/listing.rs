@@ -27,6 +27,8 @@ pub(crate) struct Listing {
     /// Files that a search has found to be other segments than their names say.
     pub(crate) aliases: BTreeMap<SegmentId, String>,
     pub(crate) bytes: u64,
+    /// The highest number of files that were removed since.
+    pub(crate) used: SegmentId,
 }
 
 impl Listing {
@@ -94,7 +96,7 @@ impl Listing {
     pub(crate) fn highest(&self) -> SegmentId {
         let unfinished = self.unfinished.iter().map(|(id, _)| id);
         let named = self.segments.keys().chain(self.bad.keys()).chain(unfinished);
-        named.max().copied().unwrap_or_default()
+        named.chain([&self.used]).max().copied().unwrap_or_default()
     }
 
     /// Why segment `id` can't be used.

@@ -47,6 +47,11 @@ impl History {
         }
     }
 
+    /// The counters at the beginning of this life.
+    pub(crate) fn before(&self) -> Counters {
+        self.rest.as_deref().map(|rest| rest.base).unwrap_or_default()
+    }
+
     /// The errors that are kept, the newest last.
     pub(crate) fn errors(&self) -> &[Failure] {
         self.rest.as_deref().map_or(&[], |rest| &rest.errors)

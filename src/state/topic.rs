@@ -154,8 +154,9 @@ impl Topic {
     }
 
     pub(super) fn drop_runs(&mut self, event: &Dropped<'_>) {
-        // What is lost was published once, even where nothing of it is left: its offsets are not given again.
-        if event.cause == event::Cause::Lost {
+        // What is lost, or was settled elsewhere before the topic was restored here, was published once, even where
+        // nothing of it is left: its offsets are not given again.
+        if matches!(event.cause, Cause::Lost | Cause::Settled) {
             self.end = event.runs.iter().map(|run| run.end()).fold(self.end, Offset::max);
         }
         let newly = event.runs.iter().map(|run| self.gone.settle(*run)).fold(0, u64::saturating_add);

@@ -10,6 +10,7 @@
 mod support;
 
 mod no_disk;
+mod runs;
 
 use millpond::testing::{Faults, SimDisk};
 use millpond::{

@@ -1,6 +1,7 @@
 //! What a task does touches no disk, and waits for none.
 
 use super::*;
+use millpond::Ticket;
 
 /// What is done here must leave the disk alone.
 fn untouched<T>(disk: &SimDisk, what: impl FnOnce() -> T) -> T {
@@ -47,27 +48,39 @@ fn returns_on_a_hanging_disk(disk: &SimDisk, patience: Duration, what: impl FnOn
     returned
 }
 
-/// So many messages that their settlements don't fit into the buffer of a store that has the smallest one.
-fn with_a_full_buffer() -> (Bench, Vec<Delivery>) {
+/// So many that their failures, of which the journal keeps half a kilobyte each, don't fit into the smallest buffer.
+const MANY: usize = 300;
+
+/// Settles all as failed, and most of them find no room.
+fn nack_all(held: impl IntoIterator<Item = Delivery>) -> Vec<Ticket<()>> {
+    let text = "no ".repeat(1000);
+    let tickets: Vec<_> = held.into_iter().map(|delivery| delivery.nack(&text)).collect();
+    let waits = |ticket: &&Ticket<()>| format!("{ticket:?}").contains("waiting for room");
+    let waiting = tickets.iter().filter(waits).count();
+    assert!(waiting > MANY / 2, "{waiting} wait");
+    tickets
+}
+
+/// Messages that are held, of a store that has the smallest buffer.
+fn with_a_small_buffer() -> (Bench, Vec<Delivery>) {
     let (disk, clock) = (SimDisk::new(1), ManualClock::starting_at(Timestamp::new(1_700_000_000_000)));
     let options = Store::options().segment_bytes(1 << 20).buffer_bytes(64 << 10).durability(Durability::Os);
     let store = Store::open_simulated(&disk, clock.clone(), 1, options).unwrap();
     let orders = store.topic("orders").unwrap();
     let email = orders.consumer("email", Group::default()).unwrap();
-    orders.publish_all((0..100).map(|number| Message::new(number.to_string()))).wait().unwrap();
-    let held: Vec<Delivery> = email.lease_many(100, Duration::ZERO).unwrap().collect();
-    assert_eq!(held.len(), 100);
+    orders.publish_all((0..MANY).map(|number| Message::new(number.to_string()))).wait().unwrap();
+    let held: Vec<Delivery> = email.lease_many(MANY, Duration::ZERO).unwrap().collect();
+    assert_eq!(held.len(), MANY);
     (Bench { disk, clock, store, orders, email }, held)
 }
 
 #[test]
 fn nothing_that_a_task_does_waits_for_a_disk_that_hangs() {
     const LONG: Duration = Duration::from_secs(60);
-    let (bench, mut held) = with_a_full_buffer();
+    let (bench, mut held) = with_a_small_buffer();
     let disk = bench.disk.clone();
     let (tickets, got) = std::sync::mpsc::channel();
     let (email, orders) = (bench.email.clone(), bench.orders.clone());
-    let text = "no ".repeat(1000);
     let settled = held.split_off(3);
     assert!(returns_on_a_hanging_disk(&disk, LONG, move || {
         let mut next = email.next();
@@ -76,8 +89,7 @@ fn nothing_that_a_task_does_waits_for_a_disk_that_hangs() {
         let mut publish = orders.publish(Message::new("more").durability(Durability::Disk));
         assert!(poll(&mut publish, Waker::noop()).is_pending());
         // Far more than the buffer holds: none of them is written down inline.
-        for delivery in settled {
-            let mut ticket = delivery.nack(&text);
+        for mut ticket in nack_all(settled) {
             assert!(poll(&mut ticket, Waker::noop()).is_pending());
             tickets.send(ticket).unwrap();
         }
@@ -85,7 +97,7 @@ fn nothing_that_a_task_does_waits_for_a_disk_that_hangs() {
     }));
     // And all of it comes true when the disk goes on.
     let mut tickets: Vec<_> = got.into_iter().collect();
-    assert_eq!(tickets.len(), 97);
+    assert_eq!(tickets.len(), MANY - 3);
     for _ in 0..1000 {
         while bench.store.step_commit().unwrap() {}
         let _ = bench.store.step_upkeep().unwrap();
@@ -101,7 +113,7 @@ fn nothing_that_a_task_does_waits_for_a_disk_that_hangs() {
         }
     }
     assert_eq!(tickets.len(), 0);
-    assert_eq!((bench.email.stats().retrying, bench.email.stats().leased), (97, 3));
+    assert_eq!((bench.email.stats().retrying, bench.email.stats().leased), (MANY as u64 - 3, 3));
     // What this test would say of a call that waits for the disk.
     let one = held.pop().unwrap();
     assert!(!returns_on_a_hanging_disk(&disk, SECOND / 5, move || one.ack().wait().unwrap()));
@@ -109,24 +121,54 @@ fn nothing_that_a_task_does_waits_for_a_disk_that_hangs() {
 
 #[test]
 fn a_settlement_that_waits_for_room_is_made_by_who_waits_for_it_and_one_nobody_waits_for_too() {
-    let (bench, held) = with_a_full_buffer();
-    let text = "no ".repeat(1000);
-    let mut tickets: Vec<_> = held.into_iter().map(|delivery| delivery.nack(&text)).collect();
+    let (bench, held) = with_a_small_buffer();
+    let mut tickets = nack_all(held);
     let last = tickets.pop().unwrap();
-    tickets.into_iter().for_each(millpond::Ticket::detach);
+    tickets.into_iter().for_each(Ticket::detach);
     last.wait().unwrap();
-    assert_eq!((bench.email.stats().retrying, bench.email.stats().leased), (100, 0));
+    assert_eq!((bench.email.stats().retrying, bench.email.stats().leased), (MANY as u64, 0));
     bench.store.close().unwrap();
 }
 
 #[test]
 fn a_settlement_that_waits_when_the_store_fails_says_so() {
-    let (bench, held) = with_a_full_buffer();
-    let text = "no ".repeat(1000);
-    let tickets: Vec<_> = held.into_iter().map(|delivery| delivery.nack(&text)).collect();
+    let (bench, held) = with_a_small_buffer();
+    let tickets = nack_all(held);
     bench.disk.set_faults(Faults { fail_after: Some(0), ..Faults::default() });
-    let failed = tickets.into_iter().map(millpond::Ticket::wait).filter(Result::is_err).count();
-    assert_eq!(failed, 100, "none of them is known to have been written");
+    let failed = tickets.into_iter().map(Ticket::wait).filter(Result::is_err).count();
+    assert_eq!(failed, MANY, "none of them is known to have been written");
+}
+
+#[test]
+fn a_run_is_settled_without_waiting_and_each_part_of_it_whatever_became_of_the_others() {
+    const LONG: Duration = Duration::from_secs(60);
+    let (bench, held) = with_a_small_buffer();
+    let group = Group::default().ordered(millpond::WhenParked::Skip).retry(Retry::fixed(SECOND).without_jitter());
+    let mails = bench.orders.consumer("mails", group.start(millpond::Start::Latest)).unwrap();
+    let keyed = |number: u32| Message::new(number.to_string()).key((number / 3).to_string());
+    bench.orders.publish_all((0..6).map(keyed)).wait().unwrap();
+    let mut runs = mails.lease_runs(6, Duration::ZERO).unwrap();
+    let (late, first) = (runs.pop().unwrap(), runs.pop().unwrap());
+    // The buffer is full of what others settle.
+    let text = "no ".repeat(1000);
+    let disk = bench.disk.clone();
+    let (tickets, got) = std::sync::mpsc::channel();
+    assert!(returns_on_a_hanging_disk(&disk, LONG, move || {
+        nack_all(held).into_iter().for_each(Ticket::detach);
+        let second = first.deliveries()[1].offset();
+        for mut ticket in [first.nack_at(second, &text), late.ack()] {
+            assert!(poll(&mut ticket, Waker::noop()).is_pending());
+            tickets.send(ticket).unwrap();
+        }
+    }));
+    assert_eq!((mails.stats().leased, mails.stats().retrying), (2, 0), "the failure waits, and what is behind it");
+    got.into_iter().for_each(|ticket| ticket.wait().unwrap());
+    let stats = mails.stats();
+    assert_eq!(
+        (stats.leased, stats.retrying, stats.key_blocked),
+        (0, 1, 1),
+        "the last of the run waits for the second"
+    );
 }
 
 #[cfg(feature = "stream")]

@@ -24,6 +24,7 @@ mod flow;
 mod gone;
 mod ids;
 mod letters;
+mod links;
 mod model;
 mod opening;
 mod order;

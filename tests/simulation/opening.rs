@@ -17,6 +17,7 @@ impl World {
         let mut least = least;
         loop {
             self.openings += 1;
+            self.link();
             let mut cut = false;
             if self.rng.u8(0..4) == 0 && self.plan.has("cuts") {
                 let mut faults = Faults::default();
@@ -41,6 +42,7 @@ impl World {
                     self.narrow.check()?;
                     self.rules.check()?;
                     self.poison.check()?;
+                    self.check_links()?;
                     let ends: Vec<usize> = found.iter().map(|found| found.end).collect();
                     self.transactions.reopened(&self.model, &open.store, &open.consumers, (&ends, least))?;
                     if let Some(ids) = &open.ids {
@@ -51,7 +53,8 @@ impl World {
                         self.model.reopened(topic, found, least)?;
                     }
                     self.model.forget(least);
-                    self.full = self.plan.has("full") && self.rng.u8(0..8) == 0;
+                    // What a copy shares takes space that is not the store's.
+                    self.full = self.plan.has("full") && self.rng.u8(0..8) == 0 && !self.has_links();
                     self.set_faults();
                     return Ok(());
                 }

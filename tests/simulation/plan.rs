@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Parts that a run can do without.
-const PARTS: [&str; 14] = [
+const PARTS: [&str; 15] = [
     "ids",
     "transactions",
     "flow",
@@ -20,6 +20,7 @@ const PARTS: [&str; 14] = [
     "cuts",
     "damage",
     "visible",
+    "links",
 ];
 
 /// One run.

@@ -2,30 +2,27 @@
 
 use crate::failure::Failure;
 use crate::output;
-use millpond::{Clock, Consumer, Group, Message, Offset, Store, SystemClock, Timestamp, Topic};
+use millpond::{GroupProgress, Message, Offset, Past, Restore, Store, StoredSettings, Timestamp};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::path::PathBuf;
-use std::time::Duration;
 
 const AFTER_HELP: &str = r#"Examples:
   millpond import ./pond < pond.jsonl
   millpond export ./pond orders | millpond import ./other
 
-The store is made if it is not there; a topic that has messages already is
-refused, before anything is added to it. Payloads, ids, keys, headers, due and
-expiry times are kept; messages get new offsets, from 0 on and without gaps, and
-the time of the import. Groups are made, and settle what they had settled; their
-dead letters are dead letters again. Settings have to be made anew, and every
-message counts as handed out once."#;
+The store is made if it is not there; a topic that has, or had, messages already
+is refused, before anything is added to it. Messages have the offsets, times,
+ids, keys, headers, priorities, due and expiry times that they had. Topics and
+groups have their settings; groups have settled what they had settled, their dead
+letters are dead letters again, and counters, errors and retries are as they were.
 
-/// Messages that are published as one.
-const BATCH: usize = 500;
-const LEASED: usize = 1000;
-/// While the import works on them, messages are not to come back; and how long leases are if nothing is said.
-const HELD: Duration = Duration::from_secs(86_400);
-const LEASE: Duration = Duration::from_secs(30);
+What can't be the same: a delay has become a time of the wall clock; a time that is
+still to come is taken for now; ids whose messages are gone, and ids that groups have
+processed, are not known any more; a table of processed ids that is shared has to be
+set again; what was removed is not counted; and who was being handed a message is
+handed it again. The report says which of these there were."#;
 
 /// Read what `export` wrote
 #[derive(Debug, clap::Args)]
@@ -38,29 +35,47 @@ pub(crate) struct Import {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 enum Line {
-    Topic { topic: String },
+    Topic { topic: String, end: u64, settings: Vec<(u16, Vec<u64>)> },
     Message(Box<Exported>),
     Group(Progress),
+    Value { key: String, value_hex: String },
 }
 
 #[derive(Debug, Deserialize)]
 struct Progress {
     topic: String,
     group: String,
+    settings: Vec<(u16, Vec<u64>)>,
+    forward: Option<String>,
+    paused_until: Option<u64>,
     unsettled: Vec<(u64, u64)>,
-    dead: Vec<(u64, Option<String>)>,
+    past: Vec<Remembered>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Remembered {
+    offset: u64,
+    counters: [u32; 4],
+    before: [u32; 4],
+    due: u64,
+    life: u32,
+    errors: Vec<(u64, String)>,
+    parked: Option<(String, u64)>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Exported {
     topic: String,
     offset: u64,
+    time: u64,
     id: Option<String>,
     id_hex: Option<String>,
     key: Option<String>,
     key_hex: Option<String>,
     #[serde(default)]
     headers: Vec<(String, Value)>,
+    #[serde(default)]
+    priority: u8,
     due: Option<u64>,
     expiry: Option<u64>,
     payload: Option<String>,
@@ -76,11 +91,21 @@ enum Value {
 
 /// A topic that is being filled.
 struct Filling {
-    topic: Topic,
-    batch: Vec<Message>,
-    /// The former offsets of its messages; where they stand in here is the new one.
-    offsets: Vec<u64>,
+    restore: Restore,
+    end: u64,
     groups: Vec<Progress>,
+}
+
+/// What was read, for the report.
+#[derive(Default)]
+struct Told {
+    messages: u64,
+    topics: usize,
+    groups: usize,
+    values: usize,
+    /// Groups that remember what they have processed.
+    processed: Vec<String>,
+    delayed: u64,
 }
 
 impl Import {
@@ -89,111 +114,110 @@ impl Import {
         let store = Store::open(&self.dir)?;
         let outcome = read_all(&store);
         let closed = store.close();
-        let (messages, topics) = outcome?;
+        let told = outcome?;
         closed?;
-        output::note(&format!("{messages} messages of {topics} topics imported"));
+        output::note(&format!("{} messages of {} topics imported", told.messages, told.topics));
+        output::note(&format!("{} groups and {} values imported", told.groups, told.values));
+        if told.delayed > 0 {
+            let count = told.delayed;
+            output::note(&format!("{count} messages with a due time follow the wall clock, also if it was a delay"));
+        }
+        for group in told.processed {
+            output::note(&format!("group {group}: the ids it had processed are not known any more"));
+        }
         Ok(())
     }
 }
 
-fn read_all(store: &Store) -> Result<(u64, usize), Failure> {
-    let now = SystemClock::new().wall().get();
+fn read_all(store: &Store) -> Result<Told, Failure> {
     let mut topics: BTreeMap<String, Filling> = BTreeMap::new();
-    let mut messages = 0;
+    let mut told = Told::default();
     for (number, line) in (1_u64..).zip(io::stdin().lock().lines()) {
         let bad = |what: String| Failure::failed(format!("line {number}: {what}; what was before it is imported"));
         let line = line.map_err(|error| bad(error.to_string()))?;
         match serde_json::from_str(&line).map_err(|error| bad(error.to_string()))? {
-            Line::Topic { topic } => {
-                let made = store.topic(&topic)?;
-                if made.end_offset() != Offset::ZERO {
-                    return Err(bad(format!("topic {topic:?} has messages already")));
-                }
-                topics
-                    .insert(topic, Filling { topic: made, batch: Vec::new(), offsets: Vec::new(), groups: Vec::new() });
+            Line::Topic { topic, end, settings } => {
+                let settings: StoredSettings = settings.into_iter().collect();
+                let restore = store.restore(&topic, &settings).map_err(|error| bad(error.to_string()))?;
+                topics.insert(topic, Filling { restore, end, groups: Vec::new() });
             }
             Line::Message(exported) => {
                 let filling = topics.get_mut(&exported.topic).ok_or_else(|| bad("no such topic before it".into()))?;
-                filling.offsets.push(exported.offset);
-                filling.batch.push(exported.message(now).map_err(bad)?);
-                messages += 1;
-                if filling.batch.len() >= BATCH {
-                    filling.publish()?;
-                }
+                told.messages += 1;
+                told.delayed += u64::from(exported.due.is_some());
+                exported.put(&mut filling.restore).map_err(bad)?;
             }
             Line::Group(progress) => {
                 let filling = topics.get_mut(&progress.topic).ok_or_else(|| bad("no such topic before it".into()))?;
+                told.groups += 1;
+                if progress.settings.iter().any(|(tag, values)| *tag == PROCESSED && values.first() != Some(&0)) {
+                    told.processed.push(format!("{:?} of topic {:?}", progress.group, progress.topic));
+                }
                 filling.groups.push(progress);
             }
+            Line::Value { key, value_hex } => {
+                let value = bytes(&value_hex).map_err(bad)?;
+                let mut transaction = store.transaction();
+                transaction.set(key, value);
+                drop(transaction.commit().wait()?);
+                told.values += 1;
+            }
         }
     }
-    topics.values_mut().try_for_each(Filling::finish)?;
-    store.sync().wait()?;
-    Ok((messages, topics.len()))
+    told.topics = topics.len();
+    // A topic is made when dead letters are forwarded to it: by then those of this import are there.
+    for filling in topics.into_values() {
+        filling.finish()?;
+    }
+    Ok(told)
 }
 
+/// The tag of the setting by which a group remembers what it has processed.
+const PROCESSED: u16 = 50;
+
 impl Filling {
-    fn publish(&mut self) -> Result<(), Failure> {
-        if !self.batch.is_empty() {
-            drop(self.topic.publish_all(std::mem::take(&mut self.batch)).wait()?);
+    /// Everything is read. All groups are made at the end: what the last one needs is to be there still.
+    fn finish(mut self) -> Result<(), Failure> {
+        self.restore.end(Offset::new(self.end))?;
+        for group in self.groups {
+            let name = group.group.clone();
+            self.restore.group(&name, &group.into())?;
         }
+        drop(self.restore.finish()?);
         Ok(())
     }
+}
 
-    /// Everything is read. All groups are made before any settles: what the last one needs is to be there still.
-    fn finish(&mut self) -> Result<(), Failure> {
-        self.publish()?;
-        let made = |lease: Duration| -> Result<Vec<Consumer>, Failure> {
-            let groups = self.groups.iter();
-            Ok(groups
-                .map(|group| self.topic.consumer(&group.group, Group::default().lease(lease)))
-                .collect::<Result<_, _>>()?)
-        };
-        for (consumer, progress) in made(HELD)?.iter().zip(&self.groups) {
-            self.settle(consumer, progress)?;
-        }
-        // As those that are made without a word.
-        made(LEASE).map(drop)
+impl From<Progress> for GroupProgress {
+    fn from(read: Progress) -> Self {
+        let mut progress = Self::default();
+        let run = |(first, last): (u64, u64)| (Offset::new(first), Offset::new(last));
+        progress.unsettled = read.unsettled.into_iter().map(run).collect();
+        progress.past = read.past.into_iter().map(Past::from).collect();
+        progress.settings = read.settings.into_iter().collect();
+        (progress.forward, progress.paused_until) = (read.forward, read.paused_until.map(Timestamp::new));
+        progress
     }
+}
 
-    /// Settles for a group what it had settled, and parks what it had parked.
-    fn settle(&self, consumer: &Consumer, Progress { unsettled, dead, .. }: &Progress) -> Result<(), Failure> {
-        let is_open = |offset: u64| {
-            let after = unsettled.partition_point(|(first, _)| *first <= offset);
-            after.checked_sub(1).and_then(|at| unsettled.get(at)).is_some_and(|(_, last)| offset <= *last)
-        };
-        let former = |offset: Offset| usize::try_from(offset.get()).ok().and_then(|at| self.offsets.get(at)).copied();
-        // What comes after the last one that is to be settled is left alone.
-        let mut left = self.offsets.iter().rposition(|offset| !is_open(*offset)).map_or(0, |last| last + 1);
-        let mut kept = Vec::new();
-        while left > 0 {
-            let batch = consumer.lease_many(left.min(LEASED), Duration::ZERO)?;
-            if batch.len() == 0 {
-                break;
-            }
-            left = left.saturating_sub(batch.len());
-            let mut done = Vec::new();
-            for delivery in batch {
-                let offset = former(delivery.offset()).unwrap_or(u64::MAX);
-                match dead.binary_search_by_key(&offset, |(offset, _)| *offset).ok().and_then(|at| dead.get(at)) {
-                    Some((_, error)) => delivery.bury(error.as_deref().unwrap_or("imported")).wait()?,
-                    None if is_open(offset) => kept.push(delivery),
-                    None => done.push(delivery),
-                }
-            }
-            consumer.ack_all(done).wait()?;
+impl From<Remembered> for Past {
+    fn from(read: Remembered) -> Self {
+        Self {
+            offset: Offset::new(read.offset),
+            counters: read.counters,
+            before: read.before,
+            due: Timestamp::new(read.due),
+            life: read.life,
+            errors: read.errors.into_iter().map(|(time, text)| (Timestamp::new(time), text)).collect(),
+            parked: read.parked.map(|(reason, time)| (reason, Timestamp::new(time))),
         }
-        for delivery in kept {
-            delivery.release().wait()?;
-        }
-        Ok(())
     }
 }
 
 impl Exported {
-    fn message(self, now: u64) -> Result<Message, String> {
+    fn put(self, restore: &mut Restore) -> Result<(), String> {
         let payload = either(self.payload, self.payload_hex)?.ok_or("it has no payload")?;
-        let mut message = Message::new(payload);
+        let mut message = Message::new(payload).priority(self.priority);
         if let Some(id) = either(self.id, self.id_hex)? {
             message = message.id(id);
         }
@@ -207,16 +231,15 @@ impl Exported {
             };
             message = message.header(name, value);
         }
-        let due = self.due.filter(|due| *due > now);
-        if let Some(due) = due {
+        if let Some(due) = self.due {
             message = message.deliver_at(Timestamp::new(due));
         }
-        if let Some(expiry) = self.expiry {
-            // What is over already goes at once, and keeps the place of the others.
-            let left = expiry.saturating_sub(due.unwrap_or(now)).max(1);
-            message = message.expires_after(Duration::from_millis(left));
-        }
-        Ok(message)
+        let (offset, time) = (Offset::new(self.offset), Timestamp::new(self.time));
+        let put = match self.expiry {
+            Some(expiry) => restore.expiring_message(offset, time, message, Timestamp::new(expiry)),
+            None => restore.message(offset, time, message),
+        };
+        put.map_err(|error| error.to_string())
     }
 }
 

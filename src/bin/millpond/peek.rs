@@ -23,8 +23,8 @@ const AFTER_HELP: &str = r#"Examples:
 
 A table cuts what is long; --json gives one object a line with everything:
 "offset", "time" (milliseconds since 1970, UTC), "payload", and if the message
-has them "id", "key", "headers" (a list of pairs), "due" and "expiry" (times
-like "time"); messages that are not due yet are shown too. What is not UTF-8 comes
+has them "id", "key", "headers" (a list of pairs), "priority", "due" and
+"expiry" (times like "time"); messages that are not due yet are shown too. What is not UTF-8 comes
 as hexadecimal digits under "payload_hex", "id_hex", "key_hex"; such a header's
 value is {"hex": ..}."#;
 
@@ -172,6 +172,8 @@ pub(crate) struct Line<'a> {
     key_hex: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     headers: Vec<(&'a str, Value<'a>)>,
+    #[serde(skip_serializing_if = "is_ordinary")]
+    priority: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     due: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,6 +182,11 @@ pub(crate) struct Line<'a> {
     payload: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_hex: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+const fn is_ordinary(priority: &u8) -> bool {
+    *priority == 0
 }
 
 /// A header's value: text, or the digits of what is no text.
@@ -208,6 +215,7 @@ impl<'a> Line<'a> {
             key,
             key_hex,
             headers: headers.collect(),
+            priority: record.priority(),
             due: record.due().map(Timestamp::get),
             expiry: record.expiry().map(Timestamp::get),
             payload,

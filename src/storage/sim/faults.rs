@@ -44,6 +44,8 @@ pub struct Counts {
     pub reads: u64,
     /// Writes to files.
     pub writes: u64,
+    /// Writes to files with more than one name, and preallocations of them.
+    pub writes_to_linked: u64,
     /// Bytes that writes took.
     pub bytes_written: u64,
     /// Preallocations.

@@ -78,6 +78,7 @@ impl StorageFile for Handle {
         self.writes()?;
         let place = place(position)?;
         machine.gate.counts.writes += 1;
+        machine.gate.counts.writes_to_linked += u64::from(machine.file(self.inode, self.process)?.links > 1);
         let fate = machine.gate.change(machine.gate.faults.write_error)?;
         let fits = machine.longest(before).saturating_sub(place).min(bytes.len());
         if fits == 0 && !bytes.is_empty() && fate == Fate::Works {
@@ -136,6 +137,7 @@ impl StorageFile for Handle {
         self.writes()?;
         let len = place(len)?;
         machine.gate.counts.allocations += 1;
+        machine.gate.counts.writes_to_linked += u64::from(machine.file(self.inode, self.process)?.links > 1);
         let fate = machine.gate.change(machine.gate.faults.write_error)?;
         if len > machine.longest(before) {
             return Err(full());

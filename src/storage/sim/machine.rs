@@ -49,6 +49,8 @@ pub(super) struct Machine {
     crashes: Rng,
     pub(super) files: BTreeMap<Inode, File>,
     directories: BTreeMap<String, Directory>,
+    /// Second names of files, outside the store.
+    pub(super) outside: Vec<(String, Inode)>,
     /// Counts processes: a handle of an earlier one is dead.
     pub(super) process: u64,
     boot: u64,
@@ -67,6 +69,7 @@ impl Machine {
             crashes: Rng::with_seed(!seed),
             files: BTreeMap::new(),
             directories: BTreeMap::new(),
+            outside: Vec::new(),
             process: 0,
             boot: 1,
             named_boot: None,
@@ -223,6 +226,7 @@ impl Machine {
                 file.links = 1;
             }
         }
+        super::links::count(self);
         for file in self.files.values_mut().filter(|file| file.links > 0) {
             file.pages.crash(mood, &mut self.crashes, &self.stale);
             file.errors = 0;

@@ -44,7 +44,8 @@
 //!
 //! # What it does not do
 //!
-//! Links, pipes and devices; owners and permissions; renames between directories (they are refused); sparse files that
+//! Links but for second names outside (see [`SimDisk::link_outside`]), pipes and devices; owners and permissions;
+//! renames between directories (they are refused); sparse files that
 //! take less space than their length; bytes that change by themselves (tests do that with [`SimDisk::flip_bit`] and its
 //! kin); syncs that lie. Real disks of those kinds are tried in the tests of the real disk, or not at all.
 
@@ -52,6 +53,7 @@ mod crash;
 mod damage;
 mod faults;
 mod handle;
+mod links;
 mod machine;
 mod names;
 mod pages;
