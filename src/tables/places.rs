@@ -3,7 +3,7 @@
 //! ```text
 //! 00 id (16) table (u64, big-endian)   a row of processed ids                                  see `processed`
 //! 01 slot (u8) page (u16, big-endian)  sums of 64 parts of the rows (u64 each)                  512 bytes
-//! 02 slot (u8) page (u16, big-endian)  up to 32 keys of rows that are leaving (24 bytes each)   768 bytes, zeros behind
+//! 02 slot (u8) page (u16, big-endian)  up to 32 keys of rows that are leaving (24 bytes each)   768 bytes, zero-filled
 //! 03 slot (u8)                         the mark of a commit: 16 random bytes, its number (u32), 25 bytes
 //!                                      bits of a part's number (u8), keys that are leaving (u32)
 //! ```

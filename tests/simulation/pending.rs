@@ -81,8 +81,14 @@ impl World {
 
     /// Ids that are published twice, just before the store goes.
     pub(crate) fn repeat(&mut self) -> Check {
-        let ids = self.open.as_ref().and_then(|open| open.ids.as_ref());
-        let Some(ids) = ids.filter(|_| self.rng.u8(0..4) == 0) else { return Ok(()) };
-        self.ids.gone.publish_twice(&mut self.rng, &ids.gone)
+        let Some(mut open) = self.open.take() else { return Ok(()) };
+        let mut outcome = Ok(());
+        if let Some(ids) = open.ids.as_ref().filter(|_| self.rng.u8(0..4) == 0) {
+            outcome = self.ids.gone.publish_twice(&mut self.rng, &ids.gone);
+            // In making room for them others may have been refused.
+            self.settle_pending(&mut open);
+        }
+        self.open = Some(open);
+        outcome
     }
 }
