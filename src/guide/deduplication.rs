@@ -106,4 +106,4 @@
 //! all of its rows go into; whoever asks for an id has the whole part read, and is answered only if the sum is right.
 //! The sums are in memory (up to 512 KiB, and no more than a sixty-fourth of what ids may take), and what the journal
 //! names is a hash of all of them: so a row that is lost or stale is noticed by whoever asks for it, and made again
-//! from the journal. That costs an answer the reading of about fifteen rows with a million ids, and of 150 with ten million.
+//! from the journal. With a million ids a part has about fifteen rows to be read for an answer, with ten million 150.
