@@ -23,6 +23,7 @@ mod filter;
 mod lookup;
 mod memory;
 mod merge;
+mod premises;
 mod processed;
 mod published;
 mod rows;
