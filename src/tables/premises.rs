@@ -96,8 +96,8 @@ pub(super) fn check(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives what is in the directory's place another name, for whoever wants to look at it. What was set aside before goes,
-/// as far as it is sled's: it tells nothing new, and they must not pile up.
+/// Gives what is in the directory's place another name, for whoever wants to look at it. What was set aside before
+/// goes, as far as it is sled's: it tells nothing new, and they must not pile up.
 pub(super) fn set_aside(directory: &Path) -> Result<()> {
     let aside = directory.with_extension("aside");
     if found(&aside)?.is_some() && !remove_sleds(&aside)? {

@@ -131,7 +131,7 @@ fn there(topic: &Topic) -> BTreeMap<u64, Offset> {
     records.map(|record| (number(record.payload()), record.offset())).collect()
 }
 
-/// Every answer about ids. Where a repair gave something up, `whole` is false: then what it gave up may be known or not.
+/// Every answer about ids. Where a repair gave something up `whole` is false: then that may be known or not.
 fn ask(store: &Store, whole: bool, what: &str) {
     let open = doors(store).unwrap();
     let end = open.payments.end_offset();
