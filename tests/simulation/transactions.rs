@@ -39,8 +39,8 @@ fn key(number: u64) -> String {
 const REMOVES: u64 = 3;
 
 impl Transactions {
-    /// Makes a transaction of some of what is held, some messages, and values. `settle_line` looks at what was published
-    /// before it. Whether the store is still good.
+    /// Makes a transaction of some of what is held, some messages, and values. `settle_line` looks at what was
+    /// published before it. Whether the store is still good.
     pub(crate) fn commit(
         &mut self,
         rng: &mut fastrand::Rng,
