@@ -364,7 +364,8 @@ pub(crate) struct Delivered<'a> {
     pub(crate) runs: Runs<'a>,
 }
 
-/// Messages that were named as [`Delivered`] are in nobody's hands, and nobody has seen them. A suspect stays one.
+/// Messages that were named as [`Delivered`] are in nobody's hands, and nobody has seen them. Whoever is suspect stays
+/// so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Unseen<'a> {
     pub(crate) group: GroupId,
