@@ -9,7 +9,10 @@
 )]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{Consumer, Durability, ErrorKind, Group, ManualClock, Message, Options, Retry, Store, Timestamp, Topic};
+use millpond::{
+    Consumer, Durability, ErrorKind, Group, ManualClock, Message, Notice, Options, Retention, Retry, Store, Timestamp,
+    Topic, TopicSettings, What,
+};
 use std::time::Duration;
 
 fn options() -> Options {
@@ -188,6 +191,37 @@ fn a_hundred_that_are_out_can_be_settled_when_the_disk_runs_full() {
         if turn % 2 == 0 { delivery.ack().wait().unwrap() } else { delivery.nack("no").wait().unwrap() }
     }
     assert_eq!(full.drain(), more + 50);
+}
+
+#[test]
+fn reading_goes_on_where_not_even_what_a_rule_drops_can_be_written_down() {
+    let full = Full::new(400 << 10);
+    let rules = TopicSettings::default().retention(Retention::everything().max_age(Duration::from_secs(10)));
+    let aged = full.store.topic_with("aged", rules).unwrap();
+    (0..50).for_each(|_| _ = aged.publish(Message::new("old")).wait().unwrap());
+    full.fill(1000);
+    // Nobody settles; what is written otherwise uses up the reserve.
+    let error = (0..1_000_000).find_map(|_| full.worker.pause().and_then(|()| full.worker.resume()).err());
+    assert_eq!(error.unwrap().code(), "disk-full");
+    full.clock.advance(Duration::from_secs(20));
+    let seen = aged.read(..).map(|record| record.unwrap().offset().get());
+    assert_eq!(seen.collect::<Vec<_>>(), (0..50).collect::<Vec<_>>(), "what can't be dropped is still there");
+    assert_eq!((aged.end_offset().get(), aged.stats().removed.aged), (50, 0));
+    assert_eq!(full.store.step_upkeep().unwrap_err().code(), "disk-full");
+    // It is not forgotten, though nobody touches the topic any more.
+    let events = full.store.events(1000).unwrap();
+    full.disk.set_faults(Faults::default());
+    for _ in 0..3 {
+        full.clock.advance(Duration::from_secs(2));
+        full.upkeep();
+    }
+    let told = std::iter::from_fn(|| events.try_next()).filter_map(|notice| match notice {
+        Notice::Happened(happening) if happening.what == What::Dropped => Some(happening.count),
+        _ => None,
+    });
+    assert_eq!(told.sum::<u64>(), 50);
+    assert_eq!(aged.stats().removed.aged, 50);
+    assert_eq!(aged.read(..).count(), 0);
 }
 
 #[test]

@@ -80,3 +80,13 @@ fn a_name_that_is_no_test_is_noticed() {
     assert!(!exists("no_such_file::no_such_test"));
     assert!(exists("lockstep::store_and_model_show_the_same_after_each_action"));
 }
+
+#[test]
+fn the_table_of_mutations_names_patches_that_there_are() {
+    let text = fs::read_to_string(root().join("tests/mutations/README.md")).unwrap();
+    let rows: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert!(!rows.is_empty());
+    let strange: Vec<_> =
+        rows.iter().filter(|name| !root().join(format!("tests/mutations/{name}.patch")).is_file()).collect();
+    assert!(strange.is_empty(), "there are no such patches: {strange:?}");
+}

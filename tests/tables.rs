@@ -150,6 +150,118 @@ fn damaged_tables_are_made_anew() {
     assert!(rebuilt > 0);
 }
 
+/// Opens sled's tree of rows behind the engine's back, and lets something be done to it.
+fn behind_its_back(path: &Path, what: impl Fn(&sled::Tree)) {
+    // sled frees its lock a moment after it was closed.
+    let config = sled::Config::new().path(path.join("tables")).flush_every_ms(None);
+    let db = (0..200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        config.open().ok()
+    });
+    let db = db.unwrap();
+    assert!(db.tree_names().iter().any(|name| name.as_ref() == b"processed 2"));
+    what(&db.open_tree("processed 2").unwrap());
+    db.flush().unwrap();
+}
+
+/// Keys of rows of ids; others begin with another byte.
+fn rows(tree: &sled::Tree) -> Vec<sled::IVec> {
+    tree.iter().keys().map(Result::unwrap).filter(|key| key.starts_with(&[0])).collect()
+}
+
+#[test]
+fn rows_that_vanish_from_sled_without_a_trace_are_missed_by_whoever_asks_for_them() {
+    let root = tempfile::tempdir().unwrap();
+    let good = root.path().join("good");
+    filled(&good);
+    // One, some, a stretch, all; one that is an older one; and sums that are as they should not be.
+    let remove = |tree: &sled::Tree, which: &dyn Fn(usize) -> bool| {
+        let gone = rows(tree).into_iter().enumerate().filter(|(place, _)| which(*place));
+        gone.for_each(|(_, key)| drop(tree.remove(key).unwrap().unwrap()));
+    };
+    type Harm<'a> = Box<dyn Fn(&sled::Tree) + 'a>;
+    let harms: Vec<(&str, Harm<'_>)> = vec![
+        ("the first", Box::new(|tree| remove(tree, &|place| place == 0))),
+        ("one", Box::new(|tree| remove(tree, &|place| place == 777))),
+        ("each tenth", Box::new(|tree| remove(tree, &|place| place % 10 == 3))),
+        ("a stretch", Box::new(|tree| remove(tree, &|place| (300..600).contains(&place)))),
+        ("all", Box::new(|tree| remove(tree, &|_| true))),
+        (
+            "one is another",
+            Box::new(|tree| {
+                let key = rows(tree).swap_remove(500);
+                let mut value = tree.get(&key).unwrap().unwrap().to_vec();
+                value[9] ^= 1;
+                tree.insert(key, value).unwrap();
+            }),
+        ),
+        (
+            "two change places",
+            Box::new(|tree| {
+                let (one, other) = (rows(tree).swap_remove(100), rows(tree).swap_remove(101));
+                let values = [&one, &other].map(|key| tree.get(key).unwrap().unwrap());
+                tree.insert(one, &values[1]).unwrap();
+                tree.insert(other, &values[0]).unwrap();
+            }),
+        ),
+        (
+            "sums",
+            Box::new(|tree| {
+                let sums = tree.iter().keys().map(Result::unwrap).find(|key| key[0] == 1);
+                tree.remove(sums.unwrap()).unwrap();
+            }),
+        ),
+        (
+            "rows and all sums",
+            Box::new(|tree| {
+                remove(tree, &|place| place < 50);
+                let sums = tree.iter().keys().map(Result::unwrap).filter(|key| key[0] == 1);
+                sums.for_each(|key| drop(tree.remove(key).unwrap()));
+            }),
+        ),
+    ];
+    for (what, harm) in harms {
+        let path = root.path().join("harmed");
+        copy(&good, &path);
+        behind_its_back(&path, harm);
+        let store = open(&path);
+        assert_known(&store, what);
+        store.close().unwrap();
+        assert!(path.join("tables.aside").exists() || what == "sums", "{what}: nobody noticed");
+        fs::remove_dir_all(&path).unwrap();
+    }
+}
+
+#[test]
+fn a_byte_that_flips_anywhere_in_tables_and_runs_forgets_no_id() {
+    let root = tempfile::tempdir().unwrap();
+    let good = root.path().join("good");
+    filled(&good);
+    let each: usize = std::env::var("MILLPOND_FLIPS").map_or(4, |flips| flips.parse().unwrap());
+    let runs =
+        files(&good.join("journal")).into_iter().filter(|file| file.extension().is_some_and(|kind| kind == "ids"));
+    let all: Vec<PathBuf> = files(&good.join("tables")).into_iter().chain(runs).collect();
+    let (mut flips, mut of_runs) = (0, 0);
+    for file in all {
+        let bytes = fs::read(&file).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let is_run = file.extension().is_some_and(|kind| kind == "ids");
+        for at in (0..used).step_by((used / each).max(1)) {
+            let path = root.path().join("flipped");
+            copy(&good, &path);
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x41;
+            fs::write(path.join(file.strip_prefix(&good).unwrap()), &bytes).unwrap();
+            let store = open(&path);
+            assert_known(&store, &format!("byte {at} of {} flipped", file.display()));
+            store.close().unwrap();
+            fs::remove_dir_all(&path).unwrap();
+            (flips, of_runs) = (flips + 1, of_runs + usize::from(is_run));
+        }
+    }
+    assert!(flips > 20 && of_runs > 10, "{flips}, {of_runs} of them in runs");
+}
+
 #[test]
 fn a_store_without_processed_ids_has_no_tables() {
     let root = tempfile::tempdir().unwrap();

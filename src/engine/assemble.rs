@@ -6,7 +6,7 @@ use crate::config::Options;
 use crate::journal::{Files, Identity, Numbers};
 use crate::storage::StorageFile;
 use crate::sync::{Condvar, Mutex};
-use crate::tables::{Runs, Tables};
+use crate::tables::{Checked, Runs};
 use crate::types::{Incarnation, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -25,7 +25,7 @@ pub(super) struct Parts {
     pub(super) forgetful: bool,
     pub(super) packs: bool,
     pub(super) runs: Runs,
-    pub(super) tables: Option<Arc<dyn Tables>>,
+    pub(super) tables: Option<Arc<Checked>>,
     pub(super) files: Files,
     pub(super) core: Core,
     pub(super) numbers: Numbers,
@@ -53,7 +53,6 @@ impl Engine {
             tables: Mutex::new(parts.tables),
             checkpointing: Mutex::default(),
             swept: Mutex::default(),
-            watched: Mutex::default(),
             files: parts.files,
             core: Mutex::new(parts.core),
             written: Condvar::new(),

@@ -63,7 +63,7 @@ impl Engine {
     /// One topic's numbers.
     pub(crate) fn topic_stats(&self, topic: TopicId) -> Result<TopicStats> {
         let (mut stats, groups) = {
-            self.retain(topic)?;
+            self.retain_for_reading(topic)?;
             let mut core = self.open_core()?;
             self.turn_schedule(&mut core, topic);
             let (first, end) = core.bounds(topic)?;

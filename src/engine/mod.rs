@@ -120,7 +120,7 @@ use crate::state::State;
 pub(crate) use crate::storage::sim::SimDisk;
 use crate::storage::{RealDisk, Storage, StorageFile};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::tables::{Runs, SledTables, Tables, TablesDoor};
+use crate::tables::{Checked, ProcessedKey, Runs, SledTables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -298,11 +298,9 @@ pub(crate) struct Engine {
     packs: AtomicBool,
     /// Processed ids that are on disk, once anybody asked; one checkpoint at a time; and how far the tables were looked
     /// through for rows that have left their window.
-    tables: Mutex<Option<Arc<dyn Tables>>>,
+    tables: Mutex<Option<Arc<Checked>>>,
     checkpointing: Mutex<()>,
-    swept: Mutex<Option<Vec<u8>>>,
-    /// Rows that the tables must hold, some of them.
-    watched: Mutex<Vec<(crate::tables::ProcessedKey, crate::tables::Seen)>>,
+    swept: Mutex<Option<ProcessedKey>>,
     /// Held while the store is being closed; true once that is done.
     closing: Mutex<bool>,
     /// Only one is preparing a segment at a time.

@@ -178,7 +178,7 @@ impl Engine {
         let end = Lsn::new(found.active.id, found.end);
         let source = super::inbox::Source { storage: &*storage, segments, end };
         let door = &*environment.tables;
-        let inbox = source.recover(door, &replay.state, wall, options.id_memory_bytes)?;
+        let inbox = source.recover(door, &replay.state, options.id_memory_bytes)?;
         let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
         let packs = replay.state.topics().any(|topic| topic.policy().compression != Compression::Off);
         let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);

@@ -341,7 +341,7 @@ impl Engine {
 
     /// The oldest offset there is and the one after the newest that is visible.
     pub(crate) fn bounds(&self, topic: TopicId) -> Result<(Offset, Offset)> {
-        self.retain(topic)?;
+        self.retain_for_reading(topic)?;
         self.open_core()?.bounds(topic)
     }
 

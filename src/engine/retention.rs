@@ -78,26 +78,46 @@ impl Engine {
             core.retaining.next.retain(|_, at| *at > now);
             due
         };
-        for topic in due {
-            // It may have been dropped meanwhile.
-            let Some(groups) = self.open_core()?.state.topic(topic).map(|held| held.groups().to_vec()) else {
-                continue;
-            };
-            self.retain(topic)?;
-            self.age_priorities(topic)?;
-            let mut next = self.next_aged(topic)?;
-            for group in groups {
-                let dead = self.drop_old_letters(group)?;
-                let expiry = self.sweep_expired(group)?;
-                let unseen = self.sweep_filtered(group)?.then(|| self.now());
-                next = next.into_iter().chain(dead).chain(expiry).chain(unseen).min();
-            }
-            if let Some(next) = next {
-                let at = next.max(self.after(self.options.retention_step));
-                self.open_core()?.retaining.next.entry(topic).and_modify(|known| *known = at.min(*known)).or_insert(at);
+        for (done, topic) in due.iter().enumerate() {
+            if let Err(error) = self.retain_topic(*topic) {
+                // The disk may be full, or a read may have failed: they are looked at again, whoever touches them.
+                let mut core = self.open_core()?;
+                due.iter().skip(done).for_each(|topic| self.touched(&mut core, *topic));
+                return Err(error);
             }
         }
         Ok(self.open_core()?.retaining.next.values().min().copied())
+    }
+
+    /// Does what the rules of a topic and of its groups ask for by now, and notes when to come back.
+    fn retain_topic(&self, topic: TopicId) -> Result<()> {
+        // It may have been dropped meanwhile.
+        let Some(groups) = self.open_core()?.state.topic(topic).map(|held| held.groups().to_vec()) else {
+            return Ok(());
+        };
+        self.retain(topic)?;
+        self.age_priorities(topic)?;
+        let mut next = self.next_aged(topic)?;
+        for group in groups {
+            let dead = self.drop_old_letters(group)?;
+            let expiry = self.sweep_expired(group)?;
+            let unseen = self.sweep_filtered(group)?.then(|| self.now());
+            next = next.into_iter().chain(dead).chain(expiry).chain(unseen).min();
+        }
+        if let Some(next) = next {
+            let at = next.max(self.after(self.options.retention_step));
+            self.open_core()?.retaining.next.entry(topic).and_modify(|known| *known = at.min(*known)).or_insert(at);
+        }
+        Ok(())
+    }
+
+    /// Likewise for somebody who is about to read. On a disk that is so full that even the reserve is used it can't be
+    /// written down: then what is there is read, what no rule keeps included.
+    pub(super) fn retain_for_reading(&self, topic: TopicId) -> Result<()> {
+        match self.retain(topic) {
+            Err(error) if error.kind() == ErrorKind::Full => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// A moment of the clock of ages, on the engine's.

@@ -101,7 +101,9 @@
 //! Processed ids lie in sled, which is trusted with nothing that the journal does not hold. Each call of it is made by
 //! a thread that is left behind if there is no answer within 30 seconds; whatever panics, fails or hangs in there has
 //! the tables set aside and made anew from the journal. A hang keeps whoever asked for those 30 seconds, and what hangs
-//! keeps its thread and memory until the process ends. Rows that sled were to lose in silence are looked for: up to a
-//! thousand of the last segment and of one other at each opening, and 64 of earlier ones at each checkpoint. So a loss
-//! of much is noticed soon, and made good from the journal; the loss of a single row may never be, and its message
-//! could be processed twice.
+//! keeps its thread and memory until the process ends. Nor is it
+//! believed when it says that an id is not there. Ids lie in parts of a few rows, and for each part there is a sum that
+//! all of its rows go into; whoever asks for an id has the whole part read, and is answered only if the sum is right.
+//! The sums are in memory (up to 512 KiB, and no more than a sixty-fourth of what ids may take), and what the journal
+//! names is a hash of all of them: so a row that is lost or stale is noticed by whoever asks for it, and made again
+//! from the journal. With a million ids a part has about fifteen rows to be read for an answer, with ten million 150.

@@ -1,8 +1,8 @@
 //! The one order in which rows enter a store of rows: every row is durable, and the names of the files they are in,
-//! before the row that names the checkpoint is put in, and that is durable before the commit is over. Whoever commits
-//! then says so in the journal; so tables that hold what the journal names hold everything.
+//! before the last row is put in, which is the mark of the commit, and that is durable before the commit is over.
+//! Whoever commits then says so in the journal; so tables that hold what the journal names hold everything.
 
-use super::{Change, Hash};
+use super::Change;
 use std::io::Result;
 
 /// Rows that are put in at a time.
@@ -22,18 +22,17 @@ pub(super) trait Steps {
     /// Makes the names of files durable.
     fn sync_names(&self) -> Result<()>;
 
-    /// Puts the row in that names the checkpoint. Nothing is promised of it by that.
-    fn mark(&self, checkpoint: Hash) -> Result<()>;
+    /// Puts the last row in. Nothing is promised of it by that.
+    fn mark(&self, last: &Change) -> Result<()>;
 }
 
-/// See the module. The checkpoint before stays meanwhile: what it names is there, and all of this comes again behind
-/// it.
-pub(super) fn commit(steps: &impl Steps, batch: &[Change], checkpoint: Hash) -> Result<()> {
+/// See the module.
+pub(super) fn commit(steps: &impl Steps, batch: &[Change], last: &Change) -> Result<()> {
     for rows in batch.chunks(BATCH) {
         steps.put(rows)?;
     }
     make_durable(steps)?;
-    steps.mark(checkpoint)?;
+    steps.mark(last)?;
     make_durable(steps)
 }
 

@@ -2,7 +2,8 @@
 //! whose sled can't be used.
 
 use super::commit::{Steps, commit};
-use super::{Change, Hash, Tables, TablesDoor};
+use super::places::row_of;
+use super::{Change, Keys, Tables, TablesDoor, put_row};
 use crate::sync::Mutex;
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
@@ -15,7 +16,6 @@ const COPIES: usize = 16;
 #[derive(Clone, Debug, Default)]
 struct Content {
     rows: BTreeMap<Vec<u8>, Vec<u8>>,
-    checkpoint: Option<Hash>,
 }
 
 /// A step of a commit.
@@ -71,6 +71,17 @@ impl MemoryTables {
     }
 }
 
+impl Content {
+    fn put(&mut self, rows: &[Change]) {
+        for (key, value) in rows {
+            match value {
+                Some(value) => drop(self.rows.insert(key.clone(), value.clone())),
+                None => drop(self.rows.remove(key)),
+            }
+        }
+    }
+}
+
 impl Inner {
     fn took(&mut self, step: Step) {
         self.steps.push(step);
@@ -95,9 +106,23 @@ impl MemoryTables {
         inner.earlier.truncate(at);
     }
 
-    /// Takes the last row away and keeps the checkpoint: what no honest disk does.
-    pub(crate) fn lose_a_row(&self) {
-        self.inner.lock().content.rows.pop_last();
+    /// Takes a row of an id away, the how-manieth of them, and says nothing: what no honest disk does.
+    pub(crate) fn lose_a_row(&self, which: usize) {
+        let mut inner = self.inner.lock();
+        let mut rows = inner.content.rows.keys().filter(|key| row_of(key).is_some());
+        if let Some(key) = rows.nth(which).cloned() {
+            inner.content.rows.remove(&key);
+        }
+    }
+
+    /// Puts a row of an id, the how-manieth of them, back to what it was when a copy of everything was last made, or
+    /// takes it away if it was not there then.
+    pub(crate) fn age_a_row(&self, which: usize) {
+        let mut inner = self.inner.lock();
+        let mut rows = inner.content.rows.keys().filter(|key| row_of(key).is_some());
+        let Some(key) = rows.nth(which).cloned() else { return };
+        let older = inner.earlier.last().and_then(|earlier| earlier.rows.get(&key).cloned());
+        inner.content.put(&[(key, older)]);
     }
 
     /// So many calls go well, then all fail until the tables are set aside.
@@ -122,9 +147,9 @@ impl MemoryTables {
         self.inner.lock().watcher = Watcher(Some(Arc::new(watcher)));
     }
 
-    /// How many rows there are.
+    /// How many rows of ids there are.
     pub(crate) fn rows(&self) -> usize {
-        self.inner.lock().content.rows.len()
+        self.inner.lock().content.rows.keys().filter(|key| row_of(key).is_some()).count()
     }
 }
 
@@ -132,12 +157,7 @@ impl MemoryTables {
 impl Steps for MemoryTables {
     fn put(&self, rows: &[Change]) -> Result<()> {
         let mut inner = self.turn()?;
-        for (key, value) in rows {
-            match value {
-                Some(value) => drop(inner.content.rows.insert(key.clone(), value.clone())),
-                None => drop(inner.content.rows.remove(key)),
-            }
-        }
+        inner.content.put(rows);
         inner.took(Step::Put);
         Ok(())
     }
@@ -157,9 +177,9 @@ impl Steps for MemoryTables {
         Ok(())
     }
 
-    fn mark(&self, checkpoint: Hash) -> Result<()> {
+    fn mark(&self, last: &Change) -> Result<()> {
         let mut inner = self.turn()?;
-        inner.content.checkpoint = Some(checkpoint);
+        inner.content.put(std::slice::from_ref(last));
         inner.took(Step::Mark);
         Ok(())
     }
@@ -178,7 +198,19 @@ impl Tables for MemoryTables {
         Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    fn commit(&self, batch: &[Change], checkpoint: Hash) -> Result<()> {
+    fn ranges(&self, ranges: &[Keys], lengths: [usize; 2]) -> Result<Vec<Vec<u8>>> {
+        let inner = self.turn()?;
+        let all = ranges.iter().map(|range| {
+            let mut out = Vec::new();
+            for (key, value) in inner.content.rows.range(range.clone()) {
+                put_row(&mut out, (key, value), lengths)?;
+            }
+            Ok(out)
+        });
+        all.collect()
+    }
+
+    fn commit(&self, batch: &[Change], last: &Change) -> Result<()> {
         {
             let mut inner = self.turn()?;
             inner.steps.clear();
@@ -188,11 +220,7 @@ impl Tables for MemoryTables {
                 inner.earlier.remove(0);
             }
         }
-        commit(self, batch, checkpoint)
-    }
-
-    fn checkpoint(&self) -> Result<Option<Hash>> {
-        Ok(self.turn()?.content.checkpoint)
+        commit(self, batch, last)
     }
 }
 
@@ -211,6 +239,6 @@ impl TablesDoor for MemoryTables {
     }
 
     fn exists(&self) -> bool {
-        self.inner.lock().content.checkpoint.is_some()
+        !self.inner.lock().content.rows.is_empty()
     }
 }

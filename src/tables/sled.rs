@@ -11,7 +11,7 @@
 #![expect(clippy::disallowed_methods, reason = "sled does its own input and output: this is its door to the disk")]
 
 use super::commit::{Steps, commit};
-use super::{Change, Hash, Tables, TablesDoor};
+use super::{Change, Keys, Tables, TablesDoor, premises, put_row};
 use crate::sync::Mutex;
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Result};
@@ -21,10 +21,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
 
-/// The name of the tree of processed ids, and of that of the checkpoint. They stay as they are.
-const PROCESSED: &[u8] = b"processed 1";
-const CHECKPOINT: &[u8] = b"checkpoint 1";
-const LATEST: &[u8] = b"latest";
+/// The name of the tree that all rows are in.
+const PROCESSED: &[u8] = b"processed 2";
 
 /// Bytes that sled may cache.
 const CACHE: u64 = 8 << 20;
@@ -118,27 +116,18 @@ impl TablesDoor for SledTables {
         let directory = self.directory.clone();
         let patience = self.patience;
         watched(patience, move || {
+            premises::check(&directory)?;
             remove_unfinished(&directory)?;
             let db = open(&directory)?;
             let rows = db.open_tree(PROCESSED).map_err(io)?;
-            let marks = db.open_tree(CHECKPOINT).map_err(io)?;
             let reader = Reader::start()?;
-            let open = Open { directory, patience, db, rows, marks, reader, committing: Mutex::new(()) };
+            let open = Open { directory, patience, db, rows, reader, committing: Mutex::new(()) };
             Ok(Arc::new(open) as Arc<dyn Tables>)
         })
     }
 
     fn set_aside(&self) -> Result<()> {
-        let aside = self.directory.with_extension("aside");
-        // The one that was set aside before tells nothing new, and they must not pile up.
-        match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        match fs::rename(&self.directory, &aside) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        premises::set_aside(&self.directory)
     }
 
     fn exists(&self) -> bool {
@@ -224,9 +213,8 @@ struct Open {
     patience: Duration,
     db: sled::Db,
     rows: sled::Tree,
-    marks: sled::Tree,
     reader: Reader,
-    /// One commit at a time: the checkpoint of one does not overtake the rows of another.
+    /// One commit at a time: the last row of one does not overtake the rows of another.
     committing: Mutex<()>,
 }
 
@@ -235,7 +223,6 @@ struct Writing {
     directory: PathBuf,
     db: sled::Db,
     rows: sled::Tree,
-    marks: sled::Tree,
 }
 
 impl Steps for Writing {
@@ -265,8 +252,8 @@ impl Steps for Writing {
         self.directory.parent().map_or(Ok(()), sync_directory)
     }
 
-    fn mark(&self, checkpoint: Hash) -> Result<()> {
-        self.marks.insert(LATEST, &checkpoint).map(|_| ()).map_err(io)
+    fn mark(&self, last: &Change) -> Result<()> {
+        self.put(std::slice::from_ref(last))
     }
 }
 
@@ -287,22 +274,26 @@ impl Tables for Open {
         })
     }
 
-    fn commit(&self, batch: &[Change], checkpoint: Hash) -> Result<()> {
-        let _alone = self.committing.lock();
-        let steps = Writing {
-            directory: self.directory.clone(),
-            db: self.db.clone(),
-            rows: self.rows.clone(),
-            marks: self.marks.clone(),
-        };
-        let batch = batch.to_vec();
-        watched(self.patience, move || commit(&steps, &batch, checkpoint))
+    fn ranges(&self, ranges: &[Keys], lengths: [usize; 2]) -> Result<Vec<Vec<u8>>> {
+        let (rows, ranges) = (self.rows.clone(), ranges.to_vec());
+        self.reader.ask(self.patience, move || {
+            let all = ranges.into_iter().map(|range| {
+                let mut out = Vec::new();
+                for row in rows.range(range) {
+                    let (key, value) = row.map_err(io)?;
+                    put_row(&mut out, (&key, &value), lengths)?;
+                }
+                Ok(out)
+            });
+            all.collect()
+        })
     }
 
-    fn checkpoint(&self) -> Result<Option<Hash>> {
-        let marks = self.marks.clone();
-        let latest = self.reader.ask(self.patience, move || marks.get(LATEST).map_err(io))?;
-        Ok(latest.and_then(|id| id.as_ref().try_into().ok()))
+    fn commit(&self, batch: &[Change], last: &Change) -> Result<()> {
+        let _alone = self.committing.lock();
+        let steps = Writing { directory: self.directory.clone(), db: self.db.clone(), rows: self.rows.clone() };
+        let (batch, last) = (batch.to_vec(), last.clone());
+        watched(self.patience, move || commit(&steps, &batch, &last))
     }
 }
 
@@ -315,16 +306,22 @@ mod tests {
     }
 
     #[test]
-    fn what_was_committed_is_there_with_its_checkpoint_after_closing_and_opening() {
+    fn what_was_committed_is_there_with_its_last_row_after_closing_and_opening() {
         let root = tempfile::tempdir().unwrap();
         let door = SledTables::new(root.path());
         assert!(!door.exists());
         for round in 0..3u8 {
             let tables = door.open().unwrap();
-            let earlier = round.checked_sub(1).map(|earlier| [earlier; 16]);
-            assert_eq!(tables.checkpoint().unwrap(), earlier);
+            let earlier = round.checked_sub(1).map(|earlier| vec![earlier; 16]);
+            let last = || tables.get(&[b"last".to_vec()]).unwrap();
+            assert_eq!(last(), [earlier]);
             let rows: Vec<Change> = (0..10_000).map(|number| row(number + 10_000 * u32::from(round))).collect();
-            tables.commit(&rows, [round; 16]).unwrap();
+            tables.commit(&rows, &(b"last".to_vec(), Some(vec![round; 16]))).unwrap();
+            assert_eq!(last(), [Some(vec![round; 16])]);
+            let range = |first: u32| first.to_be_bytes().to_vec()..(first + 3).to_be_bytes().to_vec();
+            let found = tables.ranges(&[range(0), range(90_000)], [4, 17]).unwrap();
+            assert_eq!((found[0].len(), found[0][4], found[1].len()), (3 * 21, 7, 0));
+            assert!(tables.ranges(&[range(0)], [4, 16]).is_err());
             let found = tables.scan(None, 5).unwrap();
             assert_eq!(found.iter().map(|(key, _)| key[3]).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
             assert_eq!(tables.scan(Some(&found[4].0), 1).unwrap()[0].0, 5u32.to_be_bytes());
@@ -334,7 +331,7 @@ mod tests {
         door.set_aside().unwrap();
         door.set_aside().unwrap();
         assert!(!door.exists());
-        assert_eq!(door.open().unwrap().checkpoint().unwrap(), None);
+        assert_eq!(door.open().unwrap().scan(None, 1).unwrap(), []);
     }
 
     #[test]

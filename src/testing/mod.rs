@@ -66,9 +66,14 @@ impl SimTables {
         self.0.roll_back(commits);
     }
 
-    /// The last row is gone, and the checkpoint is as it was: what no honest disk does.
-    pub fn lose_a_row(&self) {
-        self.0.lose_a_row();
+    /// A row of a processed id, the how-manieth of them, is gone in silence: what no honest disk does.
+    pub fn lose_a_row(&self, which: usize) {
+        self.0.lose_a_row(which);
+    }
+
+    /// A row of a processed id, the how-manieth of them, is what it was before the last commit, in silence.
+    pub fn age_a_row(&self, which: usize) {
+        self.0.age_a_row(which);
     }
 
     /// So many calls go well, then all fail until the tables are set aside.

@@ -84,10 +84,13 @@ impl Ids {
 
     /// Does to the tables what nobody should, while the store is closed.
     pub(crate) fn meddle(&mut self, rng: &mut fastrand::Rng, disk: &SimDisk) {
-        match rng.u8(0..8) {
+        let row = rng.usize(0..self.tables.rows().max(1));
+        match rng.u8(0..10) {
             0 => self.tables.clear(),
             1 => self.tables.roll_back(rng.usize(1..4)),
             2 => self.tables.fail_after(rng.u64(0..40)),
+            3 => self.tables.lose_a_row(row),
+            4 => self.tables.age_a_row(row),
             _ => {}
         }
         self.meddled = true;

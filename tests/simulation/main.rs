@@ -33,6 +33,7 @@ mod plan;
 mod poison;
 mod rules;
 mod space;
+mod tail;
 mod transactions;
 mod visible;
 mod work;
@@ -168,7 +169,8 @@ fn many_seeds_hold_the_invariants() {
     let failed = failed.into_inner().unwrap();
     failed.iter().for_each(|(seed, what)| tell(plan(*seed), what));
     assert!(failed.is_empty(), "{} seeds fail", failed.len());
-    if count >= SEEDS {
+    // A run that leaves a part out does not come to its places.
+    if count >= SEEDS && std::env::var_os("MILLPOND_PLAN").is_none() {
         assert!(all.missed().is_empty(), "no seed came to:\n  {}\n", all.missed().join("\n  "));
     }
 }

@@ -5,7 +5,7 @@ use crate::awaited::Awaited;
 use crate::coverage::checked;
 use crate::model::{Firm, Found, KEEPS};
 use crate::world::{Check, GROUPS, Open, World};
-use crate::{damage, ids, letters, order};
+use crate::{damage, ids, letters, order, tail};
 use millpond::testing::Faults;
 use millpond::{Compression, Error, Group, Offset, Retention, Retry, Store, Topic, TopicSettings, Window};
 use std::fmt::Write as _;
@@ -31,6 +31,9 @@ impl World {
             self.ids.meddle(&mut self.rng, &self.disk);
             let (clock, seed) = (self.clock.clone(), self.rng.u64(..));
             let opened = Store::open_simulated_with(&self.disk, &self.ids.tables, clock, seed, options);
+            if let Ok(store) = &opened {
+                tail::check(&self.disk, store)?;
+            }
             match opened.and_then(|store| self.prepare(store)) {
                 Ok(open) => {
                     if cut {
@@ -178,6 +181,8 @@ impl World {
         self.poison.dead(true);
         let closed = open.store.clone().close();
         let _ = writeln!(self.trace, "close {}", closed.is_ok());
+        // What stood in line was taken in, or refused.
+        self.settle_pending(&mut open);
         drop(open);
         if closed.is_err() {
             self.disk.kill();

@@ -72,6 +72,11 @@ impl World {
                         }
                         Err(error) => {
                             let _ = writeln!(self.trace, "publish fails: {error}");
+                            // Some that stood in line before it may have been refused too. It is the last one.
+                            self.settle_pending(open);
+                            if error.into_message().is_some() {
+                                self.model.topics[topic].pop();
+                            }
                             false
                         }
                     }

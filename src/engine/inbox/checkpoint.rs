@@ -1,9 +1,9 @@
 //! Moving processed ids from memory into the tables, and telling the journal so.
 //!
 //! In this order: everything that is to enter is durable in the journal; then it is in the tables, durable; then the
-//! tables hold the checkpoint's id, durable; then the journal says up to where they hold everything, and names the same
-//! id; then the memory is let go. A crash anywhere leaves tables that the journal believes in, or ones that are made
-//! anew.
+//! tables hold the mark that the checkpoint's id is made of, durable; then the journal says up to where they hold
+//! everything, and names the id; then the memory is let go. A crash anywhere leaves tables of which the journal names
+//! this checkpoint or the one before.
 
 use super::{Fresh, Terms};
 use crate::config::Durability;
@@ -11,18 +11,13 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{Event, TablesTrusted};
 use crate::seen::Seen as Place;
-use crate::tables::{Change, Hash, ProcessedKey, Seen};
+use crate::tables::{Hash, ProcessedKey, Seen};
 use crate::types::Lsn;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Rows that are looked at in each checkpoint, whether they have left their window.
 const LOOKED_AT: usize = 4096;
-
-/// Rows that are looked for after each checkpoint, of those that were written before, and how many of them are others
-/// each time. sled may lose rows and say nothing: of a loss of many this notices some.
-const WATCHED: usize = 64;
-const RENEWED: usize = 8;
 
 /// So many segments are replayed at most when a store is opened that acks little.
 const MOST_SEGMENTS: u32 = 4;
@@ -58,16 +53,12 @@ impl Engine {
 
     fn write_checkpoint(&self, frozen: &Fresh, upto: Lsn) -> Result<()> {
         self.drive(upto, Durability::Disk, None)?;
-        let mut checkpoint: Hash = [0; 16];
-        self.environment.entropy.fill(&mut checkpoint).map_err(|source| Error::io("asking for randomness", source))?;
-        let mut batch: Vec<Change> = Vec::with_capacity(frozen.len());
-        batch.extend(frozen.iter().map(|(key, seen)| (key.bytes(), Some(seen.bytes()))));
-        batch.sort_unstable();
+        let mut nonce: Hash = [0; 16];
+        self.environment.entropy.fill(&mut nonce).map_err(|source| Error::io("asking for randomness", source))?;
+        let put = super::sorted(frozen);
         let windows = super::windows(&self.open_core()?.state, self.age_now());
         let over = self.sweep_processed(&windows, frozen)?;
-        batch.extend(over.into_iter().map(|key| (key, None)));
-        self.with_tables(|tables| tables.commit(&batch, checkpoint))?;
-        self.look_after(&windows, frozen)?;
+        let checkpoint = self.with_tables(|tables| tables.commit(&put, &over, nonce))?;
         let trusted = Event::TablesTrusted(TablesTrusted { upto, checkpoint });
         loop {
             let mut core = self.open_core()?;
@@ -86,36 +77,15 @@ impl Engine {
         }
     }
 
-    /// Looks whether rows of earlier checkpoints are still there. If not, the tables are made anew.
-    fn look_after(&self, windows: &BTreeMap<u64, Vec<Terms>>, fresh: &Fresh) -> Result<()> {
-        let mut watched = self.watched.lock();
-        let kept = |key: &ProcessedKey, seen: &Seen| {
-            windows.get(&key.table).is_some_and(|terms| terms.iter().any(|terms| terms.covers(*seen)))
-        };
-        watched.retain(|(key, seen)| kept(key, seen));
-        self.with_tables(|tables| super::open::look_for(tables, &watched))?;
-        let mut some: Vec<(ProcessedKey, Seen)> = fresh.iter().map(|(key, seen)| (*key, *seen)).collect();
-        some.retain(|(key, seen)| kept(key, seen));
-        // By the hash: any of them, and the same ones whenever the same is done.
-        some.sort_unstable_by_key(|(key, _)| key.id);
-        let over = (watched.len() + RENEWED).saturating_sub(WATCHED).min(watched.len());
-        watched.drain(..over);
-        watched.extend(some.into_iter().take(RENEWED));
-        Ok(())
-    }
-
     /// The keys of some rows that have left their window; the next call looks further on.
-    fn sweep_processed(&self, windows: &BTreeMap<u64, Vec<Terms>>, fresh: &Fresh) -> Result<Vec<Vec<u8>>> {
+    fn sweep_processed(&self, windows: &BTreeMap<u64, Vec<Terms>>, fresh: &Fresh) -> Result<Vec<ProcessedKey>> {
         let mut after = self.swept.lock();
         let from = after.take();
-        let rows = self.with_tables(|tables| tables.scan(from.as_deref(), LOOKED_AT))?;
-        if rows.len() == LOOKED_AT {
-            *after = rows.last().map(|(key, _)| key.clone());
-        }
-        let over = |(key, row): (Vec<u8>, Vec<u8>)| {
-            let (known, seen) = (ProcessedKey::take(&key)?, Seen::take(&row)?);
-            let terms = windows.get(&known.table).map_or(&[][..], Vec::as_slice);
-            (!fresh.contains_key(&known) && !terms.iter().any(|terms| terms.covers(seen))).then_some(key)
+        let (rows, next) = self.with_tables(|tables| tables.scan(from, LOOKED_AT))?;
+        *after = next;
+        let over = |(key, seen): (ProcessedKey, Seen)| {
+            let terms = windows.get(&key.table).map_or(&[][..], Vec::as_slice);
+            (!fresh.contains_key(&key) && !terms.iter().any(|terms| terms.covers(seen))).then_some(key)
         };
         Ok(rows.into_iter().filter_map(over).collect())
     }

@@ -4,7 +4,7 @@
 //! neither. What came since the tables were last written is in memory here; `checkpoint` moves it into the tables once
 //! it is durable in the journal, and `open` makes sure when a store is opened that they hold what the journal says,
 //! making them anew if not. A fault in the tables costs time, never an answer: `Engine::with_tables` is the one way to
-//! them, and whatever fails in there has them set aside and made anew.
+//! them, and whatever fails in there, or is not as it was left, has them set aside and made anew.
 //!
 //! [`Core::ack`] is where every ack comes from: it names the ids. [`Core::note_processed`] is where they are
 //! remembered: it is called for each event that is applied.
@@ -72,6 +72,13 @@ impl Terms {
 
 fn insert(fresh: &mut Fresh, key: ProcessedKey, seen: Seen) {
     fresh.entry(key).and_modify(|known| *known = known.or_newer(seen)).or_insert(seen);
+}
+
+/// In the order in which tables are written.
+fn sorted(fresh: &Fresh) -> Vec<(ProcessedKey, Seen)> {
+    let mut sorted: Vec<(ProcessedKey, Seen)> = fresh.iter().map(|(key, seen)| (*key, *seen)).collect();
+    sorted.sort_unstable_by_key(|(key, _)| *key);
+    sorted
 }
 
 impl Inbox {
@@ -191,8 +198,7 @@ impl Engine {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let keys: Vec<Vec<u8>> = keys.iter().map(ProcessedKey::bytes).collect();
-        self.with_tables(|tables| open::seen(tables.get(&keys)?))
+        self.with_tables(|tables| tables.get(keys))
     }
 }
 

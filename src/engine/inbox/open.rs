@@ -1,6 +1,6 @@
 //! The tables when a store is opened, and when they fail while it is open: made anew from the journal.
 
-use super::{Fresh, ID_BYTES, insert};
+use super::{Fresh, ID_BYTES, insert, sorted};
 use crate::engine::Engine;
 use crate::engine::ids::events_of;
 use crate::error::{Error, Result};
@@ -8,19 +8,19 @@ use crate::event::Event;
 use crate::journal::Segment;
 use crate::state::State;
 use crate::storage::Storage;
-use crate::tables::{Change, Hash, MemoryTables, ProcessedKey, Range, Seen, Tables, TablesDoor};
-use crate::types::{Lsn, Position, SegmentId, Timestamp};
+use crate::tables::{Checked, Hash, MemoryTables, ProcessedKey, Range, Seen, TablesDoor};
+use crate::types::{Lsn, Position};
 use std::io;
 use std::sync::Arc;
 
-/// Rows that are read back and looked at, of those that a segment of the journal says must be there.
-const SPOT_CHECKS: usize = 1000;
+/// What the journal does not name is not believed by anybody: any number will do for it.
+const UNNAMED: Hash = [0; 16];
 
 /// What recovery found.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct RecoveredInbox {
     pub(in crate::engine) inbox: super::Inbox,
-    pub(in crate::engine) tables: Option<Arc<dyn Tables>>,
+    pub(in crate::engine) tables: Option<Arc<Checked>>,
     /// Why the tables were made anew, if they were.
     pub(in crate::engine) rebuilt: Option<String>,
 }
@@ -30,23 +30,6 @@ pub(in crate::engine) struct Source<'a> {
     pub(in crate::engine) storage: &'a dyn Storage,
     pub(in crate::engine) segments: Vec<Arc<Segment>>,
     pub(in crate::engine) end: Lsn,
-}
-
-/// What rows of the tables say.
-pub(super) fn seen(rows: Vec<Option<Vec<u8>>>) -> io::Result<Vec<Option<Seen>>> {
-    let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "a row of processed ids can't be read");
-    let seen = |row: Vec<u8>| Seen::take(&row).ok_or_else(unreadable);
-    rows.into_iter().map(|row| row.map(seen).transpose()).collect()
-}
-
-/// Looks whether rows are there that must be, or later ones of their ids. An error if one is not.
-pub(super) fn look_for(tables: &dyn Tables, rows: &[(ProcessedKey, Seen)]) -> io::Result<()> {
-    let keys: Vec<Vec<u8>> = rows.iter().map(|(key, _)| key.bytes()).collect();
-    let found = seen(tables.get(&keys)?)?;
-    let there =
-        |(row, (_, seen)): (&Option<Seen>, &(ProcessedKey, Seen))| row.is_some_and(|row| row.sequence >= seen.sequence);
-    let whole = found.len() == rows.len() && found.iter().zip(rows).all(there);
-    if whole { Ok(()) } else { Err(io::Error::other("a row that must be there is not")) }
 }
 
 impl Source<'_> {
@@ -75,59 +58,29 @@ impl Source<'_> {
         Ok(fresh)
     }
 
-    /// Opens the tables if they hold what the journal says; or says why they can't be used.
-    fn trust(&self, door: &dyn TablesDoor, state: &State, now: Timestamp) -> Result<Result<Arc<dyn Tables>, String>> {
-        let Some(trusted) = state.tables_trusted() else {
-            return Ok(Err("the journal names no checkpoint".to_owned()));
-        };
-        let tables = match door.open() {
-            Ok(tables) => tables,
-            Err(error) => return Ok(Err(format!("they can't be opened: {error}"))),
-        };
-        match tables.checkpoint() {
-            Ok(Some(id)) if id == trusted.checkpoint => {}
-            Ok(_) => return Ok(Err("they are not those that the journal names".to_owned())),
-            Err(error) => return Ok(Err(format!("their checkpoint can't be read: {error}"))),
-        }
-        // What the last segment before the mark says has to be there, and one of the others, another one each time.
-        let begin = Lsn::new(trusted.upto.segment(), Position::ZERO);
-        let mut known = self.read(begin, trusted.upto, usize::MAX, &mut |_| Ok(()))?;
-        let mut earlier: Vec<SegmentId> = state.processed_in().keys().map(|(segment, _)| *segment).collect();
-        earlier.retain(|segment| *segment < begin.segment());
-        earlier.dedup();
-        let chance = usize::from(trusted.checkpoint.first().copied().unwrap_or(0));
-        let which = earlier.get(chance.checked_rem(earlier.len()).unwrap_or(0)).copied();
-        // Whether that one can be read is for those to say who need it.
-        let all = |id| self.read(Lsn::new(id, Position::ZERO), Lsn::new(id, Range::END), usize::MAX, &mut |_| Ok(()));
-        let more = which.and_then(|id| all(id).ok()).unwrap_or_default();
-        // What is in its window now was in it whenever the tables were swept.
-        let windows = super::windows(state, now);
-        let kept = |(key, seen): &(&ProcessedKey, &Seen)| {
-            windows.get(&key.table).is_some_and(|terms| terms.iter().any(|terms| terms.covers(**seen)))
-        };
-        known.retain(|key, seen| kept(&(key, seen)));
-        let some = known.iter().take(SPOT_CHECKS).chain(more.iter().filter(kept).take(SPOT_CHECKS));
-        let some: Vec<(ProcessedKey, Seen)> = some.map(|(key, seen)| (*key, *seen)).collect();
-        match look_for(&*tables, &some) {
-            Ok(()) => Ok(Ok(tables)),
-            Err(error) => Ok(Err(format!("a look at some rows: {error}"))),
+    /// Opens the tables as of the checkpoint that the journal names; or says why they can't be used.
+    fn trust(door: &dyn TablesDoor, state: &State) -> Result<Arc<Checked>, String> {
+        let trusted = state.tables_trusted().ok_or("the journal names no checkpoint")?;
+        let tables = door.open().map_err(|error| format!("they can't be opened: {error}"))?;
+        match Checked::open(tables, trusted.checkpoint) {
+            Ok(Some(tables)) => Ok(Arc::new(tables)),
+            Ok(None) => Err("they are not those that the journal names".to_owned()),
+            Err(error) => Err(format!("their checkpoint can't be read: {error}")),
         }
     }
 
     /// Makes the tables anew from everything up to `to`.
-    fn rebuild(&self, door: &dyn TablesDoor, to: Lsn, limit: usize) -> Result<Arc<dyn Tables>> {
+    fn rebuild(&self, door: &dyn TablesDoor, to: Lsn, limit: usize) -> Result<Arc<Checked>> {
         let fresh_ones = || door.set_aside().and_then(|()| door.open());
         let tables = fresh_ones().unwrap_or_else(|error| {
             tracing::error!(%error, "no tables can be made; processed ids stay in memory until the next opening");
             Arc::new(MemoryTables::default())
         });
-        // What is not named in the journal is not believed by anybody: any number will do meanwhile.
-        let unnamed: Hash = [0; 16];
+        let tables = Arc::new(Checked::new(tables, limit));
         let put = |fresh: &mut Fresh| -> Result<()> {
             // Pieces are in the order of the journal, and a later row of a key is the newer one.
-            let mut batch: Vec<Change> = fresh.drain().map(|(key, seen)| (key.bytes(), Some(seen.bytes()))).collect();
-            batch.sort_unstable();
-            tables.commit(&batch, unnamed).map_err(|source| Error::io("making the tables anew", source))
+            let put = tables.commit(&sorted(&std::mem::take(fresh)), &[], UNNAMED);
+            put.map(drop).map_err(|source| Error::io("making the tables anew", source))
         };
         let mut rest = self.read(Lsn::ZERO, to, limit, &mut { put })?;
         put(&mut rest)?;
@@ -139,7 +92,6 @@ impl Source<'_> {
         &self,
         door: &dyn TablesDoor,
         state: &State,
-        now: Timestamp,
         limit: usize,
     ) -> Result<RecoveredInbox> {
         let mut found = RecoveredInbox::default();
@@ -147,20 +99,19 @@ impl Source<'_> {
             // Whatever is there is nothing that anybody needs.
             return Ok(found);
         }
-        match self.trust(door, state, now)? {
+        match Self::trust(door, state) {
             Ok(tables) => {
                 let upto = state.tables_trusted().map_or(Lsn::ZERO, |trusted| trusted.upto);
+                let mut pieces = false;
                 let put = |fresh: &mut Fresh| -> Result<()> {
-                    // More than memory may take: it is in the journal, so it may enter. The mark stays where it is.
-                    let mut batch: Vec<Change> =
-                        fresh.drain().map(|(key, seen)| (key.bytes(), Some(seen.bytes()))).collect();
-                    batch.sort_unstable();
-                    let id = tables.checkpoint().ok().flatten().unwrap_or_default();
-                    tables.commit(&batch, id).map_err(|source| Error::io("writing processed ids", source))
+                    // More than memory may take: it is in the journal, so it may enter. The journal is told soon.
+                    pieces = true;
+                    let put = tables.commit(&sorted(&std::mem::take(fresh)), &[], UNNAMED);
+                    put.map(drop).map_err(|source| Error::io("writing processed ids", source))
                 };
                 match self.read(upto, self.end, limit, &mut { put }) {
                     Ok(fresh) => {
-                        (found.inbox.fresh, found.inbox.upto) = (fresh, upto);
+                        (found.inbox.fresh, found.inbox.upto, found.inbox.unmarked) = (fresh, upto, pieces);
                         found.tables = Some(tables);
                         return Ok(found);
                     }
@@ -192,7 +143,7 @@ impl Source<'_> {
 
 impl Engine {
     /// Asks the tables, opening them if they are not. If that fails, they are set aside and made anew, and asked again.
-    pub(super) fn with_tables<T>(&self, ask: impl Fn(&dyn Tables) -> io::Result<T>) -> Result<T> {
+    pub(super) fn with_tables<T>(&self, ask: impl Fn(&Checked) -> io::Result<T>) -> Result<T> {
         let door = &*self.environment.tables;
         let held = self.tables.lock().clone();
         let tables = match held {
@@ -208,24 +159,25 @@ impl Engine {
                             tracing::error!(%error, "no tables can be made; processed ids stay in memory");
                             Arc::new(MemoryTables::default())
                         });
+                        let opened = Arc::new(Checked::new(opened, self.options.id_memory_bytes));
                         *slot = Some(opened.clone());
                         opened
                     }
                 }
             }
         };
-        match ask(&*tables) {
+        match ask(&tables) {
             Ok(answer) => Ok(answer),
             Err(error) => {
                 tracing::warn!(%error, "the tables of processed ids fail; they are made anew from the journal");
                 let again = self.remake_tables(&tables)?;
-                ask(&*again).map_err(|source| Error::io("asking tables that were just made anew", source))
+                ask(&again).map_err(|source| Error::io("asking tables that were just made anew", source))
             }
         }
     }
 
     /// Takes failed tables out of use and makes new ones, unless somebody else just did.
-    fn remake_tables(&self, failed: &Arc<dyn Tables>) -> Result<Arc<dyn Tables>> {
+    fn remake_tables(&self, failed: &Arc<Checked>) -> Result<Arc<Checked>> {
         let mut slot = self.tables.lock();
         if let Some(tables) = slot.as_ref().filter(|tables| !Arc::ptr_eq(tables, failed)) {
             return Ok(tables.clone());
