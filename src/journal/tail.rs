@@ -390,7 +390,7 @@ impl Tail {
         notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
-        // All at once, with some room behind a large message: it would be copied again when the next frame does not fit.
+        // All at once, with some room behind a large message: it would be copied again when the next frame lacks it.
         let behind = if frame > BLOCK { BLOCK } else { 0 };
         out.reserve(if out.capacity() == 0 { frame.max(BLOCK) + behind } else { frame + behind });
         out.extend_from_slice(&bytes);
