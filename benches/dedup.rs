@@ -10,8 +10,6 @@
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
 use millpond::{Durability, Message, Store, Topic, TopicSettings, Window};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -110,12 +108,20 @@ fn rates(topic: &Topic, path: &Path, window: &str, from: u64, aim: &str) {
     say(&format!("single, duplicates, {window}"), twice, "");
 }
 
+/// Reads at a place are the system's own.
+#[cfg(not(unix))]
+fn floor_of_reads(_: &Path, count: u64) -> Rate {
+    rate(count, || {})
+}
+
 /// What the reads of as many duplicates cost alone: one of half a kibibyte at any place of any run of ids.
+#[cfg(unix)]
 fn floor_of_reads(path: &Path, count: u64) -> Rate {
+    use std::os::unix::fs::FileExt;
     let files = std::fs::read_dir(path.join("journal")).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<(File, u64)> = files
+    let files: Vec<(std::fs::File, u64)> = files
         .filter(|path| path.extension().is_some_and(|kind| kind == "ids"))
-        .filter_map(|path| File::open(path).ok())
+        .filter_map(|path| std::fs::File::open(path).ok())
         .map(|file| (file.metadata().unwrap().len() / 512, file))
         .filter(|(blocks, _)| *blocks > 0)
         .map(|(blocks, file)| (file, blocks))
