@@ -10,9 +10,11 @@ use super::deliver::{Leased, Shape, Wait};
 use super::settle::Outcome;
 use super::{Core, Engine};
 use crate::error::{Code, Error, Result};
+use crate::event::{Event, Unseen};
 use crate::state::Hold;
 use crate::sync::Mutex;
 use crate::types::{GroupId, Offset, Timestamp};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -330,8 +332,8 @@ impl Engine {
         }
     }
 
-    /// Messages that nobody has seen go back. They are released, so that the journal does not take them for in flight
-    /// when the process dies; but a suspect has not been cleared by that, and its lease is only forgotten.
+    /// Messages that nobody has seen go back, and the journal says so: it is not to take them for in flight when the
+    /// process dies. They are released; but a suspect has not been cleared by that, and stays one.
     fn give_back_unseen(&self, group: GroupId, leased: &[Leased]) {
         let held = |leased: &Leased| (leased.record.offset(), leased.epoch);
         let (suspects, others): (Vec<&Leased>, Vec<&Leased>) = leased.iter().partition(|leased| leased.suspect);
@@ -341,6 +343,14 @@ impl Engine {
             if let Some(state) = core.state.group_mut(group) {
                 let forgotten = suspects.into_iter().map(held).filter(|held| state.forget_lease(held.0, held.1));
                 back.extend(forgotten.map(|(offset, _)| offset));
+            }
+            let runs = super::settle::runs(&back);
+            if !runs.is_empty() {
+                // Without room for it a death of the process may be laid to it, as it may until this is written.
+                match core.record(&Event::Unseen(Unseen { group, runs: Cow::Owned(runs) })) {
+                    Ok(_) => self.arm(&mut core, false),
+                    Err(refusal) => tracing::debug!(?refusal, "no room to say that nobody saw a suspect"),
+                }
             }
             self.came_back(&mut core, group, &back);
             self.tell_leasing(&mut core);

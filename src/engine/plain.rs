@@ -33,7 +33,7 @@ impl Lanes {
     pub(super) fn saw(&mut self, event: &Event<'_>) {
         let ordinary = match event {
             Event::Publish(run) => run.is_plain(),
-            Event::Ack(_) | Event::Delivered(_) | Event::Release(_) | Event::Nack(_) => true,
+            Event::Ack(_) | Event::Delivered(_) | Event::Unseen(_) | Event::Release(_) | Event::Nack(_) => true,
             _ => false,
         };
         if !ordinary {

@@ -196,7 +196,7 @@ impl Core {
         let then = self.backlogs.before(&self.state, event);
         self.state.apply(lsn, event);
         self.backlogs.after(&self.state, lsn, event, then);
-        if !matches!(event, Event::Publish(_) | Event::Delivered(_)) {
+        if !matches!(event, Event::Publish(_) | Event::Delivered(_) | Event::Unseen(_)) {
             self.departures.note();
         }
         self.lanes.saw(event);

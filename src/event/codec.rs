@@ -72,6 +72,7 @@
 //! 0x49 Settle          group, runs, cause
 //! 0x4A Delivered       group, runs
 //! 0x4B Pause           group, until
+//! 0x4C Unseen          group, runs
 //!
 //! 0x60 KeepId          topic, offset, time, id (hash), payload (hash)
 //! 0x61 KeepProcessed   group, time, id (hash), sequence, table
@@ -123,6 +124,7 @@ pub(super) mod kind {
     pub(in crate::event) const SEEK: u8 = 0x48;
     pub(in crate::event) const SETTLE: u8 = 0x49;
     pub(in crate::event) const DELIVERED: u8 = 0x4A;
+    pub(in crate::event) const UNSEEN: u8 = 0x4C;
     pub(in crate::event) const PAUSE: u8 = 0x4B;
     pub(in crate::event) const KEEP_ID: u8 = 0x60;
     pub(in crate::event) const KEEP_PROCESSED: u8 = 0x61;
@@ -162,6 +164,7 @@ pub(crate) fn encode(event: &Event<'_>, out: &mut Vec<u8>) {
         Event::Seek(body) => put_event(kind::SEEK, out, |out| put_body(body, out)),
         Event::Settle(body) => put_event(kind::SETTLE, out, |out| put_body(body, out)),
         Event::Delivered(body) => put_event(kind::DELIVERED, out, |out| put_body(body, out)),
+        Event::Unseen(body) => put_event(kind::UNSEEN, out, |out| put_body(body, out)),
         Event::Pause(body) => put_event(kind::PAUSE, out, |out| put_body(body, out)),
         Event::KeepId(body) => put_event(kind::KEEP_ID, out, |out| put_body(body, out)),
         Event::KeepProcessed(body) => put_event(kind::KEEP_PROCESSED, out, |out| put_body(body, out)),
@@ -297,6 +300,7 @@ fn decode_body(kind: u8, body: &[u8]) -> Decoded<Option<Event<'_>>> {
         kind::SEEK => Event::Seek(read_body(kind, body)?),
         kind::SETTLE => Event::Settle(read_body(kind, body)?),
         kind::DELIVERED => Event::Delivered(read_body(kind, body)?),
+        kind::UNSEEN => Event::Unseen(read_body(kind, body)?),
         kind::PAUSE => Event::Pause(read_body(kind, body)?),
         kind::KEEP_ID => Event::KeepId(read_body(kind, body)?),
         kind::KEEP_PROCESSED => Event::KeepProcessed(read_body(kind, body)?),

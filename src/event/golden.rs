@@ -207,6 +207,7 @@ golden! {
         "490a0301070200";
     delivered: encoded(&Event::Delivered(Delivered { group: GROUP, runs: runs(&[(0, 128), (200, 1)]) })) =>
         "4a0e03020080014801";
+    unseen: encoded(&Event::Unseen(Unseen { group: GROUP, runs: runs(&[(200, 1)]) })) => "4c0a0301c80101";
     pause: encoded(&Event::Pause(Pause { group: GROUP, until: Timestamp::new(u64::MAX) })) =>
         "4b1603ffffffffffffffffff01";
     keep_id: encoded(&Event::KeepId(KeepId {

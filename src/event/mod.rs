@@ -364,6 +364,15 @@ pub(crate) struct Delivered<'a> {
     pub(crate) runs: Runs<'a>,
 }
 
+/// Messages that were named as [`Delivered`] are in nobody's hands, and nobody has seen them. Whoever is suspect stays
+/// so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Unseen<'a> {
+    pub(crate) group: GroupId,
+    #[serde(with = "runs")]
+    pub(crate) runs: Runs<'a>,
+}
+
 /// The group hands out nothing until `until` (`u64::MAX`: until told otherwise; zero: it goes on at once).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Pause {
@@ -441,6 +450,7 @@ pub(crate) enum Event<'a> {
     Seek(Seek),
     Settle(Settle<'a>),
     Delivered(Delivered<'a>),
+    Unseen(Unseen<'a>),
     Pause(Pause),
     KeepId(KeepId),
     KeepProcessed(KeepProcessed),

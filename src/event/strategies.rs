@@ -158,6 +158,7 @@ fn group_event() -> impl Strategy<Value = Event<'static>> {
         (group(), offset()).prop_map(|(group, to)| Event::Seek(Seek { group, to })),
         (group(), runs(), cause()).prop_map(|(group, runs, cause)| Event::Settle(Settle { group, runs, cause })),
         (group(), runs()).prop_map(|(group, runs)| Event::Delivered(Delivered { group, runs })),
+        (group(), runs()).prop_map(|(group, runs)| Event::Unseen(Unseen { group, runs })),
         (group(), time()).prop_map(|(group, until)| Event::Pause(Pause { group, until })),
     ]
 }

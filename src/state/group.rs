@@ -218,6 +218,11 @@ impl Group {
         }
     }
 
+    /// Nobody had these: if the process dies now, it was not by them.
+    pub(super) fn unseen(&mut self, runs: &[Run]) {
+        runs.iter().for_each(|run| _ = self.handed.remove_run(*run));
+    }
+
     /// Everything before `to` is settled, but for dead letters, which stay; everything from there on is fresh.
     pub(super) fn seek(&mut self, to: Offset) {
         drop(self.dead.split_off(&to));

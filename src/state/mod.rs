@@ -200,6 +200,7 @@ impl State {
             }
             Event::Seek(event) => self.group_at(lsn, event.group, |group| group.seek(event.to)),
             Event::Delivered(event) => self.group_at(lsn, event.group, |group| group.delivered(&event.runs)),
+            Event::Unseen(event) => self.group_at(lsn, event.group, |group| group.unseen(&event.runs)),
             Event::Pause(event) => self.group_at(lsn, event.group, |group| group.paused_until = event.until),
             // Ids are the tables' business; pieces of snapshots are read before the journal is applied.
             Event::TablesTrusted(_)

@@ -28,6 +28,7 @@ mod lookup;
 mod memory;
 mod merge;
 mod places;
+mod premises;
 mod processed;
 mod published;
 mod rows;

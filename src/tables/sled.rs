@@ -11,7 +11,7 @@
 #![expect(clippy::disallowed_methods, reason = "sled does its own input and output: this is its door to the disk")]
 
 use super::commit::{Steps, commit};
-use super::{Change, Keys, Tables, TablesDoor, put_row};
+use super::{Change, Keys, Tables, TablesDoor, premises, put_row};
 use crate::sync::Mutex;
 use std::fs::{self, File};
 use std::io::{Error, ErrorKind, Result};
@@ -116,6 +116,7 @@ impl TablesDoor for SledTables {
         let directory = self.directory.clone();
         let patience = self.patience;
         watched(patience, move || {
+            premises::check(&directory)?;
             remove_unfinished(&directory)?;
             let db = open(&directory)?;
             let rows = db.open_tree(PROCESSED).map_err(io)?;
@@ -126,16 +127,7 @@ impl TablesDoor for SledTables {
     }
 
     fn set_aside(&self) -> Result<()> {
-        let aside = self.directory.with_extension("aside");
-        // The one that was set aside before tells nothing new, and they must not pile up.
-        match fs::remove_dir_all(&aside) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        match fs::rename(&self.directory, &aside) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
+        premises::set_aside(&self.directory)
     }
 
     fn exists(&self) -> bool {

@@ -11,6 +11,7 @@ mod support;
 
 mod no_disk;
 mod runs;
+mod suspects;
 
 use millpond::testing::{Faults, SimDisk};
 use millpond::{

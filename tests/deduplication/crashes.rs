@@ -224,3 +224,37 @@ fn a_crash_at_every_step_leaves_each_id_once_and_none_that_was_answered_unknown(
     }
     assert!(step > 100, "{step}");
 }
+
+/// Publishes ids until they are written as another run, which then goes up to the journal's end.
+fn fill_a_run(bench: &Bench, store: &Store, known: &mut BTreeMap<u64, Offset>) {
+    let (topic, before) = (orders(store), bench.runs().len());
+    while bench.runs().len() == before {
+        let number = known.len() as u64;
+        known.insert(number, publish(&topic, number).offset);
+        // No step more: what comes after may write to the journal.
+        while bench.runs().len() == before && store.step_upkeep().unwrap() {}
+    }
+}
+
+#[test]
+fn a_run_that_is_made_anew_does_not_make_its_neighbour_forgotten() {
+    let mut bench = Bench::new();
+    bench.options = bench.options.segment_bytes(1 << 20).first_segment_bytes(1 << 20);
+    let mut store = bench.open();
+    windowed(&store, Window::Forever);
+    let mut known = BTreeMap::new();
+    fill_a_run(&bench, &store, &mut known);
+    store = bench.kill(store);
+    fill_a_run(&bench, &store, &mut known);
+    bench.disk.kill();
+    drop(store);
+    let runs = bench.runs();
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    // The first can't be read any more; the second goes up to where the journal goes on.
+    bench.disk.truncate(&runs[0], 100).unwrap();
+    store = bench.open();
+    assert_eq!(store.recovery().ids_rebuilt, 1);
+    fill_a_run(&bench, &store, &mut known);
+    store = bench.kill(store);
+    assert_known(&orders(&store), &known);
+}

@@ -154,7 +154,7 @@ pub(crate) fn injure(rng: &mut Rng, pond: &Pond, files: &mut Files, how: How) ->
             bytes = taken;
         }
         How::Double => {
-            let ending = file.split_once('.')?.1.to_owned();
+            let ending = file.strip_prefix("journal/")?.split_once('.')?.1.to_owned();
             let number = [0, 999, rng.u32(1..40)][rng.usize(0..3)];
             let copy = format!("journal/{number:010}.{ending}");
             if copy != file && !files.contains_key(&copy) {
@@ -162,7 +162,7 @@ pub(crate) fn injure(rng: &mut Rng, pond: &Pond, files: &mut Files, how: How) ->
             }
         }
         How::Rename => {
-            let ending = file.split_once('.')?.1.to_owned();
+            let ending = file.strip_prefix("journal/")?.split_once('.')?.1.to_owned();
             let name = format!("journal/{:010}.{ending}", rng.u32(0..60));
             files.insert(name, bytes);
             return finish(before, files, how, class, file, None);

@@ -19,6 +19,7 @@
 )]
 
 mod forge;
+mod ids;
 mod injure;
 mod layout;
 mod look;

@@ -1,5 +1,6 @@
 //! What is put in the place of files: links, pipes, directories, files of 64 GiB without content, strangers' files.
 
+use crate::ids;
 use crate::look::{self, Outcome, refusal};
 use crate::pond::{self, Pond, options};
 use std::fs;
@@ -161,4 +162,34 @@ fn names_of_topics_and_groups_never_become_paths() {
     let ours = |name: &String| name == "identity" || name == "lock" || name.starts_with("journal/00000000");
     let files = pond::read_all(&path);
     assert!(files.keys().all(ours), "{:?}", files.keys());
+}
+
+/// What lies in the directories of ids and tables is not followed either, and what is not the store's stays.
+#[test]
+fn nothing_in_the_place_of_runs_and_tables_is_followed_waited_for_or_read_without_end() {
+    let pond = &ids::ponds()[0];
+    let run = pond.files.keys().find(|name| name.ends_with(".ids")).unwrap().clone();
+    let mut places = vec![run, "journal/0000000001-0000000777.ids".to_owned(), "tables.aside".to_owned()];
+    places.extend(
+        ["tables", "tables/db", "tables/conf", "tables/blobs", "tables/snap.0000000000000777"].map(String::from),
+    );
+    for place in places {
+        for (what, plant) in PLANTS {
+            let dir = pond::directory();
+            let path = dir.path().join("store");
+            pond::write_all(&pond.files, &path);
+            let victim = dir.path().join("victim");
+            fs::write(&victim, b"somebody else's").unwrap();
+            let planted = path.join(&place);
+            let _ = fs::remove_file(&planted);
+            let _ = fs::remove_dir_all(&planted);
+            plant(&planted, &victim);
+            let what = format!("{what} as {place}");
+
+            crate::bounded(&what, || ids::look(&path, &what));
+
+            let untouched = fs::read(&victim).unwrap() == b"somebody else's";
+            assert!(untouched, "{what}: it was followed, and written to");
+        }
+    }
 }

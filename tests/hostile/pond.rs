@@ -73,7 +73,9 @@ pub(crate) fn read_all(path: &Path) -> Files {
 pub(crate) fn write_all(files: &Files, path: &Path) {
     fs::create_dir_all(path.join("journal")).unwrap();
     for (name, bytes) in files {
-        fs::write(path.join(name), bytes).unwrap();
+        let file = path.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, bytes).unwrap();
     }
 }
 

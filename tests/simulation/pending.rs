@@ -1,53 +1,58 @@
 //! What was asked for in the simulation and is answered later, and what happens just before a store goes.
 
-use crate::model::{Fact, Firm};
+use crate::model::{Fact, Firm, Model};
 use crate::world::{Check, Open, Pending, World, poll};
 use millpond::{Durability, Offset};
 use std::fmt::Write as _;
 use std::task::Poll;
 
-impl World {
-    /// Looks at what has resolved meanwhile. False if the store is poisoned.
-    pub(crate) fn settle_pending(&mut self, open: &mut Open) -> bool {
-        let mut good = self.transactions.settle_pending(&mut self.model);
-        let model = &mut self.model;
-        let mut at = 0;
-        while at < open.pending.len() {
-            let pending = &mut open.pending[at];
-            let outcome = match poll(&mut pending.ticket) {
-                Poll::Pending => {
-                    at += 1;
-                    continue;
+/// Looks at which publishes have resolved meanwhile. False if one was refused.
+pub(crate) fn settle_publishes(all: &mut Vec<Pending>, model: &mut Model, trace: &mut String) -> bool {
+    let (mut good, mut at) = (true, 0);
+    while at < all.len() {
+        let outcome = match poll(&mut all[at].ticket) {
+            Poll::Pending => {
+                at += 1;
+                continue;
+            }
+            Poll::Ready(outcome) => outcome,
+        };
+        let Pending { fact, level, mark, .. } = all.remove(at);
+        match outcome {
+            Ok(receipt) => {
+                let _ = writeln!(trace, "pending {fact:?} {level:?} resolves");
+                if let Fact::Message { index, .. } = fact {
+                    assert_eq!(receipt.offset, Offset::new(index as u64), "I3: order is fixed at the call");
                 }
-                Poll::Ready(outcome) => outcome,
-            };
-            let Pending { fact, level, mark, .. } = open.pending.remove(at);
-            match outcome {
-                Ok(receipt) => {
-                    let _ = writeln!(self.trace, "pending {fact:?} {level:?} resolves");
-                    if let Fact::Message { index, .. } = fact {
-                        assert_eq!(receipt.offset, Offset::new(index as u64), "I3: order is fixed at the call");
-                    }
-                    model.reached(mark, level.into());
-                    model.resolve(fact, level.into());
-                }
-                Err(error) => {
-                    let _ = writeln!(self.trace, "pending fails: {error}");
-                    good = false;
-                    // Refused while it waited in line: it never had an offset, and those behind it move up.
-                    if let (Fact::Message { topic, index }, true) = (fact, error.into_message().is_some()) {
-                        model.topics[topic].remove(index);
-                        for behind in &mut open.pending[at..] {
-                            if let Fact::Message { topic: other, index } = &mut behind.fact
-                                && *other == topic
-                            {
-                                *index -= 1;
-                            }
+                model.reached(mark, level.into());
+                model.resolve(fact, level.into());
+            }
+            Err(error) => {
+                let _ = writeln!(trace, "pending fails: {error}");
+                good = false;
+                // Refused while it waited in line: it never had an offset, and those behind it move up.
+                if let (Fact::Message { topic, index }, true) = (fact, error.into_message().is_some()) {
+                    model.topics[topic].remove(index);
+                    for behind in &mut all[at..] {
+                        if let Fact::Message { topic: other, index } = &mut behind.fact
+                            && *other == topic
+                        {
+                            *index -= 1;
                         }
                     }
                 }
             }
         }
+    }
+    good
+}
+
+impl World {
+    /// Looks at what has resolved meanwhile. False if the store is poisoned.
+    pub(crate) fn settle_pending(&mut self, open: &mut Open) -> bool {
+        let mut good = self.transactions.settle_pending(&mut self.model);
+        good &= settle_publishes(&mut open.pending, &mut self.model, &mut self.trace);
+        let model = &mut self.model;
         open.acks.retain_mut(|pending| match poll(&mut pending.ticket) {
             Poll::Pending => true,
             Poll::Ready(Ok(())) => {

@@ -39,7 +39,8 @@ fn key(number: u64) -> String {
 const REMOVES: u64 = 3;
 
 impl Transactions {
-    /// Makes a transaction of some of what is held, some messages, and values. Whether the store is still good.
+    /// Makes a transaction of some of what is held, some messages, and values. `settle_line` looks at what was
+    /// published before it. Whether the store is still good.
     pub(crate) fn commit(
         &mut self,
         rng: &mut fastrand::Rng,
@@ -47,6 +48,7 @@ impl Transactions {
         store: &Store,
         topics: &[Topic],
         held: &mut Vec<(usize, Delivery)>,
+        settle_line: impl FnOnce(&mut Model) -> bool,
     ) -> Result<bool, String> {
         self.numbers += 1;
         let number = self.numbers;
@@ -59,7 +61,6 @@ impl Transactions {
         let mut asked =
             Asked { number, ticket: None, messages: vec![], acks: vec![], level, mark: 0, firm: Firm::Asked };
         settle(rng, model, &mut tx, held, &mut asked.acks);
-        let mut ends: Vec<usize> = model.topics.iter().map(Vec::len).collect();
         let wrong = rng.u8(0..10) == 0;
         let mut entries = Vec::new();
         for place in 0..rng.u64(0..4) {
@@ -67,18 +68,17 @@ impl Transactions {
             let mut payload = format!("{topic}/transaction {number}/{place}/").into_bytes();
             payload.resize(payload.len() + rng.choice([0, 0, 100, 1500]).unwrap(), b'x');
             tx.publish(&topics[topic], Message::new(payload.clone()).id(payload.clone()));
-            asked.messages.push(Fact::Message { topic, index: ends[topic] });
             entries.push((
                 topic,
                 Entry { payload, firm: Firm::Asked, deliver_at: 0, expires: false, key: None, has_id: true, level },
             ));
-            ends[topic] += 1;
         }
         if wrong {
             tx.expect_end(&topics[0], Offset::new(model.topics[0].len() as u64 + 1));
         }
         asked.mark = model.mark();
         let mut ticket = tx.commit();
+        let good;
         match Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Err(error)) => {
                 let code = error.code();
@@ -89,13 +89,21 @@ impl Transactions {
                 return Ok(!["poisoned", "closed"].contains(&code));
             }
             _ if wrong => return Err("a transaction with a wrong expectation is accepted".to_owned()),
-            Poll::Ready(Ok(committed)) => {
-                asked.told(&committed);
-                asked.firm = level.into();
+            outcome => {
+                // Some that stood in line before it may have been refused meanwhile: it moved up.
+                good = settle_line(model);
+                for (topic, entry) in entries {
+                    asked.messages.push(Fact::Message { topic, index: model.topics[topic].len() });
+                    model.topics[topic].push(entry);
+                }
+                if let Poll::Ready(Ok(committed)) = outcome {
+                    asked.told(&committed);
+                    asked.firm = level.into();
+                } else {
+                    asked.ticket = Some(ticket);
+                }
             }
-            Poll::Pending => asked.ticket = Some(ticket),
         }
-        entries.into_iter().for_each(|(topic, entry)| model.topics[topic].push(entry));
         for fact in &asked.acks {
             if let Fact::Ack { group, offset } = fact {
                 model.groups[*group].acked.entry(*offset).or_insert(Firm::Asked);
@@ -105,7 +113,7 @@ impl Transactions {
             asked.resolve(model);
         }
         self.asked.push(asked);
-        Ok(true)
+        Ok(good)
     }
 
     /// Looks at what has resolved meanwhile. False if the store is poisoned.

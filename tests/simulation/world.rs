@@ -6,6 +6,7 @@ use crate::flow::Narrow;
 use crate::ids::{Ids, OpenIds};
 use crate::model::{Fact, Firm, Model};
 use crate::order::{self, Order};
+use crate::pending::settle_publishes;
 use crate::plan::Plan;
 use crate::poison::Poison;
 use crate::rules::Rules;
@@ -169,7 +170,9 @@ impl World {
                 // Who holds which key is followed where single deliveries are settled.
                 let unordered = |(group, _): &(usize, Delivery)| !order::is_ordered(*group);
                 let (mut free, mut rest): (Vec<_>, Vec<_>) = open.held.drain(..).partition(unordered);
-                let good = self.transactions.commit(rng, model, &open.store, &open.topics, &mut free)?;
+                let (pending, trace) = (&mut open.pending, &mut self.trace);
+                let line = |model: &mut Model| settle_publishes(pending, model, trace);
+                let good = self.transactions.commit(rng, model, &open.store, &open.topics, &mut free, line)?;
                 rest.append(&mut free);
                 open.held = rest;
                 good

@@ -142,6 +142,9 @@ impl Recovered {
             if let Some(run) = runs.remove(&at) {
                 at = run.place().range.to;
                 self.runs = self.runs.with(run);
+                if active {
+                    self.ids.from = at;
+                }
                 continue;
             }
             let next = runs.keys().find(|from| **from > at).copied();
