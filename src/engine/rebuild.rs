@@ -67,7 +67,10 @@ impl Replay {
         }
         // The newest ones may have been in what a repair had to give up: an older one is as good, if all that came
         // after it is there.
-        for begin in recovery.earlier_snapshots()? {
+        let mut earlier = super::salvage::ended_snapshots(recovery)?;
+        earlier.extend(recovery.earlier_snapshots()?);
+        let tried = recovery.snapshots();
+        for begin in earlier.into_iter().rev().filter(|begin| ![tried.older, tried.newer].contains(begin)) {
             let whole = self.begin_with(recovery, begin)? && recovery.damage().is_empty();
             if whole && self.check_segments(recovery).is_ok() {
                 recovery.rely_on(begin);

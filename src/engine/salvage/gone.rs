@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::event::{Event, events};
 use crate::journal::{Flags, Frame, Gone, Recovery, SEGMENT_HEADER, Segment, Step};
 use crate::types::{Lsn, Position, SegmentId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Looks through every segment there is, each by itself, for those that were retired. That one of them is missing, or
 /// damaged, is no harm: nothing in it is needed by those who begin with the newest snapshot.
@@ -13,20 +13,33 @@ use std::collections::BTreeMap;
 /// What was retired before that snapshot is not among the segments that it names. So without a whole snapshot nothing
 /// is known to be gone on purpose: what was in it is in nothing else.
 pub(in crate::engine) fn gone(recovery: &mut Recovery) -> Result<Gone> {
-    let mut said = Said::default();
-    recovery.gone = Gone::default();
-    let ids: Vec<SegmentId> = recovery.listing.segments.keys().copied().collect();
-    for id in ids {
-        recovery.start(Lsn::new(id, Position(SEGMENT_HEADER)))?;
-        loop {
-            match recovery.next()?.0 {
-                Step::Frame(frame, segment) if frame.lsn.segment() == id => said.take(&frame, &segment),
-                Step::Damage if recovery.visited().len() == 1 => {}
-                _ => break,
+    Ok(Said::of(recovery)?.gone())
+}
+
+/// Where snapshots begin of which the end is there as well: also those that no segment's first frame
+/// names, since newer ones were completed before another segment was begun.
+pub(in crate::engine) fn ended_snapshots(recovery: &mut Recovery) -> Result<BTreeSet<Lsn>> {
+    let Said { begun, ended, .. } = Said::of(recovery)?;
+    Ok(ended.into_iter().filter(|begin| begun.contains_key(begin)).collect())
+}
+
+impl Said {
+    fn of(recovery: &mut Recovery) -> Result<Self> {
+        let mut said = Self::default();
+        recovery.gone = Gone::default();
+        let ids: Vec<SegmentId> = recovery.listing.segments.keys().copied().collect();
+        for id in ids {
+            recovery.start(Lsn::new(id, Position(SEGMENT_HEADER)))?;
+            loop {
+                match recovery.next()?.0 {
+                    Step::Frame(frame, segment) if frame.lsn.segment() == id => said.take(&frame, &segment),
+                    Step::Damage if recovery.visited().len() == 1 => {}
+                    _ => break,
+                }
             }
         }
+        Ok(said)
     }
-    Ok(said.gone())
 }
 
 /// What the segments say.

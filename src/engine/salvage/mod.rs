@@ -11,7 +11,7 @@ mod plan;
 mod records;
 mod repair;
 
-pub(super) use gone::gone;
+pub(super) use gone::{ended_snapshots, gone};
 pub(crate) use records::{Opened, Salvage, open_for_reading, salvage};
 pub use repair::Repaired;
 pub(crate) use repair::repair;
