@@ -1,5 +1,5 @@
-//! Group commit, tickets, wakers and shutdown, with shuttle deciding which thread runs when: nobody waits for ever, each
-//! ticket is answered once, a dropped one harms nobody, closing answers all.
+//! Group commit, tickets, wakers and shutdown, with shuttle deciding which thread runs when: nobody waits for ever,
+//! each ticket is answered once, a dropped one harms nobody, closing answers all.
 //!
 //! `tests/interleavings/run [SCHEDULES]` builds and runs them.
 //!
