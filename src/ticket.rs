@@ -2,8 +2,8 @@
 
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
+use crate::sync::Mutex;
 use crate::types::{Lsn, Offset, Timestamp};
-use parking_lot::Mutex;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

@@ -96,6 +96,13 @@ fn lines_of_json_keep_everything_and_a_bad_one_stops_with_what_came_before_it_st
         (&json!("4711"), &json!("order-1"), &json!("c-7"))
     );
     assert_eq!(shown[0]["headers"], json!([["a", "1"], ["a", "2"]]));
+    // Put again it is there already, with another payload it is refused.
+    let again =
+        done(millpond(&["put"], dir.path(), &["orders", "--jsonl"], &format!("{good}\n{{\"payload\":\"new\"}}\n")));
+    assert!(again.err.contains("1 message accepted") && again.err.contains("1 was there already"), "{}", again.err);
+    let reused = millpond(&["put"], dir.path(), &["orders", "--jsonl"], &good.replace("4711", "4712"));
+    assert_eq!(reused.code, Some(1));
+    assert!(reused.err.contains("order-1") && reused.err.contains("another payload"), "{}", reused.err);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::Engine;
 use crate::config::Durability;
 use crate::error::{Code, Error, Result};
 use crate::event::{Event, Release};
+use crate::sync::thread;
 use crate::ticket::Ticket;
 use crate::types::{Offset, Timestamp};
 use std::borrow::Cow;
@@ -59,7 +60,7 @@ impl Engine {
         self.upkeep_work.notify_all();
         self.lease_work.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
-        let here = std::thread::current().id();
+        let here = thread::current().id();
         for thread in threads {
             // The last handle may be dropped by one of the threads themselves.
             if thread.thread().id() != here && thread.join().is_err() {

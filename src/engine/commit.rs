@@ -124,6 +124,10 @@ impl Engine {
         if core.flows.freed {
             self.tell_waiting(core);
         }
+        // There may be room in the buffer now. Whoever leads for itself takes nobody in.
+        if !core.line.is_empty() || !core.let_go.is_empty() {
+            self.arm(core, true);
+        }
         if core.backlogs.freed && core.poison.is_none() {
             let wakers = self.admit_backlogs(core);
             wake(core, wakers);

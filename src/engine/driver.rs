@@ -3,6 +3,7 @@
 
 use super::Engine;
 use crate::error::{Error, Result};
+use crate::sync::thread;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const PACE: Duration = Duration::from_millis(2);
 pub(super) fn start(engine: &Arc<Engine>) -> Result<()> {
     let spawn = |name: &str, run: fn(&Engine) -> bool| {
         let weak = Arc::downgrade(engine);
-        std::thread::Builder::new()
+        thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || turn(&weak, run))
             .map_err(|source| Error::io("starting a thread of the store", source))
@@ -69,7 +70,15 @@ fn commit_turn(engine: &Engine) -> bool {
     }
     drop(core);
     let outcome = engine.poll_commit();
-    let wakers = engine.room_made(&mut engine.core.lock());
+    let wakers = {
+        let mut core = engine.core.lock();
+        let wakers = engine.room_made(&mut core);
+        // What it was refused for may be another thing than when it came: somebody has to make that room.
+        if !core.line.is_empty() || !core.let_go.is_empty() {
+            engine.call_upkeep(&mut core);
+        }
+        wakers
+    };
     wakers.into_iter().for_each(Waker::wake);
     outcome.is_ok()
 }

@@ -34,6 +34,8 @@ mod filter;
 mod flow;
 mod ids;
 mod inbox;
+#[cfg(all(test, millpond_shuttle))]
+mod interleavings;
 mod kept;
 mod lifetime;
 mod line;
@@ -119,7 +121,7 @@ use crate::state::State;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use crate::storage::sim::SimDisk;
 use crate::storage::{RealDisk, Storage, StorageFile};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 use crate::tables::{Checked, ProcessedKey, Runs, SledTables, TablesDoor};
 use crate::types::{GroupId, Incarnation, LeaseId, Lsn, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
@@ -284,7 +286,7 @@ pub(crate) struct Engine {
     commit_work: Condvar,
     upkeep_work: Condvar,
     lease_work: Condvar,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
     /// Where the groups read.
     readers: readers::Readers,
     /// Published ids that are on disk, taken after the core if both are; and whoever writes them, one at a time.

@@ -285,6 +285,10 @@ impl Engine {
 
     fn stand_in_line(&self, topic: TopicId, work: Work, level: Durability, probe: Probe) -> Result<Arc<Slot>> {
         let mut core = self.core.lock();
+        // Whoever closes has sent the line away, and nobody would come for one that joins it now.
+        if core.closing || core.check().is_err() {
+            return Err(work.hand_back(core.dismissal()));
+        }
         let waiting = core.waiting_publishes(topic);
         if waiting >= self.options.max_waiting_publishes {
             return Err(line_full(work, waiting, core.backlogs.lines.contains_key(&topic)));

@@ -79,23 +79,23 @@
 //! q quits, arrows scroll. What is leased counts as ready.
 //! ```
 //!
-//! And one of the two dead letters, with `millpond dlq show ./pond orders email 4711`:
+//! And a dead letter of a group that tries three times, with `millpond dlq show ./pond orders email 2`:
 //!
 //! ```text
-//! offset    4711
-//! parked    2026-11-25T10:15:16.204Z
+//! offset    2
+//! parked    2026-11-25T14:32:27.213Z
 //! reason    failures
 //! leases    3
 //! failures  3
 //! timeouts  0
 //! crashes   0
 //! life      0
-//! published 2026-11-25T10:13:02.118Z
+//! published 2026-11-25T14:32:21.947Z
 //! key       customer-7
 //! payload   {"order":4711}
-//! error     2026-11-25T10:13:02.240Z 550 no such mailbox
-//! error     2026-11-25T10:13:41.877Z 550 no such mailbox
-//! error     2026-11-25T10:15:16.204Z 550 no such mailbox
+//! error     2026-11-25T14:32:21.947Z 550 no such mailbox
+//! error     2026-11-25T14:32:23.381Z 550 no such mailbox
+//! error     2026-11-25T14:32:27.213Z 550 no such mailbox
 //! ```
 //!
 //! # What is logged

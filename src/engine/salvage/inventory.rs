@@ -23,8 +23,11 @@ pub(super) struct Inventory {
     pub(super) first: BTreeMap<TopicId, Lsn>,
     /// Names of topics, dropped ones included.
     pub(super) names: BTreeMap<TopicId, String>,
-    /// Groups that something was said of.
-    pub(super) said: BTreeSet<u32>,
+    /// Groups that something was said of, and where last; and those whose creation or end was met.
+    said: BTreeMap<u32, Lsn>,
+    explained: BTreeSet<u32>,
+    /// Where the snapshot begins that the state follows from.
+    began: Lsn,
     /// Where each topic ended at least, by its messages and by the sidecars.
     pub(super) ends: BTreeMap<TopicId, Offset>,
     /// Frames that verify and can't be decoded.
@@ -129,7 +132,9 @@ impl Inventory {
                     self.created.insert(event.topic);
                     self.names.insert(event.topic, event.name.into_owned());
                 }
-                Ok(event) => self.said.extend(group_of(&event)),
+                Ok(Event::CreateGroup(event)) => _ = self.explained.insert(event.group.get()),
+                Ok(Event::DropGroup(event)) => _ = self.explained.insert(event.group.get()),
+                Ok(event) => self.said.extend(group_of(&event).map(|group| (group, frame.lsn))),
                 Err(error) => {
                     tracing::warn!(lsn = %frame.lsn, %error, "a frame that verifies can't be decoded");
                     self.undecodable.push((frame.lsn, frame.header.frame_length()));
@@ -200,7 +205,7 @@ impl Inventory {
     fn fold(&mut self, recovery: &mut Recovery) -> Result<()> {
         self.begun = None;
         let (from, state) = self.newest.take().unwrap_or_default();
-        self.state = state;
+        (self.state, self.began) = (state, from);
         if from == Lsn::ZERO {
             recovery.start_anywhere()?;
         } else {
@@ -269,7 +274,9 @@ impl Inventory {
     pub(super) fn lost_groups(&self) -> Vec<u32> {
         let next = self.state.next_group().get();
         let unknown = |group: &u32| *group >= next || self.state.group(crate::types::GroupId::new(*group)).is_none();
-        self.said.iter().copied().filter(unknown).collect()
+        // What was said before the snapshot of a group that is not in it was said of one that had been removed by then.
+        let said = self.said.iter().filter(|(_, last)| **last >= self.began).map(|(group, _)| *group);
+        said.filter(|group| unknown(group) && !self.explained.contains(group)).collect()
     }
 }
 
@@ -278,6 +285,14 @@ fn group_of(event: &Event<'_>) -> Option<u32> {
         Event::Ack(event) => event.group,
         Event::Nack(event) => event.group,
         Event::Bury(event) => event.group,
+        Event::Release(event) => event.group,
+        Event::Settle(event) => event.group,
+        Event::Redrive(event) => event.group,
+        Event::Delivered(event) => event.group,
+        Event::Unseen(event) => event.group,
+        Event::ConfigureGroup(event) => event.group,
+        Event::Seek(event) => event.group,
+        Event::Pause(event) => event.group,
         _ => return None,
     };
     Some(group.get())

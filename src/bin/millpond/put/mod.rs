@@ -28,8 +28,10 @@ const AFTER_HELP: &str = r#"Examples:
 
 With --jsonl each line is an object: "payload" (a string), and optionally "id",
 "key" (strings) and "headers" (an object, or a list of [name, value] pairs if a
-name repeats or the order matters). All of it is stored and shown by `peek`;
-ids refuse nothing yet: two messages with the same id are two messages.
+name repeats or the order matters). All of it is stored and shown by `peek`.
+An id is stored once for as long as its topic remembers it (a week unless the
+program that made the topic said otherwise): a line with a known id and the same
+payload is counted as there already, one with another payload is refused.
 "delay": 5000 or "5s" (ms, s, m, h, d) delivers the message no earlier than so
 long after it was stored; "deliver_at": 1893456000000, no earlier than that time
 (milliseconds since 1970, UTC); "expires_after", like "delay", only so long
@@ -96,6 +98,8 @@ struct Intake {
     /// Batches not known to be durable, oldest first, with their first and last line.
     tickets: VecDeque<(u64, u64, Ticket<BatchReceipt>)>,
     stored: u64,
+    /// Lines whose id was accepted before.
+    known: usize,
     first: Option<Offset>,
     end: Offset,
     /// First and last line of what was refused, and why.
@@ -113,6 +117,7 @@ impl Intake {
             batch_first_line: 1,
             tickets: VecDeque::new(),
             stored: 0,
+            known: 0,
             first: None,
             end: Offset::ZERO,
             refused: Vec::new(),
@@ -199,9 +204,12 @@ impl Intake {
             let Some((first_line, last_line, ticket)) = self.tickets.pop_front() else { return };
             match ticket.wait() {
                 Ok(receipt) => {
-                    self.stored += receipt.count;
-                    self.first.get_or_insert(receipt.first);
-                    self.end = receipt.first.plus(receipt.count);
+                    self.known += receipt.duplicates.len();
+                    if receipt.count > 0 {
+                        self.stored += receipt.count;
+                        self.first.get_or_insert(receipt.first);
+                        self.end = receipt.first.plus(receipt.count);
+                    }
                 }
                 Err(error) => self.refuse(first_line, last_line, error.to_string()),
             }
@@ -220,13 +228,19 @@ impl Intake {
 
     fn summary(&self) -> String {
         let name = self.topic.name();
-        match (self.stored, self.first) {
+        let known = match self.known {
+            0 => String::new(),
+            1 => "; 1 was there already, by its id".to_owned(),
+            known => format!("; {known} were there already, by their ids"),
+        };
+        let stored = match (self.stored, self.first) {
             (0, _) | (_, None) => format!("no message accepted into {name}"),
             (1, Some(first)) => format!("1 message accepted into {name} and on disk: offset {first}"),
             (stored, Some(first)) => {
                 let last = self.end.since(Offset::new(1));
                 format!("{stored} messages accepted into {name} and on disk: offsets {first} to {last}")
             }
-        }
+        };
+        stored + &known
     }
 }
