@@ -78,7 +78,7 @@ fn say(name: &str, Rate { clock, thread }: Rate, aim: &str) {
 }
 
 /// Rates with what is in the window already.
-fn rates(topic: &Topic, window: &str, from: u64, aim: &str) {
+fn rates(topic: &Topic, path: &Path, window: &str, from: u64, aim: &str) {
     let count = scaled(1_000_000);
     let plain = rate(count, || _ = batches(topic, from..from + count, |_| Message::new(&PAYLOAD[..])));
     say(&format!("batches of 100 without ids, {window}"), plain, "");
@@ -88,6 +88,10 @@ fn rates(topic: &Topic, window: &str, from: u64, aim: &str) {
     let step = (from / count).max(1);
     let duplicates = rate(count, || assert_eq!(batches(topic, 0..count, |at| message(at * step)), count));
     say(&format!("batches of 100 duplicates, {window}"), duplicates, "no fewer than distinct ones");
+    say(&format!("no more than a read of 512 bytes for each, {window}"), floor_of_reads(path, count), "their floor");
+    let last = from + count;
+    let newest = rate(count / 10, || assert_eq!(batches(topic, last - count / 10..last, message), count / 10));
+    say(&format!("batches of 100 duplicates of what came last, {window}"), newest, "");
     let count = scaled(300_000);
     let one = |make: &dyn Fn(u64) -> Message| {
         (0..count).for_each(|number| _ = topic.publish(make(number)).wait().unwrap());
@@ -102,6 +106,40 @@ fn rates(topic: &Topic, window: &str, from: u64, aim: &str) {
         &format!("{:.2} of without, >= 0.6", with.clock / plain.clock),
     );
     say(&format!("single, duplicates, {window}"), twice, "");
+}
+
+/// Reads at a place are the system's own.
+#[cfg(not(unix))]
+fn floor_of_reads(_: &Path, count: u64) -> Rate {
+    rate(count, || {})
+}
+
+/// What the reads of as many duplicates cost alone: one of half a kibibyte at any place of any run of ids.
+#[cfg(unix)]
+fn floor_of_reads(path: &Path, count: u64) -> Rate {
+    use std::os::unix::fs::FileExt;
+    let files = std::fs::read_dir(path.join("journal")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<(std::fs::File, u64)> = files
+        .filter(|path| path.extension().is_some_and(|kind| kind == "ids"))
+        .filter_map(|path| std::fs::File::open(path).ok())
+        .map(|file| (file.metadata().unwrap().len() / 512, file))
+        .filter(|(blocks, _)| *blocks > 0)
+        .map(|(blocks, file)| (file, blocks))
+        .collect();
+    let all: u64 = files.iter().map(|(_, blocks)| blocks).sum();
+    let mut block = [0; 512];
+    rate(count, || {
+        for _ in 0..count {
+            let mut at = if all == 0 { continue } else { fastrand::u64(0..all) };
+            for (file, blocks) in &files {
+                if at < *blocks {
+                    file.read_exact_at(&mut block, at * 512).unwrap();
+                    break;
+                }
+                at -= blocks;
+            }
+        }
+    })
 }
 
 /// Bytes of memory of this process.
@@ -160,7 +198,7 @@ fn main() {
     let path = directory.path().join("store");
     let (store, topic) = open(&path);
     batches(&topic, 0..scaled(1_000_000), message);
-    rates(&topic, "1 million in the window", scaled(1_000_000), ">= 450 thousand");
+    rates(&topic, &path, "1 million in the window", scaled(1_000_000), ">= 450 thousand");
     store.close().unwrap();
     if std::env::args().any(|argument| argument == "million") {
         return;
@@ -174,7 +212,7 @@ fn main() {
     let status = std::process::Command::new(child).env(FILL, &path).status().unwrap();
     assert!(!status.success(), "it aborts");
     let (store, topic) = opening(&path, "with 10 million ids, after a kill", "<= 10 s");
-    rates(&topic, "10 million in the window", 10_000_000, ">= 225 thousand");
+    rates(&topic, &path, "10 million in the window", 10_000_000, ">= 225 thousand");
     let stats = store.id_stats();
     println!("{:58}  {:>10} KiB, of 65536 allowed", "memory for ids", stats.memory_bytes >> 10);
     store.close().unwrap();

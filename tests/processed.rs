@@ -213,6 +213,50 @@ fn processed_ids_are_known_whatever_becomes_of_the_tables() {
 }
 
 #[test]
+fn a_hundred_thousand_processed_ids_have_the_same_answers_through_everything() {
+    const IDS: u32 = 100_000;
+    let mut bench = Bench::new(1 << 20);
+    bench.options = bench.options.clone().id_memory_bytes(16 << 20);
+    let mut store = bench.open();
+    let book = group(&topic(&store, "payments"), Window::Forever);
+    for first in (0..IDS).step_by(1000) {
+        let batch = (first..first + 1000).map(|id| Message::new("p").id(id.to_string()));
+        topic(&store, "payments").publish_all(batch).wait().unwrap();
+        book.ack_all(book.lease_many(1000, Duration::ZERO).unwrap()).wait().unwrap();
+        upkeep(&store);
+    }
+    drop(book);
+    assert_processed(&store, 0..IDS);
+    store.close().unwrap();
+    store = bench.open();
+    assert!(bench.tables.rows() > 60_000, "{} were written in checkpoints", bench.tables.rows());
+    assert_eq!(store.recovery().tables_rebuilt, None, "a restart");
+    assert_processed(&store, 0..IDS);
+    store = bench.kill(store);
+    assert_eq!(store.recovery().tables_rebuilt, None, "a kill");
+    assert_processed(&store, 0..IDS);
+    store.clean_now().unwrap();
+    upkeep(&store);
+    assert_processed(&store, 0..IDS);
+    store = bench.kill(store);
+    assert_processed(&store, 0..IDS);
+    for harm in 0..4 {
+        bench.disk.kill();
+        drop(store);
+        match harm {
+            0 => bench.tables.clear(),
+            1 => bench.tables.roll_back(2),
+            2 => (0..10).for_each(|place| bench.tables.lose_a_row(place * 6_000)),
+            _ => bench.tables.age_a_row(bench.tables.rows() - 1),
+        }
+        let before = bench.tables.times_set_aside();
+        store = bench.open();
+        assert_processed(&store, 0..IDS);
+        assert!(bench.tables.times_set_aside() > before || harm == 3, "harm {harm} was not noticed");
+    }
+}
+
+#[test]
 fn rows_that_left_their_window_leave_the_tables() {
     let mut bench = Bench::new(SEGMENT);
     let store = bench.open();

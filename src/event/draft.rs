@@ -17,6 +17,8 @@ const LONGEST_LEAD: usize = 26;
 pub(super) const LONGEST_SHORT_STAMP: usize = 17;
 /// First offset and time of a batch.
 const BATCH_TAIL: usize = 16;
+/// What attributes take beside names and values: two hashes, times, and lengths.
+const BLOCK: usize = 64;
 
 /// Messages of one topic, encoded but for what is known only when their turn comes.
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl<'a> Draft<'a> {
         draft.lead.push(if plain { kind::PUBLISH_ONE } else { kind::PUBLISH_ONE_WITH_ATTRIBUTES });
         draft.lead.varint(u64::from(topic.get()));
         if !plain {
+            draft.prefixes.reserve(block_bytes(message));
             put_prefix(message, &mut draft.prefixes);
         }
         draft.stored = draft.prefixes.len() as u64 + message.payload.len() as u64;
@@ -78,6 +81,9 @@ impl<'a> Draft<'a> {
         // Two bytes are a head for up to 8 KiB.
         draft.heads.reserve(messages.len().saturating_mul(2));
         draft.content_crcs.reserve(messages.len());
+        // Those of a batch are mostly alike.
+        let first = messages.first().filter(|first| carries_attributes(first));
+        draft.prefixes.reserve(first.map_or(0, block_bytes).saturating_mul(messages.len()));
         for message in messages {
             let before = draft.prefixes.len();
             let with_attributes = carries_attributes(message);
@@ -226,9 +232,18 @@ impl<'a> Draft<'a> {
 
 /// Appends a message's attributes block behind its length.
 fn put_prefix(message: &Message, out: &mut Vec<u8>) {
-    let none = Attributes::default();
-    let attributes = message.attributes.as_deref().unwrap_or(&none);
-    put_measured(out, |length| length, |out| attributes::encode(attributes, out));
+    let put = |attributes: &Attributes, out: &mut Vec<u8>| {
+        put_measured(out, |length| length, |out| attributes::encode(attributes, out));
+    };
+    match &message.attributes {
+        Some(attributes) => put(attributes, out),
+        None => put(&Attributes::default(), out),
+    }
+}
+
+/// Bytes to be reserved for the attributes of a message: enough for most, hashes of an id included.
+fn block_bytes(message: &Message) -> usize {
+    message.attributes.as_ref().map_or(0, |attributes| attributes.size().saturating_add(BLOCK))
 }
 
 pub(super) fn short_stamp(offset: Offset, time: Timestamp, base: Timestamp) -> Inline<LONGEST_SHORT_STAMP> {

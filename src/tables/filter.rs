@@ -19,8 +19,9 @@ const LINE: usize = WORDS * 8;
 /// Lines of a block on disk.
 pub(super) const LINES: usize = 7;
 
-/// One line: 512 bits.
+/// One line: 512 bits. In memory it is one line of the cache, too, and not halves of two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(64))]
 pub(super) struct Line([u64; WORDS]);
 
 /// See the module.
@@ -89,6 +90,12 @@ impl Filter {
     pub(super) fn may_have(&self, id: &Hash, blocks: u32) -> bool {
         let line = usize::try_from(line_of(id, blocks)).ok().and_then(|line| self.lines.get(line));
         line.is_some_and(|line| line.may_have(id))
+    }
+
+    /// Looks at the id's line without asking what is in it: see `Runs::find`.
+    pub(super) fn touch(&self, id: &Hash, blocks: u32) -> u64 {
+        let line = usize::try_from(line_of(id, blocks)).ok().and_then(|line| self.lines.get(line));
+        line.map_or(0, |line| line.0.first().copied().unwrap_or(0))
     }
 
     /// Bytes that it takes.

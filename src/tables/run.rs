@@ -327,6 +327,11 @@ impl Run {
         self.rows > 0 && self.index.as_ref().is_none_or(|index| index.filter.may_have(id, self.filters))
     }
 
+    /// Looks at what `may_have` will look at, and no more.
+    pub(super) fn touch(&self, id: &Hash) -> u64 {
+        self.index.as_ref().map_or(0, |index| index.filter.touch(id, self.filters))
+    }
+
     /// Whether the filter on disk says that it may have the id.
     pub(super) fn may_have_on_disk(&self, file: &dyn StorageFile, id: &Hash) -> Result<bool> {
         let line = line_of(id, self.filters);

@@ -253,7 +253,7 @@ impl Core {
         // The clock is looked at for those who need it.
         let now = std::cell::LazyCell::new(now);
         let (window, reused, end) = (held.policy().deduplicate, held.policy().reused_ids, held.end());
-        if messages.len() > 1 {
+        if messages.len() > 1 || !self.ids.frozen.is_empty() {
             let deltas = self.ids.frozen.iter().map(|frozen| &frozen.delta).chain([&self.ids.active]);
             deltas.for_each(|delta| delta.touch(probe.keys.iter().map(|(_, key)| *key)));
         }
