@@ -94,8 +94,8 @@
 //! new id costs no read, and a duplicate one of half a kibibyte. Beyond that the largest runs are asked on disk: a new
 //! id costs a read for each of those, and a duplicate some three more; nothing else changes. A duplicate of what came
 //! last is cheaper than a new message, since it is in memory; one of what came long ago is about twice as dear as a new
-//! one in a batch: that read alone costs more than all there is to a new one. How many ids there may be in all, and what
-//! happens then, is said by [`Options::id_budget`](crate::Options::id_budget).
+//! one in a batch: that read alone costs more than all there is to a new one. How many ids there may be in all, and
+//! what happens then, is said by [`Options::id_budget`](crate::Options::id_budget).
 //! [`Store::id_stats`](crate::Store::id_stats) says how things stand.
 //!
 //! # What is trusted how far
