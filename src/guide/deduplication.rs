@@ -92,8 +92,10 @@
 //! Memory is bounded by [`Options::id_memory_bytes`](crate::Options::id_memory_bytes): ids that came last lie in it
 //! with all there is to them, and of those on disk 2.5 bytes each, as long as that is no more than half of it. Then a
 //! new id costs no read, and a duplicate one of half a kibibyte. Beyond that the largest runs are asked on disk: a new
-//! id costs a read for each of those, and a duplicate some three more; nothing else changes. How many ids there may be
-//! in all, and what happens then, is said by [`Options::id_budget`](crate::Options::id_budget).
+//! id costs a read for each of those, and a duplicate some three more; nothing else changes. A duplicate of what came
+//! last is cheaper than a new message, since it is in memory; one of what came long ago is about twice as dear as a new
+//! one in a batch: that read alone costs more than all there is to a new one. How many ids there may be in all, and
+//! what happens then, is said by [`Options::id_budget`](crate::Options::id_budget).
 //! [`Store::id_stats`](crate::Store::id_stats) says how things stand.
 //!
 //! # What is trusted how far
