@@ -4,7 +4,7 @@
 use millpond::{Delivery, Durability, Group, Message, Store, TraceContext, Workers};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -68,6 +68,13 @@ impl Subscriber for Listener {
     }
 }
 
+/// Whoever listens does so alone: a place that is first come to by a thread that nobody listens to, just while another
+/// one begins to, may be taken for one that nobody wants to hear of. That is known of `tracing`.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn of(fields: &Fields) -> Vec<(&str, &str)> {
     let named = fields.iter().filter(|(name, _)| *name != "message" && *name != "within");
     named.map(|(name, value)| (name.trim_start_matches("messaging."), value.as_str())).collect()
@@ -75,6 +82,7 @@ fn of(fields: &Fields) -> Vec<(&str, &str)> {
 
 #[test]
 fn each_step_is_told_in_the_words_of_opentelemetry() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::options().durability(Durability::Os).open(dir.path()).unwrap();
     let orders = store.topic("orders").unwrap();
@@ -114,6 +122,7 @@ fn each_step_is_told_in_the_words_of_opentelemetry() {
 
 #[test]
 fn a_worker_handles_a_message_in_a_span_that_knows_the_trace_it_came_in() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let orders = store.topic("orders").unwrap();
@@ -176,8 +185,14 @@ fn only_a_trace_that_is_well_formed_is_one() {
 }
 
 #[cfg(feature = "tokio")]
-#[tokio::test]
-async fn so_does_a_task_at_each_poll() {
+#[test]
+fn so_does_a_task_at_each_poll() {
+    let _alone = alone();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(a_task_is_polled());
+}
+
+#[cfg(feature = "tokio")]
+async fn a_task_is_polled() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let orders = store.topic("tasks").unwrap();
