@@ -188,31 +188,29 @@ fn only_a_trace_that_is_well_formed_is_one() {
 #[test]
 fn so_does_a_task_at_each_poll() {
     let _alone = alone();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(a_task_is_polled());
-}
-
-#[cfg(feature = "tokio")]
-async fn a_task_is_polled() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    let orders = store.topic("tasks").unwrap();
-    let email = orders.consumer("email", Group::default()).unwrap();
-    orders.publish(Message::new("4711").trace_parent(PARENT)).await.unwrap();
-    let listener = Listener::default();
-    let _guard = tracing::subscriber::set_default(listener.clone());
-    let stopper = email.stopper();
-    let work = email.run_async(Workers::tasks(1), move |_| {
-        let stopper = stopper.clone();
-        async move {
-            tokio::task::yield_now().await;
-            tracing::info!(target: "handler", "at work");
-            stopper.stop();
-        }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let orders = store.topic("tasks").unwrap();
+        let email = orders.consumer("email", Group::default()).unwrap();
+        orders.publish(Message::new("4711").trace_parent(PARENT)).await.unwrap();
+        let listener = Listener::default();
+        let _guard = tracing::subscriber::set_default(listener.clone());
+        let stopper = email.stopper();
+        let work = email.run_async(Workers::tasks(1), move |_| {
+            let stopper = stopper.clone();
+            async move {
+                tokio::task::yield_now().await;
+                tracing::info!(target: "handler", "at work");
+                stopper.stop();
+            }
+        });
+        work.await.unwrap();
+        let told = listener.0.lock().unwrap();
+        let span = told.spans.iter().position(|span| span["messaging.destination.name"] == "tasks").unwrap();
+        assert_eq!((&*told.spans[span]["traceparent"], &*told.spans[span]["millpond.outcome"]), (PARENT, "done"));
+        let event = told.events.iter().find(|event| event["message"] == "at work").unwrap();
+        assert_eq!(event["within"], (span + 1).to_string());
     });
-    work.await.unwrap();
-    let told = listener.0.lock().unwrap();
-    let span = told.spans.iter().position(|span| span["messaging.destination.name"] == "tasks").unwrap();
-    assert_eq!((&*told.spans[span]["traceparent"], &*told.spans[span]["millpond.outcome"]), (PARENT, "done"));
-    let event = told.events.iter().find(|event| event["message"] == "at work").unwrap();
-    assert_eq!(event["within"], (span + 1).to_string());
 }
