@@ -13,7 +13,7 @@ use crate::seen::Seen;
 use crate::state::{State, Topic};
 use crate::storage::{Access, Storage};
 use crate::types::{Lsn, Offset, SegmentId, StoreId, TopicId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The state as it is folded together.
@@ -67,9 +67,11 @@ impl Replay {
         }
         // The newest ones may have been in what a repair had to give up: an older one is as good, if all that came
         // after it is there.
-        let mut earlier = super::salvage::ended_snapshots(recovery)?;
-        earlier.extend(recovery.earlier_snapshots()?);
         let tried = recovery.snapshots();
+        // Where none is named, all segments were looked through already.
+        let named = tried.newer != Lsn::ZERO;
+        let mut earlier = if named { super::salvage::ended_snapshots(recovery)? } else { BTreeSet::new() };
+        earlier.extend(recovery.earlier_snapshots()?);
         for begin in earlier.into_iter().rev().filter(|begin| ![tried.older, tried.newer].contains(begin)) {
             let whole = self.begin_with(recovery, begin)? && recovery.damage().is_empty();
             if whole && self.check_segments(recovery).is_ok() {

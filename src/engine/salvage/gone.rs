@@ -16,8 +16,8 @@ pub(in crate::engine) fn gone(recovery: &mut Recovery) -> Result<Gone> {
     Ok(Said::of(recovery)?.gone())
 }
 
-/// Where snapshots begin of which the end is there as well: also those that no segment's first frame
-/// names, since newer ones were completed before another segment was begun.
+/// Where snapshots begin of which the end is there as well: also those that no segment's first frame names, since newer
+/// ones were completed before another segment was begun.
 pub(in crate::engine) fn ended_snapshots(recovery: &mut Recovery) -> Result<BTreeSet<Lsn>> {
     let Said { begun, ended, .. } = Said::of(recovery)?;
     Ok(ended.into_iter().filter(|begin| begun.contains_key(begin)).collect())
