@@ -374,3 +374,23 @@ fn a_hundred_million_messages_pass_through_a_million() {
     assert!(most <= bound, "{most} bytes at most, the bound is {bound}");
     store.close().unwrap();
 }
+
+#[test]
+fn cleaning_now_is_not_done_before_it_is_done_though_the_upkeep_is_at_it_too() {
+    for round in 0..12 {
+        let dir = tempfile::tempdir().unwrap();
+        // With threads: some of it is on its way when all of it is asked for.
+        let store = Store::options().segment_bytes(64 << 10).first_segment_bytes(64 << 10).open(dir.path()).unwrap();
+        let jobs = store.topic("jobs").unwrap();
+        let worker = jobs.consumer("worker", Group::default()).unwrap();
+        jobs.publish(Message::new("next year").delay(YEAR)).wait().unwrap();
+        for _ in 0..50 {
+            jobs.publish_all((0..100).map(|_| Message::new(vec![0; 100]).durability(Durability::Os))).wait().unwrap();
+            worker.ack_all(worker.lease_many(100, Duration::ZERO).unwrap()).wait().unwrap();
+        }
+        let cleaned = store.clean_now().unwrap();
+        let stats = store.stats();
+        assert!(stats.segments.len() <= 4, "round {round}, {cleaned:?}: {:?}", stats.segments);
+        store.close().unwrap();
+    }
+}

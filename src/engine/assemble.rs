@@ -68,6 +68,7 @@ impl Engine {
             preparing: Mutex::new(Preparer::new(parts.numbers)),
             cleaning: Mutex::default(),
             snapshotting: Mutex::default(),
+            removing: Mutex::default(),
             corrupt: AtomicU64::new(0),
             observes: parts.lock.is_none(),
             lock: Mutex::new(parts.lock),

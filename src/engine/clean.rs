@@ -22,6 +22,10 @@ const FRAME_BYTES: u64 = 16 << 10;
 /// Messages that one frame takes on.
 const FRAME_MESSAGES: usize = 512;
 
+/// So often a snapshot is begun for one that is wanted now: one that was on its way already comes first, and one is
+/// given up where there is no room for it.
+const SNAPSHOT_TRIES: usize = 4;
+
 /// What [`Store::clean_now`](crate::Store::clean_now) did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -249,24 +253,28 @@ impl Engine {
         }
     }
 
-    /// Takes a snapshot, whether or not one is due.
+    /// Takes a snapshot that begins behind all that is there, whether or not one is due.
     fn snapshot_now(&self) -> Result<()> {
-        let before = {
-            let mut core = self.open_core()?;
-            core.space.want_snapshot(true);
-            core.tail.snapshots().newer
-        };
-        loop {
+        let from = self.open_core()?.tail.end();
+        let (mut begun, mut tries) = (None, 0);
+        while tries < SNAPSHOT_TRIES {
             {
-                let core = self.open_core()?;
-                if core.tail.snapshots().newer != before || !core.space.wants_snapshot() {
+                let mut core = self.open_core()?;
+                let fits = core.full.is_none() || core.snapshot_fits();
+                if core.tail.snapshots().newer >= from || !fits {
                     return Ok(());
                 }
+                // Each time: the upkeep, which may be at it as well, has reasons of its own to want none.
+                core.space.want_snapshot();
+                let running = core.snapshot.begun();
+                tries += usize::from(running.is_some() && running != begun);
+                begun = running.or(begun);
             }
             // As the upkeep does: a snapshot may go on from segment to segment.
             self.make_room(0)?;
             _ = self.snapshot_piece()?;
         }
+        Ok(())
     }
 }
 

@@ -311,6 +311,7 @@ pub(crate) struct Engine {
     cleaning: Mutex<clean::Cleaner>,
     /// Only one works on a snapshot at a time.
     snapshotting: Mutex<()>,
+    removing: Mutex<()>,
     /// Messages that could not be read.
     corrupt: AtomicU64,
     /// Somebody else owns the store: nothing is ever decided here.

@@ -47,6 +47,13 @@ struct Running {
     whole: bool,
 }
 
+impl Progress {
+    /// Where the snapshot that is being taken begins.
+    pub(super) fn begun(&self) -> Option<Lsn> {
+        self.running.as_ref().map(|running| running.begin)
+    }
+}
+
 /// A piece, as it is read back.
 pub(super) enum Piece<'a> {
     Begin(Vec<SegmentId>),

@@ -100,8 +100,8 @@ impl Space {
         (self.wants_snapshot, self.due) = (false, true);
     }
 
-    pub(super) fn want_snapshot(&mut self, wanted: bool) {
-        self.wants_snapshot = wanted;
+    pub(super) fn want_snapshot(&mut self) {
+        self.wants_snapshot = true;
     }
 
     pub(super) const fn uncovered(&self) -> u64 {
@@ -273,6 +273,8 @@ impl Engine {
 
     /// Removes the files of segments that were retired. Whether there is more to do at once.
     pub(super) fn remove_retired(&self) -> Result<bool> {
+        // One at a time, to its end: whoever finds nothing left to remove may say that it is gone.
+        let _alone = self.removing.lock();
         let (leaving, orphans) = {
             let mut core = self.core.lock();
             (std::mem::take(&mut core.space.leaving), std::mem::take(&mut core.space.orphans))
