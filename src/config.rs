@@ -2,7 +2,9 @@
 //! its stored value, or the default at creation.
 
 mod budget;
+mod cipher;
 mod compression;
+mod encryption;
 mod filter;
 mod flow;
 mod order;
@@ -12,7 +14,9 @@ mod window;
 
 pub use crate::retention::Retention;
 pub use budget::{IdBudget, WhenFull};
+pub(crate) use cipher::{Cipher, NONCE, TAG};
 pub use compression::Compression;
+pub use encryption::{KeyId, Keys};
 pub(crate) use filter::Condition;
 pub use filter::Filter;
 pub use flow::{Backlog, Breaker, Overflow, Rate};
@@ -68,6 +72,7 @@ pub struct Options {
     pub(crate) max_values_bytes: u64,
     pub(crate) id_memory_bytes: usize,
     pub(crate) id_budget: IdBudget,
+    pub(crate) encryption: Keys,
 }
 
 impl Default for Options {
@@ -101,6 +106,7 @@ impl Default for Options {
             max_values_bytes: 1 << 20,
             id_memory_bytes: 64 << 20,
             id_budget: IdBudget::unlimited(),
+            encryption: Keys::none(),
         }
     }
 }
@@ -124,7 +130,7 @@ impl Options {
             let what = "`max_message_bytes` is less than `max_frame_bytes`, and that is less than 256 MiB";
             return Err(Error::new(Code::BadSetting, what));
         }
-        Ok(())
+        self.encryption.check()
     }
 }
 

@@ -61,6 +61,8 @@ pub(crate) enum Code {
     IdentityDamaged,
     JournalMissing,
     FutureVersion,
+    KeyMissing,
+    KeyWrong,
     NotAStore,
     NotADirectory,
     NoSuchStore,
@@ -82,7 +84,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// All of them.
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::BufferFull,
         Self::BacklogFull,
         Self::DiskFull,
@@ -98,6 +100,8 @@ impl Code {
         Self::IdentityDamaged,
         Self::JournalMissing,
         Self::FutureVersion,
+        Self::KeyMissing,
+        Self::KeyWrong,
         Self::NotAStore,
         Self::NotADirectory,
         Self::NoSuchStore,
@@ -135,6 +139,8 @@ impl Code {
             Self::IdentityDamaged => (ErrorKind::Corrupt, "identity-damaged"),
             Self::JournalMissing => (ErrorKind::Corrupt, "journal-missing"),
             Self::FutureVersion => (ErrorKind::Unsupported, "future-version"),
+            Self::KeyMissing => (ErrorKind::Misuse, "key-missing"),
+            Self::KeyWrong => (ErrorKind::Misuse, "key-wrong"),
             Self::NotAStore => (ErrorKind::Misuse, "not-a-store"),
             Self::NotADirectory => (ErrorKind::Misuse, "not-a-directory"),
             Self::NoSuchStore => (ErrorKind::Misuse, "no-such-store"),

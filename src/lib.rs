@@ -69,6 +69,7 @@
 //! | see what was given up, and end it | [`Consumer::dead_letters`], [`DeadLetter`], [`BuryReason`]; [`Consumer::redrive`], [`Consumer::purge`] |
 //! | read without consuming | [`Topic::read`], [`Replay`], [`Record`]; [`Consumer::seek`] to consume again |
 //! | have messages take less of the disk | [`TopicSettings::compression`], [`Compression`] |
+//! | encrypt what is on the disk | [`Options::encryption`], [`Keys`], [`KeyId`], with feature `encrypt`; [`guide::encryption`] |
 //! | give back disk space | it happens by itself; [`Store::clean_now`], [`Store::remove_topic`], [`guide::space`] |
 //! | get back what is whole of a damaged store | [`Store::repair`], [`Store::salvage`] |
 //! | look inside | [`Store::dump`], [`Store::stats`], [`Consumer::why`], [`Store::events`], [`Store::recovery`], [`Store::verify`] |
@@ -92,6 +93,7 @@ mod config;
 mod consumer;
 mod dead_letter;
 mod delivery;
+mod encryption;
 mod engine;
 mod error;
 #[cfg_attr(not(test), expect(dead_code, reason = "the format is fixed before every part that writes it is built"))]
@@ -138,8 +140,8 @@ mod workers;
 
 pub use clock::{Clock, Entropy, ManualClock, SeededEntropy, SystemClock, SystemEntropy};
 pub use config::{
-    Backlog, Breaker, Compression, Durability, Filter, Group, IdBudget, Options, Overflow, Rate, Retention, Retry,
-    Start, TopicSettings, WhenFull, WhenParked, Window,
+    Backlog, Breaker, Compression, Durability, Filter, Group, IdBudget, KeyId, Keys, Options, Overflow, Rate,
+    Retention, Retry, Start, TopicSettings, WhenFull, WhenParked, Window,
 };
 pub use consumer::{Batch, Consumer, Stopper};
 pub use dead_letter::{BuryReason, DeadLetter, DeadLetters};

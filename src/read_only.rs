@@ -98,7 +98,7 @@ impl View {
 
 impl ReadOnlyStore {
     pub(crate) fn open(environment: Environment, options: Options) -> Result<Self> {
-        let environment = environment.read_only();
+        let environment = environment.read_only().with_keys(&options.encryption);
         let engine = Mutex::new(Engine::observe(&environment, &options, None)?);
         Ok(Self { view: Arc::new(View { environment, options, engine }) })
     }

@@ -157,7 +157,8 @@ impl Store {
     }
 
     /// Gives back the disk space of all that is done with, now: cleans every segment that is mostly dead (see
-    /// [`Options::clean_below`](crate::Options::clean_below)), removes every dead one, and says what that was. The
+    /// [`Options::clean_below`](crate::Options::clean_below)) or was written under another key than the current one
+    /// ([`Options::encryption`](crate::Options::encryption)), removes every dead one, and says what that was. The
     /// store does the like by itself, a little at a time; see the guide's chapter on [space](crate::guide::space).
     ///
     /// # Errors
@@ -306,10 +307,10 @@ impl Store {
 
     /// Reads every byte of the store at `path` and says what is damaged. It changes nothing, and works on a store that
     /// refuses to open, and on one that is open: of that it reads what had been written when it began. `progress` is
-    /// called now and then.
+    /// called now and then. With the keys of an encrypted store: [`Options::verify`].
     ///
     /// # Errors
-    /// `Misuse` if there is none; `Corrupt` if so much is damaged that nothing
+    /// `Misuse` if there is none, or if it is encrypted; `Corrupt` if so much is damaged that nothing
     /// could be counted; `System` if the operating system refused. Damage that was found is no error: it is in the
     /// report.
     ///
@@ -333,7 +334,8 @@ impl Store {
     /// as `repair-N.txt`. Acks that were in damaged places are lost too, so messages may come again.
     ///
     /// A repair that is cut short is finished by the next one. Repairing a store that is whole does nothing. Make a
-    /// copy of the directory first, if there is room: what this can't make out, a person might.
+    /// copy of the directory first, if there is room: what this can't make out, a person might. With the keys of an
+    /// encrypted store: [`Options::repair`], and likewise for the next two.
     ///
     /// # Errors
     /// `Locked` if the store is open somewhere; `Misuse` if there is none; `Corrupt` if not even its id is left, or no

@@ -52,6 +52,7 @@ const HANDLES: &[&str] = &[
     "consumer",
     "dead_letter",
     "delivery",
+    "encryption",
     "leasing",
     "link",
     "metering",

@@ -25,6 +25,7 @@ fn open(disk: &SimDisk, clock: &ManualClock, seed: u64) -> Arc<Engine> {
         storage: Arc::new(disk.clone()),
         clock: Arc::new(clock.clone()),
         entropy: Arc::new(SeededEntropy::new(seed)),
+        keys: crate::config::Keys::none(),
     };
     let options = Options { segment_bytes: 32 << 10, first_segment_bytes: 16 << 10, ..Options::default() };
     Engine::open(environment, Options { durability: Durability::Os, ..options }, false).unwrap()

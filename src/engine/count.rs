@@ -21,13 +21,15 @@ impl Engine {
             let topics: Vec<TopicId> = core.state.topics().map(|topic| topic.id()).collect();
             let end = core.tail.end();
             let segments = self.chain(&core).into_iter().map(|id| {
-                let seal = self.files.known(id).and_then(|known| known.seal);
+                let known = self.files.known(id);
+                let seal = known.as_ref().and_then(|known| known.seal);
+                let key = known.and_then(|known| known.segment.key_id());
                 let used = seal.map_or(end.position().get(), |seal| seal.length);
                 let bytes = u64::from(used);
                 // Of one whose ids are still in memory it is not known how many there are.
                 let id_bytes = ids.get(&id).map_or(0, |held| bytes.min(*held));
                 let live_bytes = live.get(&id).map_or(0, |live| live.within(bytes).bytes);
-                SegmentStats { id, bytes, live_bytes, id_bytes }
+                SegmentStats { id, bytes, live_bytes, id_bytes, key }
             });
             let stats = StoreStats {
                 incarnation: self.incarnation,

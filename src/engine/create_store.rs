@@ -131,7 +131,8 @@ fn make(environment: &Environment, options: &Options) -> io::Result<Identity> {
     let mut numbers = Numbers::new(crate::types::SegmentId::ZERO, Vec::new());
     let (purpose, capacity) = (Purpose::Segment { least: 0 }, options.first_segment_bytes.min(options.segment_bytes));
     let terms = (purpose, capacity, now, true);
-    let mut preparation = Preparation::begin(storage, &mut numbers, identity.store, &*environment.entropy, terms)?;
+    let of = (identity.store, &environment.keys);
+    let mut preparation = Preparation::begin(storage, &mut numbers, of, &*environment.entropy, terms)?;
     while preparation.step(&mut numbers)?.is_none() {}
     storage.rename(IDENTITY_UNFINISHED, IDENTITY)?;
     storage.sync_dir("")?;

@@ -59,6 +59,7 @@ pub(crate) fn dump(environment: &Environment, from: Lsn) -> Result<Dump> {
         Err(error) if error.kind() == ErrorKind::Locked => return beside(environment.clone().read_only(), from),
         opened => opened?,
     };
+    recovery.shows_locked = true;
     recovery.gone = gone(&mut recovery)?;
     recovery.start_anywhere()?;
     let ready = mended.into_iter().map(Dumped::Damage).collect();
@@ -87,7 +88,8 @@ fn observe(environment: &Environment, from: Lsn) -> Result<Recovery> {
     let Some(identity) = known_identity(&*storage)? else {
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };
-    let mut recovery = Recovery::observe(storage, identity.store)?;
+    let mut recovery = Recovery::observe(storage, identity.store, &environment.keys)?;
+    recovery.shows_locked = true;
     let first = recovery.listing.segments.range(from.segment()..).next().map(|(id, _)| *id);
     // Whoever asks for what is still to come waits at the end.
     let Some(first) = first.or(recovery.newest_begin().map(Lsn::segment)) else {

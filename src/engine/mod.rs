@@ -113,7 +113,7 @@ pub use watch::{Events, Happening, Notice, What};
 pub use why::Why;
 
 use crate::clock::{Clock, Entropy, SystemClock, SystemEntropy};
-use crate::config::{Durability, Options};
+use crate::config::{Durability, Keys, Options};
 use crate::error::{Code, Error, Result};
 use crate::journal::{Files, Identity, Stage, Tail};
 pub(crate) use crate::state::DeadLetter as ParkedLetter;
@@ -138,9 +138,15 @@ pub(crate) struct Environment {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) tables: Arc<dyn TablesDoor>,
+    pub(crate) keys: Keys,
 }
 
 impl Environment {
+    /// The same for an encrypted store.
+    pub(crate) fn with_keys(self, keys: &Keys) -> Self {
+        Self { keys: keys.clone(), ..self }
+    }
+
     /// The store at `path` of this machine.
     pub(crate) fn on_disk(path: &Path) -> Self {
         Self {
@@ -148,6 +154,7 @@ impl Environment {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(SystemEntropy),
             tables: Arc::new(SledTables::new(path)),
+            keys: Keys::none(),
         }
     }
 
@@ -164,6 +171,7 @@ impl Environment {
             clock: Arc::new(clock),
             entropy: Arc::new(crate::clock::SeededEntropy::new(seed)),
             tables: Arc::new(tables.clone()),
+            keys: Keys::none(),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Core, Engine, Environment, RecoveryReport};
 use crate::config::Options;
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::journal::{Files, Scanner, Sighting};
-use crate::journal::{Known, Numbers, Recovery, Start, Tail, segment_name};
+use crate::journal::{Known, Numbers, Recovery, Sealer, Start, Tail, segment_name};
 use crate::storage::{Access, ReadOnlyDisk};
 use std::sync::Arc;
 
@@ -44,9 +44,10 @@ impl Engine {
         let Some(identity) = known_identity(&*storage)? else {
             return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
         };
-        let mut recovery = Recovery::observe(storage.clone(), identity.store)?;
+        let mut recovery = Recovery::observe(storage.clone(), identity.store, &environment.keys)?;
         let mut replay = Replay::default();
         replay.run(&mut recovery)?;
+        recovery.check_keys(&replay.gone)?;
         let snapshots = recovery.snapshots();
         let (clean, frames) = (recovery.closed, recovery.frames);
         let (mut found, listing) = recovery.observed()?;
@@ -60,7 +61,9 @@ impl Engine {
         super::rebuild::indexes(&*storage, identity.store, &files, (&found, &listing, &replay.gone))?;
         let start = Start { begin: None, ..found.start(&*storage, snapshots, Access::Read)? };
         let ids = super::ids::Ids::new(identity.store, options.id_memory_bytes);
-        let mut core = Core::new(Tail::new(limits(&options), start), replay.state, 0, ids);
+        let sealer = Sealer::begin(&environment.keys, environment.entropy.clone())
+            .map_err(|source| Error::io("asking for randomness", source))?;
+        let mut core = Core::new(Tail::new(limits(&options), start, sealer), replay.state, 0, ids);
         core.snapshot.size = replay.snapshot_bytes;
         let ends: Vec<_> = core.state.topics().map(|topic| (topic.id(), topic.end())).collect();
         ends.into_iter().for_each(|(topic, end)| core.visible.set(topic, end));

@@ -120,7 +120,7 @@ impl ReadCursor {
                     self.ahead.push_back(Record { offset: next, time: one.time, payload, attributes: None });
                     next = next.next();
                 }
-                Sight::Unclear if flags == Flags::SNAPSHOT => {}
+                Sight::Unclear if flags.has(Flags::SNAPSHOT) => {}
                 Sight::Unclear if flags.is_events() => match take(window, &frame, topic, next, &mut self.ahead) {
                     Some(end) => next = end,
                     None => return,

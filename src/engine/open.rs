@@ -8,7 +8,7 @@ use crate::config::{Compression, Durability, Options, Window};
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, Opened};
 use crate::journal::{
-    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, Recovery, Tail, Trimmed,
+    BadIdentity, Files, IDENTITY, IDENTITY_LENGTH, Identity, Known, Limits, Numbers, Recovery, Sealer, Tail, Trimmed,
 };
 use crate::seen::Seen;
 use crate::state::State;
@@ -112,6 +112,7 @@ impl Engine {
     /// Opens the store, or creates it. With `threads` it runs by itself; without, the caller polls.
     pub(crate) fn open(environment: Environment, options: Options, threads: bool) -> Result<Arc<Self>> {
         options.check()?;
+        let environment = environment.with_keys(&options.encryption);
         let storage = &*environment.storage;
         let (lock, identity) = match known_identity_or_listing(storage)? {
             Some(_) => {
@@ -141,9 +142,10 @@ impl Engine {
         lock: Arc<dyn StorageFile>,
     ) -> Result<Self> {
         let storage = environment.storage.clone();
-        let mut recovery = Recovery::begin(storage.clone(), identity.store)?;
+        let mut recovery = Recovery::begin(storage.clone(), identity.store, &environment.keys)?;
         let mut replay = Replay::default();
         replay.run(&mut recovery)?;
+        recovery.check_keys(&replay.gone)?;
         let (clean, frames) = (recovery.closed || recovery.frames == 0, recovery.frames);
         let snapshot_damage = recovery.snapshot_damage().to_vec();
         let snapshots = recovery.snapshots();
@@ -162,7 +164,9 @@ impl Engine {
         let wall = environment.clock.wall().max(replay.state.newest_time()).max(found.active.base);
         let (gap, doubted) = doubt(&replay.state, wall, options.doubtful_gap);
         let mut seed = [0; 8];
-        environment.entropy.fill(&mut seed).map_err(|source| Error::io("asking for randomness", source))?;
+        let random = |source| Error::io("asking for randomness", source);
+        environment.entropy.fill(&mut seed).map_err(random)?;
+        let sealer = Sealer::begin(&environment.keys, environment.entropy.clone()).map_err(random)?;
         let lifetimes = replay.state.topics().any(|topic| topic.policy().expires_after.is_some());
         let sealed = files.all().into_iter().filter(|known| known.seal.is_some()).map(|known| known.segment).collect();
         let journal = super::ids::Journal {
@@ -182,7 +186,8 @@ impl Engine {
         let ids = super::ids::Recovered::of(&journal, options.id_memory_bytes)?;
         let packs = replay.state.topics().any(|topic| topic.policy().compression != Compression::Off);
         let forgetful = replay.state.topics().any(|topic| topic.policy().deduplicate == Window::Off);
-        let mut core = Core::new(Tail::new(limits(&options), start), replay.state, u64::from_le_bytes(seed), ids.ids);
+        let tail = Tail::new(limits(&options), start, sealer);
+        let mut core = Core::new(tail, replay.state, u64::from_le_bytes(seed), ids.ids);
         core.snapshot.replayed = replay.bytes;
         core.snapshot.size = replay.snapshot_bytes;
         core.space = super::space::Space::found(&found.walked, &listing, &replay.gone, found.active.id);
@@ -236,6 +241,7 @@ impl Engine {
     fn announce(&self, clean: bool, time: Timestamp) -> Result<(u64, u64)> {
         // From the first publish on it is known what is to be left to others.
         _ = self.measure(&mut self.core.lock());
+        self.insist(|core| Ok(core.tail.change_key()?))?;
         let boot_id = Cow::Owned(self.environment.storage.boot_id());
         let opened =
             Event::Opened(Opened { incarnation: self.incarnation, time, boot_id, clean, doubted: self.doubted });

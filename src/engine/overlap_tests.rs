@@ -112,6 +112,7 @@ fn open(disk: &SimDisk, gate: &Arc<Gate>) -> Arc<Engine> {
         storage: Arc::new(Gated(gate.clone(), storage)),
         clock: Arc::new(ManualClock::starting_at(Timestamp(1_000_000))),
         entropy: Arc::new(SeededEntropy::new(3)),
+        keys: crate::config::Keys::none(),
     };
     let options = Options { segment_bytes: 32 << 10, first_segment_bytes: 32 << 10, ..Options::default() };
     Engine::open(environment, options, false).unwrap()

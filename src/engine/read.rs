@@ -4,7 +4,7 @@ use super::onward::Cleared;
 use super::{Core, Engine};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::event::{DecodeError, Event, events};
-use crate::journal::{Files, Frame, Window};
+use crate::journal::{Files, Flags, Frame, Locked, Window, damaged};
 use crate::message::Record;
 use crate::types::{Lsn, Offset, Position, Timestamp, TopicId};
 use bytes::BytesMut;
@@ -396,6 +396,17 @@ fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset, more:
 
 /// Fails if this build can't look into the frame: what it says is not passed over.
 pub(super) fn readable(frame: &Frame) -> Result<()> {
+    match &frame.locked {
+        Some(Locked::Refused(refused)) => return Err(refused.error()),
+        // Nobody looks for a message in it.
+        Some(Locked::Altered) if frame.flags.has(Flags::SNAPSHOT) => return Ok(()),
+        Some(Locked::Altered) => {
+            let mut place = damaged(frame.lsn.segment(), frame.lsn.position(), "it is not what was encrypted there");
+            place.to = u64::from(frame.next.get());
+            return Err(Error::new(Code::Damaged, "a frame of the journal is damaged").with_damage(vec![place]));
+        }
+        None => {}
+    }
     let Some(how) = frame.flags.unknown() else { return Ok(()) };
     let what = format!("the frame at {} is {how}; this build can't read it", frame.lsn);
     Err(Error::new(Code::FutureVersion, what))

@@ -23,6 +23,7 @@ fn engine() -> (Arc<Engine>, TopicId) {
         storage: Arc::new(SimDisk::new(7)),
         clock: Arc::new(ManualClock::starting_at(Timestamp(1_000_000))),
         entropy: Arc::new(SeededEntropy::new(1)),
+        keys: crate::config::Keys::none(),
     };
     let options = Options { tail_cache_bytes: 0, read_ahead_bytes: LIMIT, ..Options::default() };
     let options = Options { durability: Durability::Os, ..options };

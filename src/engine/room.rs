@@ -138,7 +138,8 @@ impl Engine {
             None => {
                 let terms = (plan.purpose, plan.capacity, self.now(), plan.zero);
                 let (storage, entropy) = (&self.environment.storage, &*self.environment.entropy);
-                Preparation::begin(storage, &mut preparer.numbers, self.identity.store, entropy, terms)
+                let of = (self.identity.store, &self.environment.keys);
+                Preparation::begin(storage, &mut preparer.numbers, of, entropy, terms)
             }
         };
         let mut begun = match begun {

@@ -156,7 +156,8 @@ impl Core {
         };
         // All of it into one segment, so that it can't be stopped half way; only one larger than any frame has to go on
         // from one to the next.
-        let all: usize = pieces.iter().map(|piece| piece.len() + PIECE_OVERHEAD).sum();
+        let overhead = PIECE_OVERHEAD + self.tail.sealed_bytes() as usize;
+        let all: usize = pieces.iter().map(|piece| piece.len() + overhead).sum();
         match self.tail.place(all, Class::Snapshot) {
             Ok(_) | Err(Refusal::TooLarge { .. }) => {}
             Err(refusal) => {

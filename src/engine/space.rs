@@ -212,12 +212,14 @@ impl Engine {
     pub(super) fn find_dead(&self, core: &mut Core, all: bool) -> Result<(), Refusal> {
         let (live, ids) = (self.as_written(core.state.live()), self.kept_ids(core));
         let older = core.tail.snapshots().older.segment();
-        let active = core.tail.active().id;
+        let (active, key) = (core.tail.active().id, core.tail.active().key_id());
         core.space.looked = core.tail.appended();
         (core.space.due, core.space.next_look) = (false, None);
         let rolled = std::mem::take(&mut core.space.rolled);
-        let (mut sparse, mut uncovered) = (BTreeMap::new(), 0u64);
+        let (mut sparse, mut foreign, mut uncovered) = (BTreeMap::new(), Vec::new(), 0u64);
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
+            // Whoever asks for it after a key was changed wants the old one to be needed no more, whatever that moves.
+            let other_key = all && known.segment.key_id() != key && self.options.clean_below > 0;
             let (id, capacity) = (known.segment.id, u64::from(known.segment.capacity));
             let held = live.get(&id).copied().unwrap_or_default();
             let kept = ids.get(&id).copied().unwrap_or(0);
@@ -226,9 +228,11 @@ impl Engine {
                 self.retire(core, id)?;
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
+            } else if id < older && other_key && !core.space.damaged.contains(&id) {
+                foreign.push(id);
             } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(cost, capacity) {
                 sparse.insert(id, (capacity, cost));
-            } else if all && id < active && self.is_sparse(cost, capacity) {
+            } else if all && id < active && (other_key || self.is_sparse(cost, capacity)) {
                 uncovered = uncovered.saturating_add(capacity);
             }
         }
@@ -246,6 +250,7 @@ impl Engine {
             if held.saturating_sub(cost) >= unit.min(held) / 4 * 3 {
                 core.space.unclean.extend(unclean.into_keys());
             }
+            core.space.unclean.extend(foreign);
             core.space.sparse = sparse.into_keys().collect();
         }
         // Two snapshots cost twice their size; they are worth it if more than that becomes free.

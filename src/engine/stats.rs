@@ -5,7 +5,7 @@
 
 use super::breaker::BreakerState;
 use super::removal::Removed;
-use crate::config::Retention;
+use crate::config::{KeyId, Retention};
 use crate::types::{Incarnation, Lsn, Offset, SegmentId, Timestamp};
 use std::time::Duration;
 
@@ -132,4 +132,7 @@ pub struct SegmentStats {
     /// Bytes, about, of the ids in it that are in their windows and lie nowhere else: what carrying them over to a new
     /// segment takes. All of it, while they are not sorted yet.
     pub id_bytes: u64,
+    /// The key that it is encrypted with, see [`Options::encryption`](crate::Options::encryption); `None`: it is not. A
+    /// key that no segment names is not needed any more.
+    pub key: Option<KeyId>,
 }

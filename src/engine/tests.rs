@@ -32,6 +32,7 @@ impl Bench {
             storage: Arc::new(self.disk.clone()),
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(self.seed)),
+            keys: crate::config::Keys::none(),
         };
         Engine::open(environment, self.options.clone(), false).unwrap()
     }

@@ -61,12 +61,13 @@ pub(crate) fn verify(environment: &super::Environment, progress: &mut dyn FnMut(
         return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
     };
     if lock.is_some() {
-        return read_all(Recovery::begin(storage, identity.store)?, progress);
+        return read_all(Recovery::begin(storage, identity.store, &environment.keys)?, progress);
     }
     let storage = environment.clone().read_only().storage;
     let (mut attempts, mut before) = (0, Vec::new());
     loop {
-        match Recovery::observe(storage.clone(), identity.store).and_then(|recovery| read_all(recovery, progress)) {
+        let recovery = Recovery::observe(storage.clone(), identity.store, &environment.keys);
+        match recovery.and_then(|recovery| read_all(recovery, progress)) {
             Err(error) if error.is_not_found() && attempts < ATTEMPTS => attempts += 1,
             // What is damaged is so twice.
             Ok(report) if report.damage != before && attempts < ATTEMPTS => {

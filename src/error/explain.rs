@@ -91,6 +91,14 @@ const fn words(code: Code) -> (&'static str, &'static str) {
         Code::FutureVersion => {
             ("A newer release wrote this, or it uses a feature that this release lacks.", "Use that release.")
         }
+        Code::KeyMissing => (
+            "The store is encrypted with a key that was not given. The error has the key's name, and those given.",
+            "Open it with that key: `Options::encryption`, or `--key-file` on the command line.",
+        ),
+        Code::KeyWrong => (
+            "The key given under this name is not the one that the store was encrypted with. Nothing was touched.",
+            "Give the right key under that name. If it is lost, so is what it has encrypted.",
+        ),
         Code::NotAStore => (
             "The directory holds something else. Nothing in it was touched.",
             "Name an empty or absent directory, or one that is a store.",

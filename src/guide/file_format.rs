@@ -25,8 +25,9 @@
 //!
 //! Byte by byte in the documentation of the source: the page of `src/journal/mod.rs` (identity, segments, frames, what
 //! each checksum covers, how the end is found after a crash), `src/event/codec.rs` (events), `src/event/settings.rs`
-//! (settings of topics and groups), `src/state/snapshot.rs` (snapshots), `src/tables/run.rs` (published ids). `cargo
-//! doc --document-private-items` shows them as pages. `millpond dump` shows a journal frame by frame:
+//! (settings of topics and groups), `src/state/snapshot.rs` (snapshots), `src/tables/run.rs` (published ids). What
+//! encryption makes of it is on the journal's page too. `cargo doc --document-private-items` shows them as pages.
+//! `millpond dump` shows a journal frame by frame:
 //!
 //! ```
 //! # fn main() -> millpond::Result<()> {

@@ -24,6 +24,7 @@
 //! * [`file_format`]: what is promised about the bytes.
 //! * [`comparison`]: what one would use instead, and when.
 //! * [`migration`]: coming from a table of jobs.
+//! * [`encryption`]: what of a store is encrypted on the disk, and how keys change.
 //! * [`space`]: what takes disk space, when it is given back, and what happens when the disk is full.
 //! * [`testing`]: time that passes when you say so, and handlers that are killed at each step.
 //! * [`speed`]: where the time goes, and what a program can do about it.
@@ -36,6 +37,7 @@ pub mod deduplication;
 pub mod delayed;
 pub mod delivery;
 pub mod durable;
+pub mod encryption;
 pub mod file_format;
 pub mod filters;
 pub mod first_queue;

@@ -1,5 +1,6 @@
 //! The frame: the journal's unit of commit. See the format page in `journal` for its bytes.
 
+use super::crypt::{Locked, is_sealed};
 use super::packed::{Unpacked, unpack};
 use super::segment::Segment;
 use crate::types::{Lsn, Position};
@@ -22,7 +23,7 @@ impl Flags {
     pub(crate) const NONE: Self = Self(0);
     /// The body is compressed; see `packed`.
     pub(crate) const COMPRESSED: Self = Self(1);
-    /// The body is encrypted with the segment's key. Reserved: no release writes it yet.
+    /// The body is encrypted with the segment's key; see `crypt`.
     pub(crate) const ENCRYPTED: Self = Self(2);
     /// The body is a piece of a snapshot: nothing is lost if it is.
     pub(crate) const SNAPSHOT: Self = Self(4);
@@ -48,6 +49,10 @@ impl Flags {
 
     const fn without(self, flag: Self) -> Self {
         Self(self.0 & !flag.0)
+    }
+
+    pub(super) const fn with(self, flag: Self) -> Self {
+        Self(self.0 | flag.0)
     }
 
     /// Whether the body holds facts of the engine's.
@@ -88,9 +93,10 @@ impl FrameHeader {
     /// is.
     pub(crate) fn seal(&self, seed: &Hasher, lsn: Lsn) -> [u8; FRAME_HEADER as usize] {
         let mut bytes = [0; FRAME_HEADER as usize];
-        let fields = [self.length | u32::from(self.flags.0) << 28, self.durable.get(), self.body_crc];
-        for (place, field) in bytes.chunks_exact_mut(4).zip(fields) {
-            place.copy_from_slice(&field.to_le_bytes());
+        let (head, rest) = bytes.split_at_mut(8);
+        head.copy_from_slice(&self.head());
+        if let Some(place) = rest.first_chunk_mut() {
+            *place = self.body_crc.to_le_bytes();
         }
         let mut covered = [0; 20];
         let (place, rest) = covered.split_at_mut(8);
@@ -102,6 +108,12 @@ impl FrameHeader {
             *place = hasher.finalize().to_le_bytes();
         }
         bytes
+    }
+
+    /// The first eight bytes: length, flags and durable position, which the tag of an encrypted body covers.
+    pub(super) fn head(&self) -> [u8; 8] {
+        let first = self.length | u32::from(self.flags.0) << 28;
+        (u64::from(first) | u64::from(self.durable.get()) << 32).to_le_bytes()
     }
 
     /// Reads a header that is said to start at `lsn`; nothing if its checksum says otherwise. The length is believed
@@ -161,20 +173,26 @@ pub(crate) struct Frame {
     pub(crate) next: Position,
     /// As it stands in the segment.
     pub(crate) header: FrameHeader,
-    /// What has to be known of the body: not that it was compressed, unless it is still.
+    /// What has to be known of the body: not that it was compressed or encrypted, unless it is still.
     pub(crate) flags: Flags,
     pub(crate) body: Bytes,
+    /// Why the body could not be decrypted. It is empty then.
+    pub(crate) locked: Option<Locked>,
 }
 
 impl Frame {
-    /// A frame whose header and stored body were verified. A body that was packed is unpacked.
-    pub(super) fn new(lsn: Lsn, header: FrameHeader, stored: Bytes) -> Self {
-        let plain = Self::as_stored(lsn, header, stored);
-        if !header.flags.has(Flags::COMPRESSED) {
+    /// A frame whose header and stored body were verified. A body that was encrypted is decrypted, one that was packed
+    /// is unpacked.
+    pub(super) fn new(segment: &Segment, lsn: Lsn, header: FrameHeader, stored: Bytes) -> Self {
+        let mut plain = Self::as_stored(lsn, header, stored);
+        if segment.key.is_some() || header.flags.has(Flags::ENCRYPTED) {
+            plain = plain.decrypted(segment);
+        }
+        if !header.flags.has(Flags::COMPRESSED) || plain.locked.is_some() {
             return plain;
         }
         match unpack(&plain.body) {
-            Ok(body) => Self { body, flags: header.flags.without(Flags::COMPRESSED), ..plain },
+            Ok(body) => Self { body, flags: plain.flags.without(Flags::COMPRESSED), ..plain },
             // Whoever looks into it finds out by its flags.
             Err(Unpacked::NotBuilt | Unpacked::Bad) => plain,
         }
@@ -183,7 +201,29 @@ impl Frame {
     /// The same, whose body is left as it is stored.
     pub(super) fn as_stored(lsn: Lsn, header: FrameHeader, body: Bytes) -> Self {
         let next = Position(lsn.position().get().saturating_add(header.frame_length()));
-        Self { lsn, next, header, flags: header.flags, body }
+        Self { lsn, next, header, flags: header.flags, body, locked: None }
+    }
+
+    /// Where frames are encrypted, one that is not was written by nobody who had the key; and the other way round.
+    fn decrypted(self, segment: &Segment) -> Self {
+        if !is_sealed(self.flags) {
+            return self;
+        }
+        let opened = match &segment.key {
+            Some(key) if self.flags.has(Flags::ENCRYPTED) => key.open(self.lsn, self.header.head(), &self.body),
+            _ => Err(Locked::Altered),
+        };
+        match opened {
+            Ok(body) => Self { body: body.into(), flags: self.flags.without(Flags::ENCRYPTED), ..self },
+            Err(locked) => {
+                Self { body: Bytes::new(), flags: self.flags.with(Flags::ENCRYPTED), locked: Some(locked), ..self }
+            }
+        }
+    }
+
+    /// Whether the body is not what was encrypted there.
+    pub(crate) fn is_altered(&self) -> bool {
+        matches!(self.locked, Some(Locked::Altered))
     }
 
     /// Whether the body is in memory of its own.

@@ -5,6 +5,7 @@ use super::gone::Gone;
 use super::index::SegmentIndex;
 use super::segment::{BadSegment, DIRECTORY, FileKind, Segment, parse_name, segment_name, sidecar_name};
 use super::sidecar;
+use crate::config::Keys;
 use crate::error::{Code, Error, Result};
 use crate::storage::{Access, EntryKind, Storage, read_exact_at};
 use crate::types::{Position, SegmentId, StoreId};
@@ -33,7 +34,7 @@ pub(crate) struct Listing {
 
 impl Listing {
     /// Reads names and headers.
-    pub(crate) fn read(storage: &dyn Storage, store: StoreId) -> Result<Self> {
+    pub(crate) fn read(storage: &dyn Storage, store: StoreId, keys: &Keys) -> Result<Self> {
         let mut listing = Self::default();
         let entries = match storage.list(DIRECTORY) {
             Ok(entries) => entries,
@@ -51,7 +52,7 @@ impl Listing {
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                         other => other.map_err(failed)?,
                     };
-                    let read = Segment::read(&*file, store, id).map_err(failed)?;
+                    let read = Segment::read(&*file, (store, keys), id).map_err(failed)?;
                     listing.bytes += entry.len;
                     match read {
                         Ok(segment) => drop(listing.segments.insert(id, Arc::new(segment))),

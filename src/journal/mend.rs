@@ -1,52 +1,71 @@
 //! Making out what a damaged header or identity said, where only one answer is possible.
 //!
-//! Nearly all of a segment's header is known beforehand. What is not, salt and base, is believed if the header's
-//! checksum fits once everything else is put right, or if changing one single byte makes it fit: a checksum of 32 bits
-//! leaves one wrong answer among four thousand tries a chance of one in a million, and a wrong salt is noticed at the
-//! first frame.
+//! Nearly all of a segment's header is known beforehand. What is not, salt and base and what it is encrypted with, is
+//! believed if the header's checksum fits once everything else is put right, or if changing one single byte makes it
+//! fit: a checksum of 32 bits leaves one wrong answer among four thousand tries (thirty thousand of an encrypted one) a
+//! chance of one in a million (a hundred thousand), and a wrong salt is noticed at the first frame, a wrong key before.
 
+use super::crypt::{KEY_FIELDS, Place, SegmentKey};
 use super::identity::{IDENTITY_LENGTH, Identity};
 use super::recover::{Recovery, whole_file};
-use super::segment::{BadSegment, DIRECTORY, FileKind, SEGMENT_HEADER, Segment, parse_name, segment_name};
+use super::segment::{BadSegment, DIRECTORY, FileKind, KEY_AT, SEGMENT_HEADER, Segment, parse_name, segment_name};
+use crate::config::Keys;
 use crate::error::{Damage, Result};
 use crate::storage::{Access, EntryKind, Storage, read_up_to};
 use crate::types::{SegmentId, StoreId, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Where salt and base are in a segment's header.
-const UNKNOWN: std::ops::Range<usize> = 40..56;
+/// Where salt and base are in a segment's header, and behind them what it is encrypted with.
+const UNKNOWN: std::ops::Range<usize> = 40..KEY_AT + KEY_FIELDS;
+/// Bytes of salt and base.
+const SALT_AND_BASE: usize = 16;
 
 impl Segment {
     /// What the damaged header of segment `id` said, if that can be made out.
-    fn mend(bytes: &[u8; SEGMENT_HEADER as usize], capacity: u32, store: StoreId, id: SegmentId) -> Option<Self> {
+    fn mend(
+        bytes: &[u8; SEGMENT_HEADER as usize],
+        capacity: u32,
+        (store, keys): (StoreId, &Keys),
+        id: SegmentId,
+    ) -> Option<Self> {
         let (covered, crc) = bytes.split_last_chunk::<4>()?;
         let crc = u32::from_le_bytes(*crc);
-        let unknown: [u8; 16] = *covered.get(UNKNOWN)?.first_chunk()?;
-        let try_with = |unknown: [u8; 16]| {
-            let (salt, base) = unknown.split_at(8);
-            let salt = u64::from_le_bytes(*salt.first_chunk()?);
-            let base = Timestamp(u64::from_le_bytes(*base.first_chunk()?));
+        let unknown: [u8; SALT_AND_BASE + KEY_FIELDS] = *covered.get(UNKNOWN)?.first_chunk()?;
+        let try_with = |unknown: [u8; SALT_AND_BASE + KEY_FIELDS]| {
+            let (salt, rest) = unknown.split_first_chunk()?;
+            let (base, key) = rest.split_first_chunk()?;
+            let (salt, base) = (u64::from_le_bytes(*salt), Timestamp(u64::from_le_bytes(*base)));
+            let place = Place { store, id, salt, base };
+            let key = SegmentKey::read(key.first_chunk()?, keys, place);
             [false, true].into_iter().find_map(|recycled| {
-                let segment = Self { id, salt, base, key: [0; 16], capacity, recycled };
+                let segment = Self { id, salt, base, key: key.clone(), capacity, recycled };
                 let right = segment.encode(store);
                 (right.last_chunk::<4>().copied().map(u32::from_le_bytes) == Some(crc)).then_some(segment)
             })
         };
-        if let Some(segment) = try_with(unknown) {
+        // Mostly it is not encrypted: then all of that was zeros.
+        let mut plain = unknown;
+        plain.get_mut(SALT_AND_BASE..)?.fill(0);
+        if let Some(segment) = try_with(plain).or_else(|| try_with(unknown)) {
             return Some(segment);
         }
         let mut found = None;
-        for at in 0..unknown.len() {
-            for change in 1..=u8::MAX {
-                let mut changed = unknown;
-                *changed.get_mut(at)? ^= change;
-                if let Some(segment) = try_with(changed) {
-                    if found.is_some() {
-                        return None;
+        for (from, length) in [(plain, SALT_AND_BASE), (unknown, unknown.len())] {
+            for at in 0..length {
+                for change in 1..=u8::MAX {
+                    let mut changed = from;
+                    *changed.get_mut(at)? ^= change;
+                    if let Some(segment) = try_with(changed) {
+                        if found.is_some() {
+                            return None;
+                        }
+                        found = Some(segment);
                     }
-                    found = Some(segment);
                 }
+            }
+            if found.is_some() || unknown == plain {
+                break;
             }
         }
         found
@@ -63,8 +82,10 @@ impl Recovery {
             let name = segment_name(*id);
             let found = match why {
                 BadSegment::Misplaced(other) if !self.listing.segments.contains_key(other) => {
-                    let read =
-                        self.storage.open(&name, Access::Read).and_then(|f| Segment::read(&*f, self.store, *other));
+                    let read = self
+                        .storage
+                        .open(&name, Access::Read)
+                        .and_then(|f| Segment::read(&*f, (self.store, &self.keys), *other));
                     read.ok().and_then(Result::ok)
                 }
                 BadSegment::Damaged => self.mended(&name, *id),
@@ -94,7 +115,7 @@ impl Recovery {
         let mut bytes = [0; SEGMENT_HEADER as usize];
         let read = read_up_to(&*file, &mut bytes, 0).ok()?;
         (read == bytes.len()).then_some(())?;
-        Segment::mend(&bytes, capacity, self.store, id)
+        Segment::mend(&bytes, capacity, (self.store, &self.keys), id)
     }
 }
 
@@ -126,7 +147,7 @@ pub(crate) fn store_of_segments(storage: &dyn Storage) -> Option<StoreId> {
         }
         // As if of no store at all: the error names the one it is of.
         let file = storage.open(&segment_name(id), Access::Read).ok()?;
-        if let Err(BadSegment::Foreign(store)) = Segment::read(&*file, StoreId([0; 16]), id).ok()?
+        if let Err(BadSegment::Foreign(store)) = Segment::read(&*file, (StoreId([0; 16]), &Keys::none()), id).ok()?
             && found.replace(store).is_some_and(|other| other != store)
         {
             return None;
@@ -152,18 +173,34 @@ mod tests {
         for at in (0..100).chain(4000..4092) {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x5a;
-            assert_eq!(Segment::mend(header(&bytes), 1 << 16, STORE, SegmentId(3)), Some(segment(3)), "byte {at}");
+            assert_eq!(
+                Segment::mend(header(&bytes), 1 << 16, (STORE, &Keys::none()), SegmentId(3)),
+                Some(segment(3)),
+                "byte {at}"
+            );
         }
         let again = Segment { recycled: true, ..segment(3) };
         let mut bytes = again.encode(STORE);
         bytes[10] = 0;
-        assert_eq!(Segment::mend(header(&bytes), 1 << 16, STORE, SegmentId(3)), Some(again), "a file used again");
+        assert_eq!(
+            Segment::mend(header(&bytes), 1 << 16, (STORE, &Keys::none()), SegmentId(3)),
+            Some(again),
+            "a file used again"
+        );
         let mut bytes = whole.clone();
         bytes[..40].fill(0);
         bytes[56..4092].fill(0xee);
-        assert_eq!(Segment::mend(header(&bytes), 1 << 16, STORE, SegmentId(3)), Some(segment(3)), "what is known");
+        assert_eq!(
+            Segment::mend(header(&bytes), 1 << 16, (STORE, &Keys::none()), SegmentId(3)),
+            Some(segment(3)),
+            "what is known"
+        );
         bytes[40..42].fill(0);
-        assert_eq!(Segment::mend(header(&bytes), 1 << 16, STORE, SegmentId(3)), None, "half of the salt is guessed");
+        assert_eq!(
+            Segment::mend(header(&bytes), 1 << 16, (STORE, &Keys::none()), SegmentId(3)),
+            None,
+            "half of the salt is guessed"
+        );
     }
 
     #[test]

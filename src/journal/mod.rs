@@ -37,14 +37,16 @@
 //! ```text
 //!  0            8    10   12      16                32       36       40      48
 //!  | MILLSEG \n | ver | old | flags | store id (16)   | number | length | salt  |
-//! 48     56                  72             4092   4096
-//!  | base | encryption key id | zeros ...     | crc |
+//! 48     56       72       88      104           4092   4096
+//!  | base | key id | random | check | zeros ...     | crc |
 //! ```
 //!
 //! `ver` (u16) is 1, `old` (u16) 1 if the file had a life before this one, so that stale bytes stand where no frame is
-//! yet, otherwise 0; `flags` (u32) is 0. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each
-//! time the file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. The
-//! key id is zero: not encrypted. `crc` covers bytes 0 to 4092. The file's length is the segment's capacity.
+//! yet, otherwise 0; `flags` (u32) is 1 if the segment's frames are encrypted, otherwise 0; who doesn't know a flag
+//! must not read the segment. `length` (u32) is that of the header, 4096. `salt` (u64) is random, new each time the
+//! file is prepared. `base` (u64) is the engine's time then; times of single messages are counted from it. Key id,
+//! random and check are zeros where nothing is encrypted. `crc` covers bytes 0 to 4092. The file's length is the
+//! segment's capacity.
 //!
 //! # Frame: 16 bytes of header, then the body
 //!
@@ -53,8 +55,8 @@
 //!  | length, flags   | durable | body crc | header crc | body ...
 //! ```
 //!
-//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed (see `packed`), 2 encrypted
-//!   (reserved), 4 a piece of a snapshot, 8 one of the journal's own frames.
+//! * `length` is in the low 28 bits, at least 1; `flags` in the high four: 1 compressed (see `packed`), 2 encrypted,
+//!   4 a piece of a snapshot, 8 one of the journal's own frames.
 //! * `durable`: everything before this position of this segment, and every segment before it, was durable when the
 //!   frame was made. 0 while the segment before was not.
 //! * `body crc` covers the body and not its place, so that it can be made before the place is known.
@@ -63,6 +65,41 @@
 //!   length is believed.
 //!
 //! Frames follow each other without gaps from byte 4096 on. A frame is a fact: all of it counts, or nothing.
+//!
+//! # Encryption
+//!
+//! In a segment with a key id (its name, in ASCII, with zeros behind) the body of every frame but the journal's own is
+//! encrypted with XChaCha20-Poly1305, after it was packed if it is, and has flag 2:
+//!
+//! ```text
+//!  0        16             length - 16    length
+//!  | random | cipher text ... | tag (16)  |
+//! ```
+//!
+//! * The nonce is `random`, 16 bytes, then the frame's LSN (u64).
+//! * The tag covers the cipher text and: store id (16), salt (u64), and bytes 0 to 8 of the frame's header, which are
+//!   length, flags and durable position. So a frame decrypts at its own place in its own segment only, with the flags
+//!   and the claim that it was written with, whatever checksums somebody has forged.
+//! * `body crc` and `length` are those of the bytes above: what is a whole frame, where the journal ends and what is
+//!   torn is found out without a key, and by the same rules. A frame whose checksums fit and whose tag does not is
+//!   damage wherever it is: a write that was cut short leaves no such thing.
+//! * In such a segment a frame without flag 2 is damage, and so is one with it in any other, the journal's own excepted:
+//!   those hold positions and checksums, and are in the clear, so that segments can be followed without a key.
+//! * `random` in the segment's header is new each time the file is prepared, and `check` is the tag of an empty body
+//!   under the key, with the nonce `random`, then the LSN of position 0, over store id, number, salt, base and key id.
+//!   It tells a wrong key from damage before anything is written.
+//! * A segment has one key. Another one is begun with another segment: an opening with another current key than the
+//!   active segment's seals that before it writes anything, and nothing that is prepared outlives an opening.
+//!
+//! **The nonce never repeats under a key.** Its random part is drawn anew from the system for every frame. Two frames
+//! with the same nonce would have to have the same LSN, in two copies or two histories of one store, and the same 128
+//! random bits: among 2^40 frames that were all written at one LSN that has a chance of less than 2^-48. That covers a
+//! torn place that is written again, a backup or a copy of the directory that goes on beside its original, a file that
+//! is used again (its LSN is new besides), and a repair, which leaves frames as they are and encrypts what it adds with
+//! random bytes of its own. If the system has no random bytes to give at some moment, those of the frame before are
+//! used once more, with the new LSN: within one opening no LSN is written twice, so that pair is new too; an opening
+//! that gets none does not begin. What remains is a machine whose memory is copied while it runs, and of which both
+//! copies go on with a random generator that was not told of it (Linux tells it where the hypervisor says so).
 //!
 //! # The journal's own frames
 //!
@@ -103,6 +140,7 @@ mod begins;
 mod cache;
 mod commit;
 mod control;
+mod crypt;
 mod files;
 mod finish;
 mod frame;
@@ -111,6 +149,7 @@ mod identity;
 mod index;
 mod judge;
 mod listing;
+mod locked;
 mod mend;
 mod observe;
 mod packed;
@@ -129,6 +168,7 @@ mod visits;
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
 pub(crate) use control::Snapshots;
+pub(crate) use crypt::{Locked, Nonces, Place, Sealer, SegmentKey};
 pub(crate) use files::{Files, Known, Leaving, Pin};
 pub(crate) use finish::Found;
 pub(crate) use frame::{Flags, Frame};
@@ -151,8 +191,9 @@ pub(crate) use tail::{Class, Limits, Refusal, Sealed, Span, Start, Tail};
 pub(crate) use visits::Visit;
 
 /// A segment that holds nothing, to stand in the place of one that is lost.
-pub(crate) fn stand_in(id: crate::types::SegmentId, salt: u64, base: crate::types::Timestamp) -> Segment {
-    Segment { id, salt, base, key: [0; 16], capacity: STAND_IN, recycled: false }
+pub(crate) fn stand_in(place: Place, key: Option<SegmentKey>) -> Segment {
+    let Place { id, salt, base, .. } = place;
+    Segment { id, salt, base, key, capacity: STAND_IN, recycled: false }
 }
 
 /// The first frame of a segment that stands in for one that is lost: its flags and body.
@@ -175,7 +216,8 @@ pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {
 /// For tests and fuzzers: a frame of any kind, with right checksums.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) struct FrameDraft<'a> {
-    /// Flags in bits 1 to 3; with bit 4 the frame says that everything before it is durable.
+    /// Flags in bits 1 to 3; with bit 4 the frame says that everything before it is durable, with bit 5 it is not
+    /// encrypted where frames are.
     pub(crate) tag: u8,
     pub(crate) body: &'a [u8],
 }
@@ -185,15 +227,24 @@ impl FrameDraft<'_> {
     /// Its bytes at `position` of `segment`.
     pub(crate) fn bytes(&self, segment: &Segment, position: usize) -> Vec<u8> {
         let position = crate::types::Position(u32::try_from(position).unwrap_or(u32::MAX));
+        let lsn = crate::types::Lsn::new(segment.id, position);
         let flags = [Flags::NONE, Flags::SNAPSHOT, Flags::CONTROL, Flags::NONE];
-        let header = frame::FrameHeader {
+        let mut header = frame::FrameHeader {
             length: u32::try_from(self.body.len()).unwrap_or(frame::MAX_BODY),
             flags: flags.into_iter().nth(usize::from(self.tag >> 1 & 3)).unwrap_or_default(),
             durable: if self.tag & 16 == 0 { crate::types::Position::ZERO } else { position },
-            body_crc: crc32fast::hash(self.body),
+            body_crc: 0,
         };
-        let mut bytes = header.seal(&segment.header_seed(), crate::types::Lsn::new(segment.id, position)).to_vec();
-        bytes.extend_from_slice(self.body);
+        let mut stored = self.body.to_vec();
+        if let Some(key) = segment.key.as_ref().filter(|_| self.tag & 32 == 0 && crypt::is_sealed(header.flags)) {
+            stored.splice(0..0, [7; crypt::RANDOM]);
+            header.length = header.length.saturating_add(crypt::SEALED);
+            header.flags = header.flags.with(Flags::ENCRYPTED);
+            key.seal(lsn, header.head(), &mut stored, 0);
+        }
+        header.body_crc = crc32fast::hash(&stored);
+        let mut bytes = header.seal(&segment.header_seed(), lsn).to_vec();
+        bytes.extend_from_slice(&stored);
         bytes
     }
 }

@@ -8,6 +8,7 @@ use super::finish::Found;
 use super::listing::Listing;
 use super::recover::Recovery;
 use super::scan::Sighting;
+use crate::config::Keys;
 use crate::error::{Error, Result};
 use crate::storage::Storage;
 use crate::types::{Position, StoreId};
@@ -19,8 +20,8 @@ const LOOKED_AHEAD: u32 = 1 << 20;
 
 impl Recovery {
     /// As [`begin`](Self::begin), beside an owner who goes on writing.
-    pub(crate) fn observe(storage: Arc<dyn Storage>, store: StoreId) -> Result<Self> {
-        let mut recovery = Self::begin(storage, store)?;
+    pub(crate) fn observe(storage: Arc<dyn Storage>, store: StoreId, keys: &Keys) -> Result<Self> {
+        let mut recovery = Self::begin(storage, store, keys)?;
         recovery.observing = true;
         Ok(recovery)
     }
@@ -46,7 +47,7 @@ impl Recovery {
     /// Reads the directory again if a segment is not listed that may have come meanwhile.
     pub(super) fn list_again(&mut self) -> Result<()> {
         if self.observing {
-            self.listing = Listing::read(&*self.storage, self.store)?;
+            self.listing = Listing::read(&*self.storage, self.store, &self.keys)?;
         }
         Ok(())
     }

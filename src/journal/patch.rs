@@ -3,6 +3,7 @@
 //! right.
 
 use super::control::{Control, SEAL_FRAME, Seal};
+use super::crypt::{Nonces, SEALED, is_sealed};
 use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
 use super::scan::{Scanner, Sighting};
 use super::segment::{DIRECTORY, SEGMENT_HEADER, Segment};
@@ -61,6 +62,7 @@ struct Writer<'a> {
     segment: &'a Segment,
     position: u32,
     checksum: crc32fast::Hasher,
+    nonces: Nonces,
     /// Bytes that are not written yet, and where they begin.
     pending: Vec<u8>,
     pending_from: u32,
@@ -103,8 +105,18 @@ impl Writer<'_> {
 
     fn add(&mut self, flags: Flags, body: &[u8]) -> io::Result<()> {
         let length = u32::try_from(body.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let header = FrameHeader { length, flags, durable: Position::ZERO, body_crc: crc32fast::hash(body) };
-        self.frame(&header, body)
+        let mut header = FrameHeader { length, flags, durable: Position::ZERO, body_crc: 0 };
+        let mut stored = Vec::new();
+        if let Some(key) = self.segment.key.as_ref().filter(|_| is_sealed(flags)) {
+            header = FrameHeader { length: length + SEALED, flags: flags.with(Flags::ENCRYPTED), ..header };
+            stored.extend_from_slice(&self.nonces.next());
+            stored.extend_from_slice(body);
+            key.seal(Lsn::new(self.segment.id, Position(self.position)), header.head(), &mut stored, 0);
+        } else {
+            stored.extend_from_slice(body);
+        }
+        header.body_crc = crc32fast::hash(&stored);
+        self.frame(&header, &stored)
     }
 
     fn control(&mut self, control: Control) -> io::Result<()> {
@@ -143,15 +155,20 @@ impl Writer<'_> {
 }
 
 impl Patch {
+    /// Bytes of a frame of it besides its body.
+    pub(crate) fn overhead(&self) -> u32 {
+        if self.segment.key.is_some() { FRAME_HEADER + SEALED } else { FRAME_HEADER }
+    }
+
     /// Writes it under its name of [`repaired_name`] and syncs it. Its header comes last: with that it is whole.
-    pub(crate) fn write(&self, storage: &dyn Storage, store: StoreId) -> io::Result<()> {
+    pub(crate) fn write(&self, storage: &dyn Storage, store: StoreId, nonces: Nonces) -> io::Result<()> {
         let name = repaired_name(self.segment.id);
         match storage.remove(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let file = storage.open(&name, Access::Create)?;
-        let more: usize = self.more.iter().map(|(_, body)| body.len() + FRAME_HEADER as usize).sum();
+        let more: usize = self.more.iter().map(|(_, body)| body.len() + self.overhead() as usize).sum();
         let more = u32::try_from(more).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
         // With room for what the next opening has to say.
         let least = self.end.saturating_add(more).saturating_add(2 * SEAL_FRAME).saturating_add(4096);
@@ -165,6 +182,7 @@ impl Patch {
             segment: &segment,
             position: SEGMENT_HEADER,
             checksum,
+            nonces,
             pending: Vec::with_capacity(PIECE),
             pending_from: SEGMENT_HEADER,
         };

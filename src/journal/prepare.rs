@@ -1,8 +1,10 @@
 //! Making segments before they are needed, so that the commit path never changes a file's metadata; and files that are
 //! set aside, of which one is made without taking space.
 
+use super::crypt::{Place, SegmentKey};
 use super::segment::{DIRECTORY, OpenSegment, Segment, segment_name, unfinished_name};
 use crate::clock::Entropy;
+use crate::config::Keys;
 use crate::seen::Seen;
 use crate::storage::{Access, Lock, Storage, StorageFile, write_all_at};
 use crate::types::{SegmentId, StoreId, Timestamp};
@@ -124,11 +126,11 @@ pub(crate) struct Preparation {
 
 impl Preparation {
     /// Begins a file of `capacity` bytes, whose times will be counted from `base`. With `zero` its blocks are written
-    /// in advance, so that a later sync has nothing but data to write.
+    /// in advance, so that a later sync has nothing but data to write. It is for the current one of `keys`.
     pub(crate) fn begin(
         storage: &Arc<dyn Storage>,
         numbers: &mut Numbers,
-        store: StoreId,
+        (store, keys): (StoreId, &Keys),
         entropy: &dyn Entropy,
         (purpose, capacity, base, zero): (Purpose, u32, Timestamp, bool),
     ) -> io::Result<Self> {
@@ -166,7 +168,15 @@ impl Preparation {
         };
         // A recycled file's blocks are written already, as far as they go.
         let zeroed = if recycled { u32::try_from(length).unwrap_or(u32::MAX) } else { 0 };
-        let segment = Segment { id, salt: u64::from_le_bytes(salt), base, key: [0; 16], capacity, recycled };
+        let salt = u64::from_le_bytes(salt);
+        let key = match SegmentKey::fresh(keys, Place { store, id, salt, base }, entropy) {
+            Ok(key) => key,
+            Err(error) => {
+                numbers.give_up(&**storage, (id, u64::from(capacity)), recycled);
+                return Err(error);
+            }
+        };
+        let segment = Segment { id, salt, base, key, capacity, recycled };
         let (storage, must_zero) = (storage.clone(), !sure);
         Ok(Self { storage, store, file, _guard: guard, segment, purpose, zeroed, zero: zero || must_zero, must_zero })
     }

@@ -184,6 +184,10 @@ impl Window {
             return Err(damaged(at + header.frame_length(), "the frame's body does not verify"));
         }
         let lsn = Lsn::new(self.segment.id, position);
-        Ok(Some(Frame::new(lsn, header, body)))
+        let frame = Frame::new(&self.segment, lsn, header, body);
+        if frame.is_altered() && !header.flags.has(Flags::SNAPSHOT) {
+            return Err(damaged(at + header.frame_length(), "the frame's body is not what was encrypted there"));
+        }
+        Ok(Some(frame))
     }
 }

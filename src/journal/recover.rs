@@ -12,6 +12,7 @@ use super::listing::{Listing, sidecar_claim};
 use super::scan::{Behind, Scanner, Sighting, Survey};
 use super::segment::{SEGMENT_HEADER, Segment, segment_name};
 use super::visits::Visit;
+use crate::config::Keys;
 use crate::error::{Code, Damage, Error, Result};
 use crate::seen::Seen;
 use crate::storage::{Access, Storage};
@@ -52,6 +53,9 @@ pub(crate) struct Walked {
 pub(crate) struct Recovery {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) store: StoreId,
+    pub(crate) keys: Keys,
+    /// Frames whose key is not there are given out, without what they say; for all others they are an error.
+    pub(crate) shows_locked: bool,
     pub(crate) listing: Listing,
     /// What is passed over, where that is known already.
     pub(crate) gone: Gone,
@@ -73,7 +77,7 @@ pub(crate) struct Recovery {
     pub(super) walked: Vec<Walked>,
     pub(super) damage: Vec<Damage>,
     /// Damaged frames that were pieces of a snapshot only.
-    snapshot_damage: Vec<Damage>,
+    pub(super) snapshot_damage: Vec<Damage>,
     pub(super) trimmed: Option<Trimmed>,
     pub(crate) frames: u64,
     /// Somebody else is writing meanwhile; see `observe`.
@@ -89,11 +93,13 @@ pub(crate) struct Recovery {
 
 impl Recovery {
     /// Looks at what is there: names, headers, the newest segment's first frame.
-    pub(crate) fn begin(storage: Arc<dyn Storage>, store: StoreId) -> Result<Self> {
-        let listing = Listing::read(&*storage, store)?;
+    pub(crate) fn begin(storage: Arc<dyn Storage>, store: StoreId, keys: &Keys) -> Result<Self> {
+        let listing = Listing::read(&*storage, store, keys)?;
         let mut recovery = Self {
             storage,
             store,
+            keys: keys.clone(),
+            shows_locked: false,
             listing,
             gone: Gone::default(),
             gaps: 0,
@@ -218,6 +224,7 @@ impl Recovery {
             match sighting {
                 Sighting::Frame(frame) if self.sealed.is_none() => {
                     Seen::RowAccept.note();
+                    self.check_key(&frame)?;
                     if let Some(step) = self.accept(frame, segment) {
                         return Ok(step);
                     }
@@ -263,6 +270,9 @@ impl Recovery {
         }
         let before = self.checksum.clone().finalize();
         self.add_to_checksum(&frame.header, &segment, frame.lsn);
+        if frame.is_altered() {
+            return self.note_altered(&frame).then_some((Step::Damage, false));
+        }
         if !frame.header.flags.has(Flags::CONTROL) {
             return Some((Step::Frame(frame.clone(), segment), frame.lsn < self.from));
         }
@@ -441,12 +451,12 @@ impl Recovery {
         Ok(None)
     }
 
-    fn report(&mut self, id: SegmentId, from: Position, to: Position, what: &str) {
+    pub(super) fn report(&mut self, id: SegmentId, from: Position, to: Position, what: &str) {
         self.damage.push(damage(id, from, to, what));
     }
 }
 
-fn damage(id: SegmentId, from: Position, to: Position, what: &str) -> Damage {
+pub(super) fn damage(id: SegmentId, from: Position, to: Position, what: &str) -> Damage {
     Damage {
         file: segment_name(id),
         from: u64::from(from.get()),

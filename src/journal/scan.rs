@@ -81,12 +81,12 @@ impl Scanner {
         self.next_with(Frame::new)
     }
 
-    /// The same, with the body as it stands there, packed or not.
+    /// The same, with the body as it stands there, packed or encrypted or not.
     pub(crate) fn next_as_stored(&mut self) -> io::Result<Sighting> {
-        self.next_with(Frame::as_stored)
+        self.next_with(|_, lsn, header, body| Frame::as_stored(lsn, header, body))
     }
 
-    fn next_with(&mut self, make: impl FnOnce(Lsn, FrameHeader, Bytes) -> Frame) -> io::Result<Sighting> {
+    fn next_with(&mut self, make: impl FnOnce(&Segment, Lsn, FrameHeader, Bytes) -> Frame) -> io::Result<Sighting> {
         let lsn = Lsn::new(self.segment.id, Position(self.position));
         let bytes = self.bytes(self.position, FRAME_HEADER)?;
         let Some(header) = FrameHeader::verify(&bytes, &self.segment, lsn) else {
@@ -98,7 +98,7 @@ impl Scanner {
             return Ok(Sighting::Bad { plausible: true, header: Some(header) });
         }
         self.position += header.frame_length();
-        Ok(Sighting::Frame(make(lsn, header, body)))
+        Ok(Sighting::Frame(make(&self.segment, lsn, header, body)))
     }
 }
 

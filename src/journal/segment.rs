@@ -1,5 +1,7 @@
 //! A segment: one file of the journal, and its fixed header.
 
+use super::crypt::{KEY_FIELDS, Place, SegmentKey};
+use crate::config::{KeyId, Keys};
 use crate::storage::{StorageFile, read_exact_at};
 use crate::types::{Lsn, SegmentId, StoreId, Timestamp};
 use crc32fast::Hasher;
@@ -10,6 +12,12 @@ use std::sync::Arc;
 pub(crate) const SEGMENT_HEADER: u32 = 4096;
 
 const MAGIC: &[u8; 8] = b"MILLSEG\n";
+
+/// Where a header says what the segment is encrypted with.
+pub(super) const KEY_AT: usize = 56;
+
+/// The flag of a segment whose frames are encrypted. A release that doesn't know a flag must not read the segment.
+const ENCRYPTED: u32 = 1;
 
 /// The format this release writes.
 pub(crate) const SEGMENT_VERSION: u16 = 1;
@@ -22,8 +30,8 @@ pub(crate) struct Segment {
     pub(crate) salt: u64,
     /// Times of single messages are stored as differences from this one.
     pub(crate) base: Timestamp,
-    /// Zeros: not encrypted.
-    pub(crate) key: [u8; 16],
+    /// What its frames are encrypted with, if they are.
+    pub(crate) key: Option<SegmentKey>,
     /// The file's length: no frame goes beyond it.
     pub(crate) capacity: u32,
     /// Bytes of a former life stand where nothing was written yet: that they are not zeros says nothing.
@@ -45,24 +53,29 @@ pub(crate) enum BadSegment {
     Misplaced(SegmentId),
     #[error("it has format version {0}, newer than this release reads")]
     Future(u16),
-    #[error("it is encrypted, and this release can't decrypt")]
-    Encrypted,
 }
 
 impl Segment {
+    /// With what its frames are encrypted, if they are.
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        self.key.as_ref().map(|key| key.id)
+    }
+
     /// The header's 4096 bytes.
     pub(crate) fn encode(&self, store: StoreId) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER as usize);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&u16::from(self.recycled).to_le_bytes());
-        bytes.extend_from_slice(&0u32.to_le_bytes());
+        let flags = if self.key.is_some() { ENCRYPTED } else { 0 };
+        bytes.extend_from_slice(&flags.to_le_bytes());
         bytes.extend_from_slice(&store.bytes());
         bytes.extend_from_slice(&self.id.get().to_le_bytes());
         bytes.extend_from_slice(&SEGMENT_HEADER.to_le_bytes());
         bytes.extend_from_slice(&self.salt.to_le_bytes());
         bytes.extend_from_slice(&self.base.get().to_le_bytes());
-        bytes.extend_from_slice(&self.key);
+        let key = self.key.as_ref().map_or([0; KEY_FIELDS], SegmentKey::fields);
+        bytes.extend_from_slice(&key);
         bytes.resize(SEGMENT_HEADER as usize - 4, 0);
         let crc = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -70,7 +83,12 @@ impl Segment {
     }
 
     /// Reads the header of the file that is named as segment `id` of `store`.
-    pub(crate) fn decode(bytes: &[u8], file_len: u64, store: StoreId, id: SegmentId) -> Result<Self, BadSegment> {
+    pub(crate) fn decode(
+        bytes: &[u8],
+        file_len: u64,
+        (store, keys): (StoreId, &Keys),
+        id: SegmentId,
+    ) -> Result<Self, BadSegment> {
         let bytes: &[u8; SEGMENT_HEADER as usize] = bytes.first_chunk().ok_or(BadSegment::Short)?;
         let capacity = u32::try_from(file_len).map_err(|_| BadSegment::Long)?;
         let (covered, crc) = bytes.split_last_chunk::<4>().ok_or(BadSegment::Short)?;
@@ -78,7 +96,8 @@ impl Segment {
             return Err(BadSegment::Damaged);
         }
         let version = u16::from_le_bytes(field(covered, 8)?);
-        if version != SEGMENT_VERSION || u32::from_le_bytes(field(covered, 12)?) != 0 {
+        let flags = u32::from_le_bytes(field(covered, 12)?);
+        if version != SEGMENT_VERSION || flags & !ENCRYPTED != 0 {
             return Err(BadSegment::Future(version));
         }
         let found = StoreId(field(covered, 16)?);
@@ -89,22 +108,27 @@ impl Segment {
         if number != id {
             return Err(BadSegment::Misplaced(number));
         }
-        let key = field(covered, 56)?;
-        if key != [0; 16] {
-            return Err(BadSegment::Encrypted);
-        }
         let salt = u64::from_le_bytes(field(covered, 40)?);
         let base = Timestamp(u64::from_le_bytes(field(covered, 48)?));
         let recycled = u16::from_le_bytes(field(covered, 10)?) != 0;
+        let key = SegmentKey::read(&field(covered, KEY_AT)?, keys, Place { store, id, salt, base });
+        // Half of it is none of ours, whatever the checksum says.
+        if key.is_some() != (flags & ENCRYPTED != 0) {
+            return Err(BadSegment::Damaged);
+        }
         Ok(Self { id, salt, base, key, capacity, recycled })
     }
 
     /// Reads and checks the header of an open file.
-    pub(crate) fn read(file: &dyn StorageFile, store: StoreId, id: SegmentId) -> io::Result<Result<Self, BadSegment>> {
+    pub(crate) fn read(
+        file: &dyn StorageFile,
+        of: (StoreId, &Keys),
+        id: SegmentId,
+    ) -> io::Result<Result<Self, BadSegment>> {
         let mut header = vec![0; SEGMENT_HEADER as usize];
         let len = file.len()?;
         match read_exact_at(file, &mut header, 0) {
-            Ok(()) => Ok(Self::decode(&header, len, store, id)),
+            Ok(()) => Ok(Self::decode(&header, len, of, id)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Err(BadSegment::Short)),
             Err(error) => Err(error),
         }
@@ -195,7 +219,7 @@ pub(crate) mod tests {
             id: SegmentId(id),
             salt: 0x0123_4567_89ab_cdef,
             base: Timestamp(1_000_000),
-            key: [0; 16],
+            key: None,
             capacity: 1 << 16,
             recycled: false,
         }
@@ -221,11 +245,14 @@ pub(crate) mod tests {
     #[test]
     fn a_header_reads_back_and_every_flipped_bit_is_noticed() {
         let bytes = segment(3).encode(STORE);
-        assert_eq!(Segment::decode(&bytes, 1 << 16, STORE, SegmentId(3)), Ok(segment(3)));
+        assert_eq!(Segment::decode(&bytes, 1 << 16, (STORE, &Keys::none()), SegmentId(3)), Ok(segment(3)));
         for bit in 0..bytes.len() * 8 {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Segment::decode(&damaged, 1 << 16, STORE, SegmentId(3)), Err(BadSegment::Damaged));
+            assert_eq!(
+                Segment::decode(&damaged, 1 << 16, (STORE, &Keys::none()), SegmentId(3)),
+                Err(BadSegment::Damaged)
+            );
         }
     }
 
@@ -233,9 +260,15 @@ pub(crate) mod tests {
     fn a_segment_of_another_store_or_another_number_is_refused() {
         let bytes = segment(3).encode(STORE);
         let other = StoreId([8; 16]);
-        assert_eq!(Segment::decode(&bytes, 1 << 16, other, SegmentId(3)), Err(BadSegment::Foreign(STORE)));
-        assert_eq!(Segment::decode(&bytes, 1 << 16, STORE, SegmentId(4)), Err(BadSegment::Misplaced(SegmentId(3))));
-        assert_eq!(Segment::decode(&bytes, 1 << 40, STORE, SegmentId(3)), Err(BadSegment::Long));
+        assert_eq!(
+            Segment::decode(&bytes, 1 << 16, (other, &Keys::none()), SegmentId(3)),
+            Err(BadSegment::Foreign(STORE))
+        );
+        assert_eq!(
+            Segment::decode(&bytes, 1 << 16, (STORE, &Keys::none()), SegmentId(4)),
+            Err(BadSegment::Misplaced(SegmentId(3)))
+        );
+        assert_eq!(Segment::decode(&bytes, 1 << 40, (STORE, &Keys::none()), SegmentId(3)), Err(BadSegment::Long));
     }
 
     #[test]
@@ -244,7 +277,7 @@ pub(crate) mod tests {
         bytes[8] = 2;
         let crc = crc32fast::hash(&bytes[..4092]);
         bytes[4092..].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Segment::decode(&bytes, 1 << 16, STORE, SegmentId(3)), Err(BadSegment::Future(2)));
+        assert_eq!(Segment::decode(&bytes, 1 << 16, (STORE, &Keys::none()), SegmentId(3)), Err(BadSegment::Future(2)));
     }
 
     #[test]

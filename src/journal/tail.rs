@@ -7,6 +7,7 @@
 use super::cache::Cache;
 use super::commit::{Chunk, Commit, Piece, Written};
 use super::control::{Begin, Control, SEAL_FRAME, Seal, Snapshots};
+use super::crypt::{SEALED, Sealer};
 use super::frame::{FRAME_HEADER, Flags, FrameHeader, MAX_BODY};
 use super::index::{Carried, Note, SegmentIndex};
 use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
@@ -93,6 +94,7 @@ pub(crate) struct Tail {
     checksum: crc32fast::Hasher,
     index: SegmentIndex,
     snapshots: Snapshots,
+    sealer: Sealer,
     /// What comes after the active segment.
     stock: Stock,
     /// What is unwritten: of segments that are sealed, and of the active one. In a box, as commits are: they change
@@ -130,7 +132,7 @@ pub(crate) struct Start {
 
 impl Tail {
     /// Goes on at `start`, before which everything is durable.
-    pub(crate) fn new(limits: Limits, start: Start) -> Self {
+    pub(crate) fn new(limits: Limits, start: Start, sealer: Sealer) -> Self {
         let here = Lsn::new(start.active.segment.id, start.end);
         let mut tail = Self {
             limits,
@@ -139,6 +141,7 @@ impl Tail {
             checksum: start.checksum,
             index: start.index,
             snapshots: start.snapshots,
+            sealer,
             stock: Stock::default(),
             sealed_chunks: Vec::new(),
             chunk: Box::new(Chunk { segment: start.active.clone(), start: start.end, bytes: Vec::new() }),
@@ -280,9 +283,9 @@ impl Tail {
 
     /// Finds room for a frame whose body is at most `body` bytes, going on to the next segment if need be.
     pub(crate) fn place(&mut self, body: usize, class: Class) -> Result<Place, Refusal> {
-        let limit = self.limits.max_frame_bytes.min(MAX_BODY);
+        let limit = self.limits.max_frame_bytes.min(MAX_BODY - SEALED);
         let body = u32::try_from(body).ok().filter(|body| *body <= limit).ok_or(Refusal::TooLarge { limit })?;
-        let frame = FRAME_HEADER + body;
+        let frame = FRAME_HEADER + body + self.sealed_bytes();
         let buffer = match class {
             Class::Publish | Class::Clean => self.limits.buffer_bytes,
             // Settling is bounded by what is leased; twice the buffer is ample for it.
@@ -297,6 +300,16 @@ impl Tail {
             self.roll(frame, class)?;
         }
         Ok(Place { lsn: self.end(), base: self.active.segment.base })
+    }
+
+    /// By how much encryption makes a frame longer, in this segment or the next.
+    pub(crate) fn sealed_bytes(&self) -> u32 {
+        if self.sealer.key.is_some() || self.active.segment.key.is_some() { SEALED } else { 0 }
+    }
+
+    /// Goes on to another segment if the active one is for another key, or none: nothing more is written under that.
+    pub(crate) fn change_key(&mut self) -> Result<(), Refusal> {
+        if self.active.segment.key_id() == self.sealer.key { Ok(()) } else { self.roll(SEALED, Class::Settle) }
     }
 
     /// Whether the active segment has room for `frame` bytes, a seal, and what is kept for those who settle while the
@@ -382,19 +395,25 @@ impl Tail {
         // Zero while the segment before is not known durable; see the decision table in `judge`.
         let durable = if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
         let header = FrameHeader { length, flags, durable, body_crc: crc };
-        let bytes = header.seal(&self.header_seed, start);
+        let header = self.sealer.lengthened(&self.active.segment, header);
         if durable != Position::ZERO {
             self.claimed = self.durable;
         }
-        self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
         notes.iter().for_each(|note| self.index.note(start.position(), *note));
         let frame = header.frame_length() as usize;
         let out = &mut self.chunk.bytes;
         // All at once, with some room behind a large message: it would be copied again when the next frame lacks it.
         let behind = if frame > BLOCK { BLOCK } else { 0 };
         out.reserve(if out.capacity() == 0 { frame.max(BLOCK) + behind } else { frame + behind });
-        out.extend_from_slice(&bytes);
-        write(out);
+        let bytes = if header.flags.has(Flags::ENCRYPTED) {
+            self.sealer.put(&self.active.segment, (header, start), &self.header_seed, out, write)
+        } else {
+            let bytes = header.seal(&self.header_seed, start);
+            out.extend_from_slice(&bytes);
+            write(out);
+            bytes
+        };
+        self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
         debug_assert_eq!(self.chunk.end().get() as usize, self.end as usize + frame);
         self.unwritten += frame;
         self.appended += frame as u64;

@@ -7,20 +7,18 @@ use crate::clock::Entropy;
 use crate::error::{Error, Result};
 use crate::event::{Cause, CreateTopic, Event, Run, encode};
 use crate::journal::{
-    DIRECTORY, Flags, Frame, Gap, LEAST_GAP, Last, Patch, Recovery, SEGMENT_HEADER, Scanner, Segment, Sighting,
-    begin_again, segment_name, sidecar_name, stand_in,
+    DIRECTORY, Flags, Frame, Gap, LEAST_GAP, Last, Patch, Place, Recovery, SEGMENT_HEADER, Scanner, Segment,
+    SegmentKey, Sighting, begin_again, segment_name, sidecar_name, stand_in,
 };
 use crate::seen::Seen;
 use crate::storage::{Access, Storage};
-use crate::tables::{Place, Range};
+use crate::tables::{Place as RunPlace, Range};
 use crate::types::{Lsn, Offset, Position, SegmentId, Timestamp, TopicId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Runs in one event: a frame of a few kilobytes.
 const RUNS: usize = 1000;
-/// Bytes of a frame's header.
-const FRAME_HEADER: u32 = LEAST_GAP - 1;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -82,15 +80,18 @@ impl Plan {
         let previous = index.checked_sub(1).and_then(|before| found.visited.get(before)).map(|visit| visit.id);
         let successor = found.visited.get(index + 1).map(|next| next.id);
         let mut salt = [0; 8];
-        entropy.fill(&mut salt).map_err(|source| Error::io("asking for randomness", source))?;
+        let random = |source| Error::io("asking for randomness", source);
+        entropy.fill(&mut salt).map_err(random)?;
         let segments = &recovery.listing.segments;
         let near = segments.range(..id).next_back().or_else(|| segments.range(id..).next());
         let base = near.map_or(Timestamp::ZERO, |(_, segment)| segment.base);
         let snapshots = found.snapshots.range(id..).next().or_else(|| found.snapshots.range(..id).next_back());
         let snapshots = snapshots.map(|(_, snapshots)| *snapshots).unwrap_or_default();
+        let place = Place { store: recovery.store, id, salt: u64::from_le_bytes(salt), base };
+        let key = SegmentKey::fresh(&recovery.keys, place, entropy).map_err(random)?;
         // A snapshot further on is none to start from here, but opening looks for the newest segment's word only.
         Ok(Patch {
-            segment: stand_in(id, u64::from_le_bytes(salt), base),
+            segment: stand_in(place, key),
             source: None,
             gaps: Vec::new(),
             end: SEGMENT_HEADER,
@@ -139,18 +140,19 @@ impl Plan {
 
     /// Puts the body of a frame into the last gap or stand-in before `before` that has room for it.
     fn place(&mut self, before: Lsn, body: &[u8]) -> bool {
-        let length = u32::try_from(body.len()).unwrap_or(u32::MAX).saturating_add(FRAME_HEADER);
         for patch in self.patches.iter_mut().rev().filter(|patch| patch.segment.id <= before.segment()) {
             let id = patch.segment.id;
+            let overhead = patch.overhead();
+            let length = |body: &[u8]| u32::try_from(body.len()).unwrap_or(u32::MAX).saturating_add(overhead);
             // Whatever is written anew has room behind its frames.
             if id < before.segment() {
                 patch.more.push((Flags::NONE, body.to_vec()));
                 return true;
             }
             for gap in patch.gaps.iter_mut().rev().filter(|gap| Lsn::new(id, Position(gap.from)) < before) {
-                let used: usize = gap.instead.iter().map(|body| body.len() + FRAME_HEADER as usize).sum();
-                let left = (gap.to - gap.from).saturating_sub(u32::try_from(used).unwrap_or(u32::MAX));
-                let rest = left.checked_sub(length);
+                let used = gap.instead.iter().map(|body| length(body)).fold(0, u32::saturating_add);
+                let left = (gap.to - gap.from).saturating_sub(used);
+                let rest = left.checked_sub(length(body));
                 if rest.is_some_and(|rest| rest == 0 || rest >= LEAST_GAP) {
                     gap.instead.push(body.to_vec());
                     return true;
@@ -206,7 +208,7 @@ impl Plan {
         let entries = recovery.storage.list(DIRECTORY);
         let entries = entries.map_err(|source| Error::io("listing the journal's directory", source))?;
         let pieces = entries.into_iter().filter(|entry| {
-            let place = Place::of_name(&entry.name, Position(SEGMENT_HEADER));
+            let place = RunPlace::of_name(&entry.name, Position(SEGMENT_HEADER));
             place.is_some_and(|place| self.hurt.contains(&place.first) && place.range.to != Range::END)
         });
         let pieces: Vec<String> = pieces.map(|entry| format!("{DIRECTORY}/{}", entry.name)).collect();

@@ -38,7 +38,7 @@ pub(crate) fn open_for_reading(environment: &Environment) -> Result<Opened> {
     let storage = environment.storage.clone();
     let known = identity::find(&*storage, &*environment.clock, &*environment.entropy)?;
     let lock = share_lock(&*storage)?;
-    let mut recovery = Recovery::begin(storage, known.identity.store)?;
+    let mut recovery = Recovery::begin(storage, known.identity.store, &environment.keys)?;
     let mended = recovery.mend()?;
     Ok(Opened { lock, recovery, mended })
 }

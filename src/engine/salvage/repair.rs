@@ -12,7 +12,7 @@ use super::identity;
 use super::inventory::Inventory;
 use super::plan::{Plan, exists};
 use crate::error::{Damage, Error, Result};
-use crate::journal::{DIRECTORY, Recovery, repaired_name, segment_name};
+use crate::journal::{DIRECTORY, Nonces, Recovery, repaired_name, segment_name};
 use crate::seen::Seen;
 use crate::storage::{Access, EntryKind, Storage, read_up_to, write_all_at};
 use crate::types::{Offset, SegmentId};
@@ -91,7 +91,8 @@ pub(crate) fn repair(environment: &Environment) -> Result<Repaired> {
         done.notes.extend(known.mended.clone());
         for patch in &plan.patches {
             let failed = |source| Error::io(format!("writing {}", repaired_name(patch.segment.id)), source);
-            patch.write(&**storage, known.identity.store).map_err(failed)?;
+            let nonces = Nonces::begin(environment.entropy.clone()).map_err(failed)?;
+            patch.write(&**storage, known.identity.store, nonces).map_err(failed)?;
         }
         storage.sync_dir(DIRECTORY).map_err(io("syncing the journal's directory"))?;
         let mut text = done.text();
@@ -106,7 +107,7 @@ pub(crate) fn repair(environment: &Environment) -> Result<Repaired> {
 }
 
 fn look(environment: &Environment, known: &identity::Known, done: &mut Repaired) -> Result<(Plan, Inventory)> {
-    let mut recovery = Recovery::begin(environment.storage.clone(), known.identity.store)?;
+    let mut recovery = Recovery::begin(environment.storage.clone(), known.identity.store, &environment.keys)?;
     let mended = recovery.mend()?;
     let found = Inventory::take(&mut recovery, mended)?;
     let plan = Plan::make(&recovery, &found, &*environment.entropy)?;
