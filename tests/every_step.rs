@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::field_reassign_with_default, reason = "a test fails by panicking")]
 
 use millpond::testing::{Faults, SimDisk};
-use millpond::{Consumer, Durability, Group, ManualClock, Message, Offset, Options, Retention, Store};
-use millpond::{Timestamp, Topic, TopicSettings};
+use millpond::{Consumer, Durability, Group, KeyId, Keys, ManualClock, Message, Offset, Options};
+use millpond::{Retention, Store, Timestamp, Topic, TopicSettings};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -13,6 +14,21 @@ const CUTS: u64 = 6;
 /// Messages of a batch.
 const BATCH: u64 = 20;
 
+thread_local! {
+    /// Whether the stores of this thread's test are encrypted.
+    static ENCRYPTED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Each opening goes on with another key than the one before: changing keys is among the steps too.
+fn keys(seed: u64) -> Keys {
+    if !ENCRYPTED.get() {
+        return Keys::none();
+    }
+    let key = |number: u64| (KeyId::new(&format!("key-{number}")).unwrap(), [u8::try_from(number + 1).unwrap(); 32]);
+    let ((current, first), (older, second)) = (key(seed % 2), key(1 - seed % 2));
+    Keys::new(current, &first).older(older, &second)
+}
+
 fn options() -> Options {
     // Small, so that rolling, preparing and snapshots are among the steps.
     Store::options().segment_bytes(16 << 10).first_segment_bytes(16 << 10).ack_durability(Durability::Disk)
@@ -20,7 +36,7 @@ fn options() -> Options {
 
 fn open(disk: &SimDisk, seed: u64) -> millpond::Result<Store> {
     let clock = ManualClock::starting_at(Timestamp::new(1_700_000_000_000));
-    Store::open_simulated(disk, clock, seed, options())
+    Store::open_simulated(disk, clock, seed, options().encryption(keys(seed)))
 }
 
 fn orders_of(store: &Store) -> millpond::Result<Topic> {
@@ -194,5 +210,13 @@ fn whatever_step_the_machine_stops_at_what_was_promised_is_there() {
 
 #[test]
 fn whatever_step_fails_what_was_promised_is_there() {
+    cut_everywhere(|faults, step| faults.fail_after = Some(step));
+}
+
+#[cfg(feature = "encrypt")]
+#[test]
+fn whatever_step_stops_or_fails_an_encrypted_store_keeps_what_was_promised() {
+    ENCRYPTED.set(true);
+    cut_everywhere(|faults, step| faults.stop_after = Some(step));
     cut_everywhere(|faults, step| faults.fail_after = Some(step));
 }

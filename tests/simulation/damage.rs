@@ -80,7 +80,8 @@ fn injure(rng: &mut fastrand::Rng, disk: &SimDisk) -> Option<String> {
 }
 
 fn options() -> Options {
-    Options::default().segment_bytes(16 << 10).first_segment_bytes(16 << 10).create(false)
+    let options = Options::default().segment_bytes(16 << 10).first_segment_bytes(16 << 10).create(false);
+    options.encryption(crate::keys::ring(Some(0)))
 }
 
 /// What can be read of the store, each byte as it was published. `told`: a read that fails is no surprise.
@@ -149,7 +150,7 @@ fn hurt_so(
     ids: Option<&Ids>,
     least: Firm,
 ) -> Check {
-    let verified = Store::verify_simulated(copy, clock.clone());
+    let verified = options().verify_simulated(copy, clock.clone());
     let told = match &verified {
         Ok(report) => !report.damage.is_empty() || !report.snapshot_damage.is_empty() || report.torn.is_some(),
         Err(_) => true,
@@ -187,13 +188,13 @@ fn repair(
 ) -> Check {
     let before: Vec<_> =
         copy.file_names().into_iter().map(|name| (name.clone(), copy.read_file(&name).unwrap().len())).collect();
-    let repaired = Store::repair_simulated(copy, clock.clone(), rng.u64(..));
+    let repaired = options().repair_simulated(copy, clock.clone(), rng.u64(..));
     if repaired.as_ref().is_err_and(|error| error.code() == "journal-missing") {
         // Its only segment is gone: there is nothing to go by, and that is said.
         return Ok(());
     }
     let repaired = repaired.map_err(|error| format!("I9: a repair fails: {}", in_words(&error)))?;
-    let again = Store::repair_simulated(copy, clock.clone(), rng.u64(..)).map_err(|error| in_words(&error))?;
+    let again = options().repair_simulated(copy, clock.clone(), rng.u64(..)).map_err(|error| in_words(&error))?;
     if again.report.is_some() {
         return Err(format!("I9: a second repair finds something: {again:?}, after {repaired:?}; {before:?}"));
     }
@@ -230,7 +231,7 @@ fn repair(
         ids::known_after(ids, &store, least, accounted || store.recovery().trimmed.is_some())?;
     }
     store.close().map_err(|error| in_words(&error))?;
-    let report = Store::verify_simulated(copy, clock.clone()).map_err(|error| in_words(&error))?;
+    let report = options().verify_simulated(copy, clock.clone()).map_err(|error| in_words(&error))?;
     if !report.damage.is_empty() || !report.snapshot_damage.is_empty() {
         return Err(format!("I9: what a repair leaves is damaged: {:?}", report.damage));
     }

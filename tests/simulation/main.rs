@@ -23,6 +23,7 @@ mod filter;
 mod flow;
 mod gone;
 mod ids;
+mod keys;
 mod letters;
 mod links;
 mod model;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 /// Parts that a run can do without.
-const PARTS: [&str; 16] = [
+const PARTS: [&str; 17] = [
     "ids",
     "transactions",
     "flow",
@@ -22,6 +22,7 @@ const PARTS: [&str; 16] = [
     "visible",
     "links",
     "packed",
+    "encrypted",
 ];
 
 /// One run.

@@ -34,6 +34,7 @@ pub(crate) fn check(
             copy.crash();
         }
         let options = Options::default().segment_bytes(16 << 10).first_segment_bytes(16 << 10);
+        let options = options.encryption(crate::keys::ring(None));
         let opened = Store::open_simulated(&copy, clock.clone(), rng.u64(..), options);
         let store = opened.map_err(|error| format!("I12: a copy of the disk does not open: {error}"))?;
         for (topic, disk, os) in &last {

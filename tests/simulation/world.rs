@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::poison::Poison;
 use crate::rules::Rules;
 use crate::transactions::Transactions;
-use crate::{letters, space, visible};
+use crate::{keys, letters, space, visible};
 use millpond::testing::{Faults, SimDisk};
 use millpond::{
     Consumer, Delivery, Durability, Error, ManualClock, Options, Receipt, Run, Store, Ticket, Timestamp, Topic,
@@ -120,7 +120,10 @@ impl World {
 
     pub(crate) fn options(&mut self) -> Options {
         let segment = self.rng.choice([16 << 10, 24 << 10, 64 << 10]).unwrap();
+        let encrypts = cfg!(feature = "encrypt") && self.plan.has("encrypted") && self.plan.seed % 4 == 2;
+        let key = if encrypts { self.rng.choice([None, Some(0), Some(1), Some(2)]).unwrap() } else { None };
         Store::options()
+            .encryption(keys::ring(key))
             .segment_bytes(segment)
             .first_segment_bytes(16 << 10)
             .id_memory_bytes(self.rng.choice([16 << 10, 64 << 10]).unwrap())
