@@ -60,7 +60,7 @@ pub(crate) fn each(list: &[Offsets]) -> Vec<Offset> {
 
 /// Opens a store that must be there, hands it to `work`, and closes it.
 pub(crate) fn with_store<T>(dir: &Path, work: impl FnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
-    let store = Store::options().create(false).create_topics(false).open(dir)?;
+    let store = crate::keys::options().create(false).create_topics(false).open(dir)?;
     let outcome = work(&store);
     let closed = store.close();
     let value = outcome?;

@@ -2,7 +2,6 @@
 
 use crate::failure::Failure;
 use crate::output;
-use millpond::Store;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -28,7 +27,7 @@ pub(crate) struct Backup {
 impl Backup {
     /// Makes it, and says what it took.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let made = Store::open_read_only(&self.dir)?.backup(&self.to)?;
+        let made = crate::keys::options().open_read_only(&self.dir)?.backup(&self.to)?;
         let (segments, linked, copied) = (made.segments, made.linked, output::size(made.copied_bytes));
         let mut out = io::stdout().lock();
         writeln!(out, "{segments} segments, {linked} of them linked, {copied} copied; as of {}", made.end)?;

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::output;
-use millpond::{Dumped, Lsn, Position, SegmentId, Store};
+use millpond::{Dumped, Lsn, Position, SegmentId};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -48,7 +48,8 @@ fn lsn(argument: &str) -> Result<Lsn, String> {
 impl Dump {
     /// Shows everything from `from` on.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let entries = Store::dump(&self.dir, self.from).map_err(|error| Failure::from(error).into_refused())?;
+        let entries =
+            crate::keys::options().dump(&self.dir, self.from).map_err(|error| Failure::from(error).into_refused())?;
         let mut out = BufWriter::new(io::stdout().lock());
         let mut damaged = false;
         for entry in entries {

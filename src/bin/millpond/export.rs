@@ -4,7 +4,7 @@
 use crate::failure::Failure;
 use crate::output;
 use crate::peek::Line;
-use millpond::{GroupProgress, Past, ReadOnlyStore, Store, StoredSettings, Timestamp};
+use millpond::{GroupProgress, Past, ReadOnlyStore, StoredSettings, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
@@ -54,7 +54,7 @@ struct Exported<'a> {
 impl Export {
     /// Writes everything to stdout.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let store = Store::open_read_only(&self.dir)?;
+        let store = crate::keys::options().open_read_only(&self.dir)?;
         let mut out = BufWriter::new(io::stdout().lock());
         if self.topics.is_empty() {
             values(&store, &mut out)?;

@@ -111,7 +111,7 @@ struct Told {
 impl Import {
     /// Reads stdin to its end.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let store = Store::open(&self.dir)?;
+        let store = crate::keys::options().open(&self.dir)?;
         let outcome = read_all(&store);
         let closed = store.close();
         let told = outcome?;

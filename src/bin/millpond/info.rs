@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
 use crate::overview;
-use millpond::{ErrorKind, Store, StoreStats};
+use millpond::{ErrorKind, StoreStats};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -38,14 +38,16 @@ pub(crate) struct Info {
 impl Info {
     /// Opens the store, counts, and shows.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let stats = match Store::options().create(false).open(&self.dir) {
+        let stats = match crate::keys::options().create(false).open(&self.dir) {
             Ok(store) => {
                 let stats = store.stats();
                 store.close()?;
                 stats
             }
             // Its owner is not disturbed by one who only looks.
-            Err(error) if error.kind() == ErrorKind::Locked => Store::open_read_only(&self.dir)?.stats()?,
+            Err(error) if error.kind() == ErrorKind::Locked => {
+                crate::keys::options().open_read_only(&self.dir)?.stats()?
+            }
             Err(error) => return Err(error.into()),
         };
         let mut out = BufWriter::new(io::stdout().lock());
@@ -66,6 +68,7 @@ fn lines(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
     for segment in &stats.segments {
         let line = json!({
             "kind": "segment", "segment": segment.id.get(), "bytes": segment.bytes, "live": segment.live_bytes,
+            "key": segment.key.map(|key| key.to_string()),
         });
         output::json_line(out, &line)?;
     }
@@ -84,9 +87,14 @@ fn tables(stats: &StoreStats, out: &mut impl Write) -> io::Result<()> {
     }
     if !stats.segments.is_empty() {
         let right = Align::Right;
-        let mut segments = Table::new(&[("SEGMENT", right), ("BYTES", right), ("LIVE", right)]);
+        let columns = [("SEGMENT", right), ("BYTES", right), ("LIVE", right), ("KEY", Align::Left)];
+        // Of a store in plain text nobody asks for keys.
+        let shown = if stats.segments.iter().any(|segment| segment.key.is_some()) { 4 } else { 3 };
+        let mut segments = Table::new(columns.get(..shown).unwrap_or_default());
         for segment in &stats.segments {
-            segments.row([segment.id.to_string(), output::size(segment.bytes), output::size(segment.live_bytes)]);
+            let key = segment.key.map_or_else(|| "none".to_owned(), |key| key.to_string());
+            let (bytes, live) = (output::size(segment.bytes), output::size(segment.live_bytes));
+            segments.row([segment.id.to_string(), bytes, live, key].into_iter().take(shown));
         }
         writeln!(out)?;
         segments.write(out)?;

@@ -14,6 +14,7 @@ mod failure;
 mod format;
 mod import;
 mod info;
+mod keys;
 mod list;
 mod metrics;
 mod output;
@@ -34,6 +35,7 @@ mod why;
 mod work;
 
 use clap::{Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const AFTER_HELP: &str = "\
@@ -61,6 +63,9 @@ backup, export) work beside it.";
 #[derive(Debug, Parser)]
 #[command(name = "millpond", version, about, after_help = AFTER_HELP, arg_required_else_help = true)]
 struct Cli {
+    /// The keys of an encrypted store: one a line, its name and 64 hexadecimal digits, the current one first
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -98,7 +103,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Some(Err(failure)) = cli.key_file.as_deref().map(keys::read) {
+        return failure.report();
+    }
+    let outcome = match cli.command {
         Command::Put(put) => put.run(),
         Command::Work(work) => work.run(),
         Command::Peek(peek) => peek.run(),

@@ -1,7 +1,6 @@
 //! `millpond metrics`: the numbers of a store as Prometheus reads them, beside whoever has it open.
 
 use crate::failure::Failure;
-use millpond::Store;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -25,7 +24,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Looks and shows.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let page = Store::open_read_only(&self.dir)?.stats()?.to_prometheus();
+        let page = crate::keys::options().open_read_only(&self.dir)?.stats()?.to_prometheus();
         Ok(io::stdout().lock().write_all(page.as_bytes())?)
     }
 }

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::format::{Format, format};
 use crate::output::{self, Align, Table};
-use millpond::{ErrorKind, Offset, Record, Replay, Store, Timestamp};
+use millpond::{ErrorKind, Offset, Record, Replay, Timestamp};
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -68,7 +68,7 @@ fn from(argument: &str) -> Result<From, String> {
 impl Peek {
     /// Shows up to `count` messages.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        match Store::options().create(false).open(&self.dir) {
+        match crate::keys::options().create(false).open(&self.dir) {
             Ok(store) => {
                 let topic = store.existing_topic(&self.topic)?;
                 let shown = self.show((topic.first_offset(), topic.end_offset()), |from| topic.read(from..));
@@ -78,7 +78,7 @@ impl Peek {
             }
             // Its owner is not disturbed by one who only looks.
             Err(error) if error.kind() == ErrorKind::Locked => {
-                let topic = Store::open_read_only(&self.dir)?.topic(&self.topic)?;
+                let topic = crate::keys::options().open_read_only(&self.dir)?.topic(&self.topic)?;
                 self.show(topic.bounds()?, |from| topic.read(from..))
             }
             Err(error) => Err(error.into()),

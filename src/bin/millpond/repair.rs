@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::output;
-use millpond::{Repaired, Store};
+use millpond::Repaired;
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ pub(crate) struct Repair {
 impl Repair {
     /// Repairs and reports.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let repaired = Store::repair(&self.dir).map_err(|error| Failure::from(error).into_refused())?;
+        let repaired = crate::keys::options().repair(&self.dir).map_err(|error| Failure::from(error).into_refused())?;
         let lost = repaired.lost_messages();
         self.show(&repaired)?;
         if lost == 0 { Ok(()) } else { Err(Failure::failed(format!("{lost} messages are lost"))) }

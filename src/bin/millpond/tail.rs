@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use crate::format::{Format, format};
 use crate::output;
 use crate::peek::Line;
-use millpond::{Offset, Record, Store};
+use millpond::{Offset, Record};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Tail {
 
     /// Shows, and follows if that is wanted.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let store = Store::open_read_only(&self.dir)?;
+        let store = crate::keys::options().open_read_only(&self.dir)?;
         let topic = store.topic(&self.topic)?;
         let (first, end) = topic.bounds()?;
         let mut next = Offset::new(end.get().saturating_sub(self.count)).max(first);

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use crate::output::{self, ProgressLine};
-use millpond::{Damage, ErrorKind, Report, Store};
+use millpond::{Damage, ErrorKind, Report};
 use serde_json::json;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ impl Verify {
     /// Reads everything and reports.
     pub(crate) fn run(self) -> Result<(), Failure> {
         let mut line = ProgressLine::new();
-        let checked = Store::verify(&self.dir, |progress| {
+        let checked = crate::keys::options().verify(&self.dir, |progress| {
             line.show(|| {
                 let (done, total) = (output::size(progress.done_bytes), output::size(progress.total_bytes));
                 format!("verifying: {done} of {total}")

@@ -4,7 +4,7 @@ mod floor;
 
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
-use millpond::{Clock, Durability, Group, Histogram, Message, Store, SystemClock, Topic};
+use millpond::{Clock, Durability, Group, Histogram, Message, SystemClock, Topic};
 use serde_json::{Value, json};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ impl Bench {
         let what = if sync { "floor: write + fdatasync" } else { "floor: write" };
         let floor = Row { what, durability: self.durability.name(), calls: took, messages: self.messages, seconds };
         let level = self.durability.durability();
-        let store = Store::options().durability(level).ack_durability(level).open(dir.join("store"))?;
+        let store = crate::keys::options().durability(level).ack_durability(level).open(dir.join("store"))?;
         let topic = store.topic("bench")?;
         let published = self.publish(&topic)?;
         let consumed = self.consume(&topic)?;

@@ -5,7 +5,7 @@ mod span;
 
 use crate::failure::Failure;
 use crate::output::{self, ProgressLine};
-use millpond::{BatchReceipt, Message, Offset, Store, Ticket, Topic};
+use millpond::{BatchReceipt, Message, Offset, Ticket, Topic};
 use std::collections::VecDeque;
 use std::io::{self, BufRead, Read};
 use std::path::PathBuf;
@@ -61,7 +61,7 @@ pub(crate) struct Put {
 impl Put {
     /// Reads stdin to its end.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let store = Store::open(&self.dir)?;
+        let store = crate::keys::options().open(&self.dir)?;
         let mut intake = Intake::new(store.topic(&self.topic)?);
         let read = intake.read_all(io::stdin().lock(), self.jsonl);
         // What was read before a bad line was taken: it has to be durable too before anything is reported.

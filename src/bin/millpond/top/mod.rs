@@ -6,7 +6,7 @@ mod sample;
 use crate::failure::Failure;
 use crate::output;
 use draw::Looks;
-use millpond::{Clock, ReadOnlyStore, Store, SystemClock};
+use millpond::{Clock, ReadOnlyStore, SystemClock};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use sample::{Look, View};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -56,7 +56,7 @@ struct Watch {
 
 impl Watch {
     fn open(top: &Top) -> Result<Self, Failure> {
-        let (store, clock) = (Store::open_read_only(&top.dir)?, SystemClock::new());
+        let (store, clock) = (crate::keys::options().open_read_only(&top.dir)?, SystemClock::new());
         let now = Look { stats: store.stats()?, at: clock.monotonic() };
         Ok(Self { store, clock, before: None, now })
     }

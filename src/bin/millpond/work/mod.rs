@@ -10,7 +10,7 @@ mod stderr;
 
 use crate::failure::Failure;
 use crate::output;
-use millpond::{Consumer, Group, Store};
+use millpond::{Consumer, Group};
 use shop::Shop;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
@@ -97,7 +97,7 @@ impl Work {
                 .and_then(|_| flag::register(signal, Arc::clone(&stop)))
                 .map_err(|error| Failure::refused(format!("can't listen for interrupts: {error}")))?;
         }
-        let store = Store::options().create(false).open(&self.dir)?;
+        let store = crate::keys::options().create(false).open(&self.dir)?;
         let consumer = store.existing_topic(&self.topic)?.consumer(&self.group, Group::default())?;
         let dead_before = consumer.stats().dead;
         let shop = Shop::new(consumer.clone(), &self.command, self.once, stop, impatient);
