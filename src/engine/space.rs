@@ -220,6 +220,9 @@ impl Engine {
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
             // Whoever asks for it after a key was changed wants the old one to be needed no more, whatever that moves.
             let other_key = all && known.segment.key_id() != key && self.options.clean_below > 0;
+            if other_key && known.segment.id < older && !core.space.damaged.contains(&known.segment.id) {
+                foreign.push(known.segment.id);
+            }
             let (id, capacity) = (known.segment.id, u64::from(known.segment.capacity));
             let held = live.get(&id).copied().unwrap_or_default();
             let kept = ids.get(&id).copied().unwrap_or(0);
@@ -228,8 +231,6 @@ impl Engine {
                 self.retire(core, id)?;
             } else if dead && id < active {
                 uncovered = uncovered.saturating_add(capacity);
-            } else if id < older && other_key && !core.space.damaged.contains(&id) {
-                foreign.push(id);
             } else if id < older && !core.space.damaged.contains(&id) && self.is_sparse(cost, capacity) {
                 sparse.insert(id, (capacity, cost));
             } else if all && id < active && (other_key || self.is_sparse(cost, capacity)) {
