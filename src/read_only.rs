@@ -21,8 +21,8 @@ const ATTEMPTS: usize = 50;
 /// the store's history: all that had reached the kernel when it was opened, or [refreshed](Self::refresh) last. So a
 /// message published with [`Durability::Disk`](crate::Durability::Disk) can be shown a moment before its sync is over;
 /// a power cut may take back what was seen then. What the owner knows in memory only is not seen: messages that are
-/// leased count as ready, and rules of retention that have not been applied yet are not applied here. SQLite's readers
-/// in WAL mode see a snapshot likewise.
+/// leased count as ready, which [`GroupStats::leases_known`](crate::GroupStats::leases_known) says, and rules of
+/// retention that have not been applied yet are not applied here. SQLite's readers in WAL mode see a snapshot likewise.
 ///
 /// What the owner gives back to the disk while it is looked at is read from where it went, or left out if it is gone.
 /// If bytes are damaged in the newest segment, with a megabyte of nothing whole behind them, that looks like its end;
