@@ -80,6 +80,25 @@ fn what_is_handed_out_is_said_to_be_unknown_beside_the_owner_and_known_to_it() {
 }
 
 #[test]
+fn dead_letters_are_shown_beside_the_owner() {
+    let (dir, store) = open();
+    let path = dir.path().join("pond");
+    let (code, out) = millpond(&["dlq", "ls"], &path, &["orders", "email"]);
+    assert!(code == 0 && out.lines().count() == 2 && out.contains("no such address"), "{out}");
+    let (code, out) = millpond(&["dlq", "show"], &path, &["orders", "email", "1", "--json"]);
+    let letter: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &letter["offset"], &letter["message"]["payload"]), (0, &1.into(), &"4711".into()));
+    for (rest, code) in [(["orders", "email", "2"], 2), (["orders", "nobody", "1"], 2), (["nothing", "email", "1"], 2)]
+    {
+        assert_eq!(millpond(&["dlq", "show"], &path, &rest).0, code, "{rest:?}");
+    }
+    // The owner closes, and everything is shown as before.
+    store.close().unwrap();
+    let (code, after) = millpond(&["dlq", "show"], &path, &["orders", "email", "1", "--json"]);
+    assert_eq!((code, after), (0, out));
+}
+
+#[test]
 fn metrics_are_gauges_beside_the_owner_and_say_nothing_that_only_it_knows() {
     let (dir, store) = open();
     let (code, out) = millpond(&["metrics"], &dir.path().join("pond"), &[]);
