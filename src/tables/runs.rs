@@ -98,6 +98,15 @@ impl Runs {
         (self.memory().saturating_add(smallest.index_bytes()) <= limit).then(|| smallest.clone())
     }
 
+    /// What is known of these ids without reading anything: nothing can be said if a run may have one of them.
+    pub(crate) fn look(&self, keys: &[(usize, PublishedKey)]) -> Option<Found> {
+        if let [(_, key)] = keys {
+            std::hint::black_box(self.runs.iter().fold(0, |all, run| all ^ run.touch(&key.id)));
+        }
+        let may_have = self.runs.iter().any(|run| keys.iter().any(|(_, key)| run.may_have(&key.id)));
+        (!may_have).then(|| Found { generation: self.generation, rows: Vec::new() })
+    }
+
     /// What is known of these ids; if a run can't be read, which.
     ///
     /// Run by run and not id by id: the looks into one filter do not wait for each other. For one id the filters of all
