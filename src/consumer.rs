@@ -189,9 +189,15 @@ impl Consumer {
     /// is logged, and told by every call that can fail.
     #[must_use]
     pub fn stats(&self) -> GroupStats {
-        let group = self.shared.group;
-        let stats = or_default("group stats", self.shared.link.engine().and_then(|engine| engine.group_stats(group)));
-        GroupStats { name: self.name().to_owned(), ..stats }
+        GroupStats { name: self.name().to_owned(), ..or_default("group stats", self.try_stats()) }
+    }
+
+    /// The group's numbers now, or why there are none.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`; `Misuse` with the code `unknown-group` if the group was dropped.
+    pub fn try_stats(&self) -> Result<GroupStats> {
+        self.shared.link.engine().and_then(|engine| engine.group_stats(self.shared.group))
     }
 
     /// Whether nothing is left to do: nothing is ready, handed out, or waiting for a retry. False if the store does not

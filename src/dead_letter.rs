@@ -6,9 +6,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event;
 use crate::link::Link;
 use crate::message::Record;
+use crate::read_only::View;
 use crate::types::{GroupId, Offset, Timestamp, TopicId};
 use std::fmt;
 use std::iter::FusedIterator;
+use std::sync::Arc;
 
 /// Letters that are looked up at once.
 const PAGE: usize = 64;
@@ -163,7 +165,8 @@ impl DeadLetter {
     }
 }
 
-/// The dead letters of a group, by offset; see [`Consumer::dead_letters`](crate::Consumer::dead_letters).
+/// The dead letters of a group, by offset; see [`Consumer::dead_letters`](crate::Consumer::dead_letters) and
+/// [`ReadOnlyTopic::dead_letters`](crate::ReadOnlyTopic::dead_letters).
 ///
 /// They are looked up a page at a time, and each message is read when its turn comes: however many there are, a few are
 /// in memory. What is parked or redriven meanwhile may be among them or not.
@@ -174,7 +177,7 @@ impl DeadLetter {
 #[derive(Debug)]
 #[must_use = "nothing is looked up until it is iterated"]
 pub struct DeadLetters {
-    link: Link,
+    source: Source,
     topic: TopicId,
     group: GroupId,
     next: Offset,
@@ -183,20 +186,49 @@ pub struct DeadLetters {
     ended: bool,
 }
 
+/// Where it looks.
+#[derive(Debug)]
+enum Source {
+    Store(Link),
+    /// A store that somebody else may have open, as it was seen.
+    View(Arc<View>),
+}
+
 impl DeadLetters {
     pub(crate) fn new(link: Link, topic: TopicId, group: GroupId) -> Self {
+        Self::of(Source::Store(link), topic, group)
+    }
+
+    pub(crate) fn observing(view: &Arc<View>, topic: TopicId, group: GroupId) -> Self {
+        Self::of(Source::View(view.clone()), topic, group)
+    }
+
+    fn of(source: Source, topic: TopicId, group: GroupId) -> Self {
         let (page, cursor) = (Vec::new().into_iter(), ReadCursor::default());
-        Self { link, topic, group, next: Offset::ZERO, page, cursor, ended: false }
+        Self { source, topic, group, next: Offset::ZERO, page, cursor, ended: false }
+    }
+
+    /// Only those from an offset on.
+    pub(crate) fn from(mut self, offset: Offset) -> Self {
+        self.next = offset;
+        self
     }
 
     fn read(&mut self) -> Result<Option<DeadLetter>> {
-        let engine = self.link.engine()?;
+        let mut engine = match &self.source {
+            Source::Store(link) => link.engine()?,
+            Source::View(view) => view.engine(),
+        };
         if self.page.len() == 0 {
             self.page = engine.letters(self.group, self.next, PAGE)?.into_iter();
         }
         let Some((offset, letter)) = self.page.next() else { return Ok(None) };
         self.next = offset.next();
-        view(&engine, self.topic, offset, letter, &mut self.cursor).map(Some)
+        let read = match &self.source {
+            Source::Store(_) => engine.read(self.topic, offset, &mut self.cursor),
+            Source::View(view) => view.read(&mut engine, self.topic, offset, &mut self.cursor),
+        };
+        with_record(offset, letter, read).map(Some)
     }
 }
 
@@ -223,7 +255,11 @@ pub(crate) fn view(
     letter: ParkedLetter,
     cursor: &mut ReadCursor,
 ) -> Result<DeadLetter> {
-    let record = match engine.read(topic, offset, cursor) {
+    with_record(offset, letter, engine.read(topic, offset, cursor))
+}
+
+fn with_record(offset: Offset, letter: ParkedLetter, read: Result<Option<Record>>) -> Result<DeadLetter> {
+    let record = match read {
         // The first one from there on need not be this one.
         Ok(found) => Ok(found.filter(|record| record.offset() == offset)),
         // One message that can't be read doesn't hide the others; a store that is closed has none to show.

@@ -202,8 +202,14 @@ impl Metrics {
 
     fn of_groups(&self) -> Vec<Family<'_>> {
         type Number = fn(&GroupStats) -> f64;
+        let known = self.stats.topics.iter().flat_map(|topic| &topic.groups).all(|group| group.leases_known);
+        let ready = if known {
+            "Messages that can be handed out now."
+        } else {
+            "Messages that can be handed out now, or are: only the store's owner knows which."
+        };
         let gauges: [(&str, &str, Number); 11] = [
-            ("millpond_ready", "Messages that can be handed out now.", |group| number(group.ready)),
+            ("millpond_ready", ready, |group| number(group.ready)),
             ("millpond_leased", "Messages that are handed out.", |group| number(group.leased)),
             ("millpond_retrying", "Messages that wait to be tried again.", |group| number(group.retrying)),
             ("millpond_delayed", "Messages that are not due yet.", |group| number(group.delayed)),
@@ -226,6 +232,8 @@ impl Metrics {
         let each = || self.stats.topics.iter().flat_map(|topic| topic.groups.iter().map(move |group| (topic, group)));
         let mut families: Vec<Family<'_>> = gauges
             .into_iter()
+            // What is not known is not there, rather than 0.
+            .filter(|(name, ..)| known || *name != "millpond_leased")
             .map(|(name, help, number_of)| {
                 let series =
                     each().map(|(topic, group)| (labels(&topic.name, &group.name), Value::Number(number_of(group))));

@@ -1,6 +1,7 @@
 //! [`ReadOnlyStore`]: looking at a store that another process may have open.
 
 use crate::config::Options;
+use crate::dead_letter::{DeadLetter, DeadLetters};
 use crate::engine::{Engine, Environment, GroupProgress, ReadCursor, StoreStats, StoredSettings, TopicStats};
 use crate::error::{Error, Result};
 use crate::message::Record;
@@ -21,8 +22,8 @@ const ATTEMPTS: usize = 50;
 /// the store's history: all that had reached the kernel when it was opened, or [refreshed](Self::refresh) last. So a
 /// message published with [`Durability::Disk`](crate::Durability::Disk) can be shown a moment before its sync is over;
 /// a power cut may take back what was seen then. What the owner knows in memory only is not seen: messages that are
-/// leased count as ready, and rules of retention that have not been applied yet are not applied here. SQLite's readers
-/// in WAL mode see a snapshot likewise.
+/// leased count as ready, which [`GroupStats::leases_known`](crate::GroupStats::leases_known) says, and rules of
+/// retention that have not been applied yet are not applied here. SQLite's readers in WAL mode see a snapshot likewise.
 ///
 /// What the owner gives back to the disk while it is looked at is read from where it went, or left out if it is gone.
 /// If bytes are damaged in the newest segment, with a megabyte of nothing whole behind them, that looks like its end;
@@ -211,6 +212,42 @@ impl ReadOnlyTopic {
     /// `Misuse` with the code `unknown-group` if there is none of this name; or as for [`bounds`](Self::bounds).
     pub fn progress(&self, group: &str) -> Result<GroupProgress> {
         self.view.engine().group_progress(self.id, group)
+    }
+
+    /// The messages that a group had given up on when the store was seen last, by offset, with their records; see
+    /// [`Consumer::dead_letters`](crate::Consumer::dead_letters).
+    ///
+    /// # Errors
+    /// `Misuse` with the code `unknown-group` if there is none of this name.
+    ///
+    /// ```
+    /// # fn main() -> millpond::Result<()> {
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// use millpond::{Group, Store};
+    /// let store = Store::open(dir.path())?;
+    /// let orders = store.topic("orders")?;
+    /// orders.publish("4711").wait()?;
+    /// orders.consumer("email", Group::default())?.lease()?.bury("no such address").wait()?;
+    /// // Elsewhere, mostly in another process:
+    /// let seen = Store::open_read_only(dir.path())?.topic("orders")?;
+    /// let letters = seen.dead_letters("email")?.collect::<millpond::Result<Vec<_>>>()?;
+    /// assert_eq!(letters[0].errors()[0].1, "no such address");
+    /// # store.close()
+    /// # }
+    /// ```
+    pub fn dead_letters(&self, group: &str) -> Result<DeadLetters> {
+        let group = self.view.engine().group_named(self.id, group)?;
+        Ok(DeadLetters::observing(&self.view, self.id, group))
+    }
+
+    /// The dead letter at `offset`, if the message there was one when the store was seen last.
+    ///
+    /// # Errors
+    /// As for [`dead_letters`](Self::dead_letters). A message that can't be read is no error here:
+    /// [`DeadLetter::unreadable`] says why.
+    pub fn dead_letter(&self, group: &str, offset: Offset) -> Result<Option<DeadLetter>> {
+        let first = self.dead_letters(group)?.from(offset).next().transpose()?;
+        Ok(first.filter(|letter| letter.offset() == offset))
     }
 
     /// The topic's numbers.

@@ -93,6 +93,8 @@ places! {
         ClosedWritten "a store was closed cleanly"
         LeaseExpired "a lease ran out"
         LineAdmitted "a publish that had to wait was taken in"
+        DealAdmitted "a transaction that had to wait was taken in"
+        LineAsked "ids of one that had to wait were looked up on the disk"
     }
     "failure" {
         PoisonedByWrite "a write failed, and the store was poisoned"

@@ -246,7 +246,15 @@ impl Store {
     /// and told by every call that can fail.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        or_default("store stats", self.guard.engine.stats())
+        or_default("store stats", self.try_stats())
+    }
+
+    /// The store's numbers now, or why there are none.
+    ///
+    /// # Errors
+    /// `Closed` or `Poisoned`; or whatever kept a topic's rules of retention from being applied.
+    pub fn try_stats(&self) -> Result<StoreStats> {
+        self.guard.engine.stats()
     }
 
     /// A subscription to what becomes of messages from now on: published, leased, acked, retried, buried. It keeps at

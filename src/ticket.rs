@@ -24,6 +24,9 @@ pub(crate) trait Resolver: Send + Sync {
     /// Nobody will wait for this: it has to come true by itself.
     fn abandoned(&self, level: Durability);
 
+    /// Somebody polls for what stands in line: it is seen to.
+    fn hurry(&self);
+
     /// A publish was refused, and nobody will hear of it from its ticket.
     fn unheard(&self, error: Error);
 }
@@ -39,6 +42,8 @@ pub(crate) struct Admission {
     pub(crate) time: Timestamp,
     /// Those that were not: their place, and offset and time of the message that has their id.
     pub(crate) known: Vec<(usize, Offset, Timestamp)>,
+    /// Of a transaction: offset and time of each of its messages, and whether it was known, in the order of the calls.
+    pub(crate) receipts: Vec<(Offset, Timestamp, bool)>,
 }
 
 /// Where a publish that waits in line will find its answer.
@@ -55,9 +60,14 @@ struct SlotState {
 }
 
 impl Admission {
+    /// Of no message.
+    pub(crate) fn empty(end: Lsn, level: Durability, time: Timestamp) -> Self {
+        Self { end, level, first: Offset::ZERO, count: 0, time, known: Vec::new(), receipts: Vec::new() }
+    }
+
     /// What there is to say of a settlement.
     pub(crate) fn settled(end: Lsn, level: Durability) -> Self {
-        Self { end, level, first: Offset::ZERO, count: 0, time: Timestamp::ZERO, known: Vec::new() }
+        Self::empty(end, level, Timestamp::ZERO)
     }
 }
 
@@ -306,7 +316,10 @@ impl<T: Unpin> Future for Ticket<T> {
         if let State::InLine { slot, make } = &this.state {
             let make = *make;
             match slot.poll(context.waker()) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    this.resolver.as_ref().inspect(|resolver| resolver.hurry());
+                    return Poll::Pending;
+                }
                 Poll::Ready(answer) => this.admitted(answer, make),
             }
         }

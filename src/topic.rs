@@ -74,8 +74,8 @@ impl Topic {
     /// With an id, the call can be made once more without knowing how the first one ended: if the message is there, the
     /// answer is its receipt, wherever the topic ends by now.
     ///
-    /// `end` is that of what was *accepted*, visible or not: the offset after that of the last [`Receipt`]. Where a
-    /// plain publish waits for room in its ticket, this one waits in the call.
+    /// `end` is that of what was *accepted*, visible or not: the offset after that of the last [`Receipt`]. What stands
+    /// in line for room counts as published before it: then it stands behind that, and its ticket says how it went.
     ///
     /// # Errors
     /// In the ticket, as for [`publish`](Self::publish); and `Conflict` with the code `unexpected-end` if the topic
@@ -155,17 +155,27 @@ impl Topic {
 
     /// The offset of the oldest message there is; equal to [`end_offset`](Self::end_offset) if there is none.
     /// Zero if the store does not answer, being closed or poisoned: that is logged, and told by every call that can
-    /// fail.
+    /// fail, as [`bounds`](Self::bounds) can.
     #[must_use]
     pub fn first_offset(&self) -> Offset {
-        self.bounds().0
+        self.bounds_or_zeros().0
     }
 
     /// The offset after the newest visible message. Zero if the store does not answer, as for
     /// [`first_offset`](Self::first_offset).
     #[must_use]
     pub fn end_offset(&self) -> Offset {
-        self.bounds().1
+        self.bounds_or_zeros().1
+    }
+
+    /// The offset of the oldest message there is, and the one after the newest visible one: equal if there is none. For
+    /// whoever must not take a store that does not answer for an empty topic.
+    ///
+    /// # Errors
+    /// `Closed`, `Poisoned`; `Misuse` with the code `unknown-topic` if the topic was dropped; or whatever kept the
+    /// topic's rules of retention from being applied.
+    pub fn bounds(&self) -> Result<(Offset, Offset)> {
+        self.link.engine().and_then(|engine| engine.bounds(self.id))
     }
 
     /// The names of the topic's consumer groups; none if the last `Store` is gone.
@@ -178,8 +188,16 @@ impl Topic {
     /// [`first_offset`](Self::first_offset).
     #[must_use]
     pub fn stats(&self) -> TopicStats {
-        let stats = or_default("topic stats", self.link.engine().and_then(|engine| engine.topic_stats(self.id)));
+        let stats = or_default("topic stats", self.try_stats());
         TopicStats { name: self.name().to_owned(), ..stats }
+    }
+
+    /// The topic's numbers now.
+    ///
+    /// # Errors
+    /// As for [`bounds`](Self::bounds).
+    pub fn try_stats(&self) -> Result<TopicStats> {
+        self.link.engine().and_then(|engine| engine.topic_stats(self.id))
     }
 
     /// The messages that were published with a delay or a deliver-at and are due in `range`, in the order of time: by
@@ -258,7 +276,7 @@ impl Topic {
         self.link.leads_where(link).then_some(self.id)
     }
 
-    fn bounds(&self) -> (Offset, Offset) {
-        or_default("bounds of a topic", self.link.engine().and_then(|engine| engine.bounds(self.id)))
+    fn bounds_or_zeros(&self) -> (Offset, Offset) {
+        or_default("bounds of a topic", self.bounds())
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::Durability;
 use crate::delivery::{Delivery, let_go_all, text};
-use crate::engine::{Appended, Changes, Outcome, Settlement};
+use crate::engine::{Changes, Deal, Outcome, Settlement};
 use crate::error::{Code, Error, Result};
 use crate::link::Link;
 use crate::message::{Message, Receipt};
@@ -158,35 +158,36 @@ impl Transaction {
     }
 
     /// Makes all of it happen, or nothing. Its place in the order of things is fixed when this returns; the ticket
-    /// resolves when it is as durable as was asked. Where a publish waits for room in its ticket, this waits in the
-    /// call, as settling does; on a full disk one that only settles and sets still succeeds.
+    /// resolves when it is as durable as was asked. It never waits for the disk here: what finds no room, or has ids
+    /// that must be looked up on the disk, stands in the line that publishes stand in, behind what came before it, with
+    /// what it settles still leased. Whoever waits for the ticket makes room, or a thread of the store does. On a full
+    /// disk one that only settles and sets still succeeds.
     ///
     /// # Errors
     /// In the ticket. Unless the kind is `OutcomeUnknown`, nothing was appended, and everything comes back:
     /// [`Error::into_transaction`] as a whole, [`Error::into_deliveries`] and [`Error::into_messages`] in parts.
     ///
     /// `LeaseLost` if the lease of one of the deliveries was lost; `Conflict` with the code `unexpected-end` if a topic
-    /// does not [end where it was expected to](Self::expect_end); `Full` with the code `disk-full`, or with
-    /// `values-full`; `Misuse` with the code `too-large` if it does not fit in
-    /// [`Options::max_frame_bytes`](crate::Options::max_frame_bytes) (what one call appends), or a message or value is
-    /// too large by itself, with `foreign-delivery` or `foreign-topic` for what is of another store, or of a former
-    /// opening of this one; `Closed`, `Poisoned`. After `OutcomeUnknown` all of it may have happened, or nothing.
-    pub fn commit(mut self) -> Ticket<Committed> {
+    /// does not [end where it was expected to](Self::expect_end); `Full` with the code `disk-full`, with `values-full`,
+    /// or with `buffer-full` if as many transactions as
+    /// [`Options::max_waiting_publishes`](crate::Options::max_waiting_publishes) says stand in line already; `Misuse`
+    /// with the code `too-large` if it does not fit in [`Options::max_frame_bytes`](crate::Options::max_frame_bytes)
+    /// (what one call appends), or a message or value is too large by itself, with `foreign-delivery` or
+    /// `foreign-topic` for what is of another store, or of a former opening of this one; `Closed`, `Poisoned`. After
+    /// `OutcomeUnknown` all of it may have happened, or nothing.
+    pub fn commit(self) -> Ticket<Committed> {
         let engine = match self.link.engine() {
             Ok(engine) => engine,
             Err(error) => return Ticket::done(Err(error.returning(self))),
         };
-        let outcome = self.check_owner().and_then(|()| engine.transact(&mut self.changes, self.level));
-        match outcome {
-            Ok(Appended { end, level, time, receipts: of_topics }) => {
-                self.deliveries.iter_mut().for_each(Delivery::hand_over);
-                self.deliveries.clear();
-                let receipt = |(topic, place): &(usize, usize)| of_topics.get(*topic)?.get(*place).copied();
-                let receipts = self.order.iter().filter_map(receipt).collect();
-                Ticket::appended(engine, end, level, Committed { receipts, time })
-            }
-            Err(error) => Ticket::refused(engine, error.returning(self)),
+        if let Err(error) = self.check_owner() {
+            return Ticket::refused(engine, error.returning(self));
         }
+        let level = self.level;
+        engine.transact(Box::new(self), level, |admission| {
+            let time = admission.time;
+            Committed { receipts: admission.receipts(), time }
+        })
     }
 
     fn settle(&mut self, delivery: Delivery, how: Outcome) -> &mut Self {
@@ -221,6 +222,27 @@ impl Transaction {
         let publishes = std::mem::take(&mut self.changes.publishes);
         let mut topics: Vec<_> = publishes.into_iter().map(|(_, messages)| messages.into_iter()).collect();
         self.order.iter().filter_map(|(topic, _)| topics.get_mut(*topic)?.next()).collect()
+    }
+}
+
+impl Deal for Transaction {
+    fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    fn changes_mut(&mut self) -> &mut Changes {
+        &mut self.changes
+    }
+
+    fn done(mut self: Box<Self>, receipts: Vec<Vec<Receipt>>) -> Vec<Receipt> {
+        self.deliveries.iter_mut().for_each(Delivery::hand_over);
+        self.deliveries.clear();
+        let receipt = |(topic, place): &(usize, usize)| receipts.get(*topic)?.get(*place).copied();
+        self.order.iter().filter_map(receipt).collect()
+    }
+
+    fn hand_back(self: Box<Self>, error: Error) -> Error {
+        error.returning(*self)
     }
 }
 

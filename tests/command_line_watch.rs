@@ -36,15 +36,66 @@ fn top_shows_lag_and_dead_letters_beside_the_owner() {
     let kinds: Vec<&str> = lines.iter().map(|line| line["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["store", "topic", "group"]);
     let group = &lines[2];
-    assert_eq!((&group["lag"], &group["dead"], &group["ready"]), (&8.into(), &1.into(), &8.into()));
+    assert_eq!((&group["lag"], &group["dead"], &group["ready_or_leased"]), (&8.into(), &1.into(), &8.into()));
+    assert!(group["ready"].is_null() && group["leased"].is_null(), "{group}");
     assert_eq!((group["done_per_second"].as_f64(), lines[1]["came_per_second"].as_f64()), (Some(0.0), Some(0.0)));
     // Where nobody sits at a terminal it is a table, and ends.
     let (code, out) = millpond(&["top"], &path, &["--interval", "100ms"]);
     let rows: Vec<Vec<&str>> = out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!((code, rows.len()), (0, 2), "{out}");
-    assert_eq!(rows[0], ["TOPIC", "GROUP", "IN/S", "DONE/S", "LAG", "READY", "RETRYING", "DELAYED", "DEAD", "OLDEST"]);
+    let titles = ["IN/S", "DONE/S", "LAG", "READY/LEASED", "RETRYING", "DELAYED", "DEAD", "OLDEST"];
+    assert_eq!(rows[0], [&["TOPIC", "GROUP"], &titles[..]].concat());
     assert_eq!(rows[1][..9], ["orders", "email", "0.0", "0.0", "8", "8", "0", "0", "1"]);
     store.close().unwrap();
+}
+
+#[test]
+fn what_is_handed_out_is_said_to_be_unknown_beside_the_owner_and_known_to_it() {
+    let (dir, store) = open();
+    let path = dir.path().join("pond");
+    let email = store.existing_topic("orders").unwrap().consumer("email", Group::default()).unwrap();
+    let held: Vec<_> = email.lease_many(3, std::time::Duration::ZERO).unwrap().collect();
+    let stats = email.stats();
+    assert_eq!((stats.ready, stats.leased, stats.leases_known), (5, 3, true));
+    let group = |arguments: &[&str], rest: &[&str]| -> Value {
+        let (code, out) = millpond(arguments, &path, rest);
+        assert_eq!(code, 0, "{out}");
+        let mut lines = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["kind"] == "group").unwrap()
+    };
+    for line in [group(&["info"], &["--json"]), group(&["top"], &["--once", "--json", "--interval", "100ms"])] {
+        assert!(line["ready"].is_null() && line["leased"].is_null() && line["ready_or_leased"] == 8, "{line}");
+    }
+    let (_, out) = millpond(&["info"], &path, &[]);
+    assert!(out.contains("READY/LEASED") && !out.contains("READY "), "{out}");
+    let (_, out) = millpond(&["metrics"], &path, &[]);
+    assert!(out.contains("only the store's owner knows which") && !out.contains("millpond_leased"), "{out}");
+    let page = store.stats().to_prometheus();
+    assert!(page.contains("millpond_leased{topic=\"orders\",group=\"email\"} 3"), "{page}");
+    held.into_iter().for_each(std::mem::forget);
+    store.close().unwrap();
+    // Nobody has it open: `info` opens it itself, and nothing is handed out.
+    let line = group(&["info"], &["--json"]);
+    assert!(line["ready_or_leased"] == 8 && line["leased"] == 0, "{line}");
+}
+
+#[test]
+fn dead_letters_are_shown_beside_the_owner() {
+    let (dir, store) = open();
+    let path = dir.path().join("pond");
+    let (code, out) = millpond(&["dlq", "ls"], &path, &["orders", "email"]);
+    assert!(code == 0 && out.lines().count() == 2 && out.contains("no such address"), "{out}");
+    let (code, out) = millpond(&["dlq", "show"], &path, &["orders", "email", "1", "--json"]);
+    let letter: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &letter["offset"], &letter["message"]["payload"]), (0, &1.into(), &"4711".into()));
+    for (rest, code) in [(["orders", "email", "2"], 2), (["orders", "nobody", "1"], 2), (["nothing", "email", "1"], 2)]
+    {
+        assert_eq!(millpond(&["dlq", "show"], &path, &rest).0, code, "{rest:?}");
+    }
+    // The owner closes, and everything is shown as before.
+    store.close().unwrap();
+    let (code, after) = millpond(&["dlq", "show"], &path, &["orders", "email", "1", "--json"]);
+    assert_eq!((code, after), (0, out));
 }
 
 #[test]

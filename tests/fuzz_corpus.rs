@@ -29,14 +29,24 @@ const MOST_BYTES: u64 = 1 << 20;
 type Target = (&'static str, fn(&[u8]), u32);
 
 /// Each target, with how many changes of each case are tried here.
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     ("decode", millpond::testing::decode_frame_body, 300),
     ("segment", millpond::testing::scan_segment, 4),
     ("sidecar", millpond::testing::decode_sidecar, 300),
     ("values", millpond::testing::decode_value, 300),
     ("operations", operations, 1),
     ("recovery", recovery, 1),
+    ("packed", packed, 1000),
 ];
+
+#[cfg(feature = "lz4")]
+fn packed(bytes: &[u8]) {
+    millpond::testing::unpack_body(bytes);
+}
+
+/// Without the feature there is nothing that could unpack it.
+#[cfg(not(feature = "lz4"))]
+fn packed(_: &[u8]) {}
 
 fn operations(bytes: &[u8]) {
     run::run(&Action::all(bytes).into_iter().filter(|action| !action.is_fault()).take(200).collect::<Vec<_>>());
@@ -125,6 +135,11 @@ fn operations_against_the_model() {
 #[test]
 fn operations_on_a_bad_disk() {
     try_target(TARGETS[5]);
+}
+
+#[test]
+fn bodies_that_are_compressed() {
+    try_target(TARGETS[6]);
 }
 
 #[test]

@@ -83,6 +83,7 @@ impl Engine {
     /// there is no room for is sent away.
     fn serve_line(&self) {
         loop {
+            self.ask_line();
             let end = {
                 let mut core = self.core.lock();
                 if core.check().is_err() {

@@ -269,6 +269,13 @@ impl Resolver for Engine {
         self.await_admission(slot, timeout)
     }
 
+    fn hurry(&self) {
+        let mut core = self.core.lock();
+        if !core.line.is_empty() {
+            self.call_upkeep(&mut core);
+        }
+    }
+
     fn unheard(&self, mut error: crate::error::Error) {
         // A message is kept for `close` to hand back. A transaction is not: it goes here, without the lock, which its
         // deliveries take when they are given back.

@@ -99,6 +99,7 @@ impl Engine {
     /// One group's numbers.
     pub(crate) fn group_stats(&self, group: GroupId) -> Result<GroupStats> {
         let (mut stats, topic, oldest) = self.count_group(group)?;
+        stats.leases_known = !self.observes;
         if let Some(oldest) = oldest {
             let mut cursor = ReadCursor::default();
             // One message that can't be read must not hide all other numbers; its turn will say what is wrong with it.
@@ -146,6 +147,7 @@ impl Core {
         let counts = self.state.counts(held, now, visible);
         let (held_off_until, breaker) = self.held_up(held, now);
         let stats = GroupStats {
+            leases_known: true,
             name: held.name().to_owned(),
             ready: counts.ready,
             leased: counts.leased,

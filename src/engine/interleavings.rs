@@ -226,3 +226,47 @@ fn a_sync_that_fails_is_told_to_all_who_wait() {
         assert!(engine.close().is_err());
     });
 }
+
+/// Some expect an end, and stand in line with those that don't: one of two that expect the same has it, the other is
+/// told so, and each has an answer.
+fn expecting(early: bool) {
+    let engine = open(&SimDisk::new(8), 4096, true);
+    let topic = topic(&engine);
+    let threads: Vec<_> = [Way::Wait, Way::Await, Way::Limit]
+        .map(|way| {
+            let engine = engine.clone();
+            thread::spawn(move || {
+                let message = || Message::new(vec![b'x'; 3_000]);
+                let plain = engine.clone().publish(topic, message());
+                let expecting = engine.clone().publish_if(topic, Offset(1), message());
+                [ask(plain, way), ask(expecting, way)].map(|outcome| outcome.ok_or(()).unwrap())
+            })
+        })
+        .into_iter()
+        .collect();
+    if early {
+        engine.close().unwrap_or_else(|error| assert_eq!(error.kind(), ErrorKind::Closed, "{error}"));
+    }
+    let mut given = BTreeSet::new();
+    for outcome in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+        match outcome {
+            Ok(receipt) => assert!(given.insert(receipt.offset), "{} was given twice", receipt.offset),
+            Err(error) if early && error.kind() == ErrorKind::Closed => {}
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+        }
+    }
+    if !early {
+        assert!((3..=4).contains(&given.len()), "{given:?}");
+        engine.close().unwrap();
+    }
+}
+
+#[test]
+fn who_expects_an_end_and_stands_in_line_is_answered_too() {
+    schedules(|| expecting(false));
+}
+
+#[test]
+fn closing_answers_those_who_expect_an_end() {
+    schedules(|| expecting(true));
+}

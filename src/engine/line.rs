@@ -1,5 +1,6 @@
 //! Publishes that could not be taken in at once: they wait in call order, in a bounded line per topic.
 
+use super::deal::{Waiting, gone_without_the_lock};
 use super::ids::Probe;
 use super::publish::{Terms, disk_full, too_large};
 use super::{Core, Engine};
@@ -20,20 +21,23 @@ use std::time::Duration;
 pub(super) enum Work {
     One(Message),
     Batch(Vec<Message>),
+    Deal(Box<Waiting>),
 }
 
 impl Work {
     pub(super) fn draft(&self, topic: TopicId) -> Draft<'_> {
         match self {
             Self::One(message) => Draft::one(topic, message),
-            Self::Batch(messages) => Draft::batch(topic, messages),
+            Self::Batch(_) | Self::Deal(_) => Draft::batch(topic, self.messages()),
         }
     }
 
+    /// Of a transaction none: it has its own way.
     pub(super) fn messages(&self) -> &[Message] {
         match self {
             Self::One(message) => std::slice::from_ref(message),
             Self::Batch(messages) => messages,
+            Self::Deal(_) => &[],
         }
     }
 
@@ -42,19 +46,48 @@ impl Work {
         match self {
             Self::One(message) => error.returning(message),
             Self::Batch(messages) => error.returning(messages),
+            Self::Deal(waiting) => waiting.refuse(error),
         }
     }
 }
 
-/// One publish in the line.
+/// One publish, or one transaction, in the line.
 #[derive(Debug)]
 pub(super) struct InLine {
+    /// Of a transaction none.
     pub(super) topic: TopicId,
     pub(super) work: Work,
     pub(super) level: Durability,
     pub(super) slot: Arc<Slot>,
     /// What the runs have of its ids; kept true while it waits.
     pub(super) probe: Probe,
+}
+
+impl InLine {
+    /// Whether what is published to this topic after it has to stand behind it.
+    pub(super) fn concerns(&self, topic: TopicId) -> bool {
+        match &self.work {
+            Work::Deal(waiting) => waiting.concerns(topic),
+            Work::One(_) | Work::Batch(_) => self.topic == topic,
+        }
+    }
+
+    /// What is known of its ids: of a transaction for each of its topics.
+    pub(super) fn probes(&mut self) -> impl Iterator<Item = &mut Probe> {
+        let (own, others) = match &mut self.work {
+            Work::Deal(waiting) => (None, Some(waiting.probes())),
+            Work::One(_) | Work::Batch(_) => (Some(&mut self.probe), None),
+        };
+        own.into_iter().chain(others.into_iter().flatten())
+    }
+
+    /// Whether somebody asks the disk for its ids.
+    pub(super) fn is_asking(&self) -> bool {
+        match &self.work {
+            Work::Deal(waiting) => waiting.is_asking(),
+            Work::One(_) | Work::Batch(_) => self.probe.is_asking(),
+        }
+    }
 }
 
 /// Why one that waits can't be taken in now.
@@ -86,6 +119,11 @@ impl Engine {
         let mut wakers = Vec::new();
         let mut moved = false;
         while let Some(front) = core.line.pop_front() {
+            // What stands in the line of its topic's backlog was there before it.
+            if !matches!(front.work, Work::Deal(_)) && core.backlogs.lines.contains_key(&front.topic) {
+                core.set_aside(front);
+                continue;
+            }
             match self.admit_one(core, front).map_err(|back| *back) {
                 Ok(woken) => wakers.extend(woken),
                 Err((front, Lacks::Place)) => core.set_aside(front),
@@ -107,6 +145,10 @@ impl Engine {
 
     /// Takes one in, or sends it away. It comes back if it has to wait on.
     pub(super) fn admit_one(&self, core: &mut Core, front: InLine) -> Result<Option<Waker>, Box<(InLine, Lacks)>> {
+        let front = match front.work {
+            Work::Deal(waiting) => return self.admit_deal(core, waiting, front.slot),
+            work => InLine { work, ..front },
+        };
         if core.state.topic(front.topic).is_none() {
             return Ok(core.dismiss(front, Error::new(Code::UnknownTopic, "the topic was dropped")));
         }
@@ -160,9 +202,13 @@ impl Engine {
             if deadline.is_some_and(|deadline| self.environment.clock.monotonic() >= deadline) {
                 return Ok(false);
             }
+            self.ask_line();
             let end = self.serve_front();
             if slot.is_filled() {
                 return Ok(true);
+            }
+            if self.await_answer(slot, deadline) {
+                continue;
             }
             match self.await_place(slot, deadline) {
                 Some(true) => return Ok(true),
@@ -170,26 +216,54 @@ impl Engine {
                 None => {}
             }
             let made = self.make_room_behind(end);
-            if made.is_err() {
+            if let Err(error) = made {
                 // What there is may do for it all the same.
                 self.serve_front();
+                // It may have been sent away, and says why itself.
+                self.give_up(slot, error);
             }
-            // It may have been sent away, and says why itself.
-            if slot.is_filled() {
-                return Ok(true);
-            }
-            made?;
         }
+    }
+
+    /// If somebody else asks the disk for this one, or for one before it, waits until there is an answer. Whether it
+    /// was so.
+    fn await_answer(&self, slot: &Slot, deadline: Option<Duration>) -> bool {
+        let mut core = self.core.lock();
+        if !core.is_asking(slot) {
+            return false;
+        }
+        match deadline {
+            None => self.admitted.wait(&mut core),
+            Some(deadline) => {
+                let left = deadline.saturating_sub(self.environment.clock.monotonic());
+                _ = self.admitted.wait_for(&mut core, left);
+            }
+        }
+        true
+    }
+
+    /// Who waits for this one can't make room for it: it is sent away with the reason, if it still stands in line. So
+    /// nobody is told that it failed of which it may still come true.
+    fn give_up(&self, slot: &Slot, error: Error) {
+        let mut core = self.core.lock();
+        let settling = core.let_go.iter().position(|settling| settling.answers(slot));
+        let woken = match settling.and_then(|at| core.let_go.remove(at)) {
+            Some(settling) => settling.dismiss(&error),
+            None => core.take_out(slot).and_then(|waiting| core.dismiss(waiting, error)),
+        };
+        drop(core);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// Takes in from the line what there is room for now, and makes room for the rest.
     pub(super) fn relieve_line(&self) -> Result<()> {
+        self.ask_line();
         let end = self.serve_front();
         self.make_room_behind(end)
     }
 
     /// Takes in from the line what there is room for now. Where the journal ends then.
-    fn serve_front(&self) -> Lsn {
+    pub(super) fn serve_front(&self) -> Lsn {
         let mut core = self.core.lock();
         let wakers = match core.check() {
             Ok(()) => self.room_made(&mut core),
@@ -213,17 +287,38 @@ impl Engine {
 impl Core {
     /// Refuses one that stood in line. If nobody holds its ticket any more, the refusal is kept for `close`.
     #[must_use]
-    fn dismiss(&mut self, waiting: InLine, why: Error) -> Option<Waker> {
+    pub(super) fn dismiss(&mut self, waiting: InLine, why: Error) -> Option<Waker> {
+        let is_deal = matches!(waiting.work, Work::Deal(_));
         let error = waiting.work.hand_back(why);
         match waiting.slot.fill(Err(error)) {
             Ok(waker) => waker,
-            Err(answer) => {
-                if let Err(error) = answer {
-                    self.refused_unheard(error);
-                }
+            // Its deliveries are given back when it goes, and that takes the lock.
+            Err(Err(error)) if is_deal => {
+                self.refused_unheard(error.again());
+                Some(gone_without_the_lock(error))
+            }
+            Err(Err(error)) => {
+                self.refused_unheard(error);
                 None
             }
+            Err(Ok(_)) => None,
         }
+    }
+
+    /// Takes out of its line what is to be answered in this slot.
+    pub(super) fn take_out(&mut self, slot: &Slot) -> Option<InLine> {
+        let is = |waiting: &InLine| std::ptr::eq(Arc::as_ptr(&waiting.slot), slot);
+        if let Some(at) = self.line.iter().position(is) {
+            return self.line.remove(at);
+        }
+        let (topic, at) =
+            self.backlogs.lines.iter().find_map(|(topic, line)| Some((*topic, line.iter().position(is)?)))?;
+        let line = self.backlogs.lines.get_mut(&topic)?;
+        let taken = line.remove(at);
+        if line.is_empty() {
+            self.backlogs.lines.remove(&topic);
+        }
+        taken
     }
 
     /// Keeps a refusal that nobody was there to hear.

@@ -34,26 +34,26 @@ impl Core {
         let recorded = self.record_frame(Class::Publish, &[removal], &[(&draft, terms)])?;
         let first = recorded.firsts.first().copied().unwrap_or_default();
         let (end, level, count) = (recorded.span.end, terms.level, draft.count());
-        Ok(Admission { end, level, first, count, time: terms.now, known: Vec::new() })
+        Ok(Admission { first, count, ..Admission::empty(end, level, terms.now) })
     }
 
     /// How many publishes of a topic wait, for whatever it is.
     pub(super) fn waiting_publishes(&self, topic: TopicId) -> usize {
         let behind = self.backlogs.lines.get(&topic).map_or(0, std::collections::VecDeque::len);
-        self.line.iter().filter(|waiting| waiting.topic == topic).count().saturating_add(behind)
+        self.line.iter().filter(|waiting| waiting.concerns(topic)).count().saturating_add(behind)
     }
 
     /// Whether whoever publishes now has to stand behind somebody.
     pub(super) fn stands_in_line(&self, topic: TopicId) -> bool {
-        self.backlogs.lines.contains_key(&topic) || self.line.iter().any(|waiting| waiting.topic == topic)
+        self.backlogs.lines.contains_key(&topic) || self.line.iter().any(|waiting| waiting.concerns(topic))
     }
 
     /// Puts one that has to wait into the line that it waits in.
     pub(super) fn put_in_line(&mut self, waiting: InLine) {
         let topic = waiting.topic;
-        let behind = self.backlogs.lines.contains_key(&topic)
-            || (!self.line.iter().any(|other| other.topic == topic)
-                && matches!(self.make_way(&waiting.work.draft(topic)), Err(NoPlace::Wait)));
+        let behind = !self.line.iter().any(|other| other.concerns(topic))
+            && (self.backlogs.lines.contains_key(&topic)
+                || matches!(self.make_way(&waiting.work.draft(topic)), Err(NoPlace::Wait)));
         if behind {
             self.backlogs.lines.entry(topic).or_default().push_back(waiting);
         } else {
@@ -61,10 +61,16 @@ impl Core {
         }
     }
 
-    /// The one at the front of the common line waits for a place in a backlog: it and all of its topic go to that line.
+    /// The one at the front of the common line waits for a place in a backlog: it and all of its topic go to that line,
+    /// but for what stands behind a transaction that has to do with the topic.
     pub(super) fn set_aside(&mut self, front: InLine) {
         let topic = front.topic;
-        let (mine, others) = std::mem::take(&mut self.line).into_iter().partition(|waiting| waiting.topic == topic);
+        let mut behind = false;
+        let (mine, others) = std::mem::take(&mut self.line).into_iter().partition(|waiting| {
+            let publish = !matches!(waiting.work, Work::Deal(_));
+            behind |= !publish && waiting.concerns(topic);
+            !behind && publish && waiting.topic == topic
+        });
         self.line = others;
         let line = self.backlogs.lines.entry(topic).or_default();
         line.push_back(front);

@@ -52,7 +52,7 @@ impl Core {
         );
         self.took_in_draft(draft, terms, first, span);
         let (end, level, count) = (span.end, terms.level, draft.count());
-        Ok(Admission { end, level, first, count, time: terms.now, known: Vec::new() })
+        Ok(Admission { first, count, ..Admission::empty(end, level, terms.now) })
     }
 }
 
@@ -148,14 +148,19 @@ impl Engine {
 
     /// Offers messages: those whose id is known are left out, and the answer says which they were.
     fn offer(&self, topic: TopicId, offer: Offer<'_>, asked: Option<Durability>) -> Submitted {
-        let mut probe = match self.probe(topic, offer.messages()) {
-            Ok(probe) => probe,
-            Err(error) => return Submitted::Refused(error),
-        };
+        let mut probe = self.probe(topic, offer.messages());
         let mut known = Vec::new();
         // What is known is not encoded first, only to be left out.
         let mut ask = probe.has_found();
         loop {
+            if !probe.is_asked() {
+                match self.ask_later(topic, asked, &mut probe) {
+                    Ok(None) => {}
+                    Ok(Some(level)) => return Submitted::Wait(level, probe),
+                    Err(error) => return Submitted::Refused(error),
+                }
+                ask = probe.has_found();
+            }
             let fresh = if ask { Cow::Borrowed(&[][..]) } else { ids::without(offer.messages(), &known) };
             let draft = match offer {
                 Offer::One(_) => fresh.first().map(|message| Draft::one(topic, message)),
@@ -167,12 +172,27 @@ impl Engine {
                 Tried::Over(Submitted::Wait(level, _)) => return Submitted::Wait(level, probe),
                 Tried::Over(submitted) => return submitted,
                 Tried::Known(others) => known = others,
-                Tried::Stale => match self.probe(topic, offer.messages()) {
-                    Ok(again) => probe = again,
-                    Err(error) => return Submitted::Refused(error),
-                },
+                Tried::Stale => probe = self.probe(topic, offer.messages()),
             }
         }
+    }
+
+    /// The disk has to be asked for ids, and who calls may be a task: it stands in line, at the level that is given.
+    /// Where half of what may stand there does already, the disk is asked here and now, so that whoever publishes
+    /// without ever waiting is slowed down and not refused.
+    fn ask_later(&self, topic: TopicId, asked: Option<Durability>, probe: &mut Probe) -> Result<Option<Durability>> {
+        {
+            let core = self.open_core()?;
+            let held = core.state.topic(topic);
+            let held = held.ok_or_else(|| Error::new(Code::UnknownTopic, "the topic was dropped"))?;
+            if core.waiting_publishes(topic) < self.options.max_waiting_publishes.div_ceil(2) {
+                return Ok(Some(asked.or(held.durability()).unwrap_or(self.options.durability)));
+            }
+        }
+        self.ask_line();
+        self.serve_front();
+        self.ask_now(probe)?;
+        Ok(None)
     }
 
     /// Takes in a draft of those messages that are not `known`, if that is still all that is known. Without one, only
@@ -294,10 +314,13 @@ impl Engine {
             return Err(line_full(work, waiting, core.backlogs.lines.contains_key(&topic)));
         }
         let slot = Arc::new(Slot::default());
-        let probe = self.fresh_probe(&core, probe);
+        // One that lacks nothing but an answer is not pressed for: whoever waits for it asks.
+        let pressing = probe.is_asked();
         core.put_in_line(InLine { topic, work, level, slot: slot.clone(), probe });
-        self.arm(&mut core, true);
-        self.call_upkeep(&mut core);
+        self.arm(&mut core, pressing);
+        if pressing {
+            self.call_upkeep(&mut core);
+        }
         Ok(slot)
     }
 }

@@ -80,6 +80,11 @@ impl<'a> Settling<'a> {
         Settling { group, held, ages, how: Cow::Owned(how.into_owned()), next, lost, span, group_gone, slot, run }
     }
 
+    /// Whether its answer goes there.
+    pub(super) fn answers(&self, slot: &Slot) -> bool {
+        self.slot.as_ref().is_some_and(|own| std::ptr::eq(Arc::as_ptr(own), slot))
+    }
+
     pub(super) const fn is_run(&self) -> bool {
         self.run.is_some()
     }

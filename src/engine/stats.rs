@@ -88,10 +88,15 @@ pub struct TopicStats {
 pub struct GroupStats {
     /// The group's name.
     pub name: String,
-    /// Messages that can be handed out now.
+    /// Messages that can be handed out now; or those that are handed out too, if [`leases_known`](Self::leases_known)
+    /// is false.
     pub ready: u64,
     /// Messages that are handed out.
     pub leased: u64,
+    /// Whether it is known which messages are handed out: leases are in the memory of the store's owner, and who only
+    /// looks ([`ReadOnlyStore`](crate::ReadOnlyStore)) can't tell `ready` and `leased` apart. Then `leased` is 0, and
+    /// [`oldest_claimable`](Self::oldest_claimable) may be the age of one that is handed out.
+    pub leases_known: bool,
     /// Messages that wait for their time to be tried again.
     pub retrying: u64,
     /// Messages that were published with a delay or a deliver-at, and are not due yet.

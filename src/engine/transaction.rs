@@ -6,10 +6,11 @@
 use super::backlog::NoPlace;
 use super::decide::Decisions;
 use super::ids::{Known, Probe, Unfit, without};
+use super::line::Work;
 use super::meter::Age;
 use super::obstacle::Obstacle;
 use super::park::Reads;
-use super::publish::{Terms, batch_receipt, disk_full, too_large};
+use super::publish::{Terms, batch_receipt, disk_full};
 use super::removal::{Whom, removal};
 use super::settle::{Outcome, lease_lost, no_group, runs};
 use super::values::Setting;
@@ -20,11 +21,10 @@ use crate::event::{Cause, Draft, Event, SetValue};
 use crate::journal::{Class, Refusal};
 use crate::message::{Message, Receipt};
 use crate::state::Hold;
-use crate::ticket::{Admission, Ticket};
-use crate::types::{GroupId, Lsn, Offset, Timestamp, TopicId};
+use crate::ticket::Admission;
+use crate::types::{GroupId, Lsn, Offset, TopicId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// The end of one delivery.
 #[derive(Debug)]
@@ -47,28 +47,25 @@ pub(crate) struct Changes {
     pub(crate) expected: Vec<(TopicId, Offset)>,
 }
 
-/// That it happened: up to where the journal has to reach the level, and what each message of each topic is answered.
-#[derive(Debug)]
-pub(crate) struct Appended {
-    pub(crate) end: Lsn,
-    pub(crate) level: Durability,
-    pub(crate) time: Timestamp,
-    pub(crate) receipts: Vec<Vec<Receipt>>,
-}
-
 /// The messages of one topic: what the runs have of their ids, and which of them are known, and not appended again.
 #[derive(Debug, Default)]
-struct Screened {
-    probe: Probe,
-    known: Vec<Known>,
+pub(super) struct Screened {
+    pub(super) probe: Probe,
+    pub(super) known: Vec<Known>,
+}
+
+impl Screened {
+    pub(super) fn new(probe: Probe) -> Self {
+        Self { probe, known: Vec::new() }
+    }
 }
 
 /// Why a transaction is not through.
-enum Stop {
+pub(super) enum Stop {
     Obstacle(Obstacle),
     /// These are known, and no others: the drafts are not the right ones.
     Known(Vec<Vec<Known>>),
-    /// The runs have to be asked again.
+    /// The runs have to be asked, or to be asked again.
     Stale,
     /// There is no room for more ids in memory.
     Ids,
@@ -80,105 +77,49 @@ impl<T: Into<Obstacle>> From<T> for Stop {
     }
 }
 
-impl Changes {
-    /// More work leaves the last room to those who settle. Values count as more work where nothing is settled with
-    /// them, since nothing else bounds how many of those there are.
-    fn class(&self) -> Class {
-        let settles = self.publishes.is_empty() && !self.settlements.is_empty();
-        if settles { Class::Settle } else { Class::Publish }
-    }
-
-    fn topics(&self) -> impl Iterator<Item = TopicId> {
-        let expected = self.expected.iter().map(|(topic, _)| *topic);
-        self.publishes.iter().map(|(topic, _)| *topic).chain(expected)
-    }
+/// The messages of each topic that are not known.
+pub(super) fn fresh_of<'a>(changes: &'a Changes, screened: &[Screened]) -> Vec<Cow<'a, [Message]>> {
+    changes.publishes.iter().zip(screened).map(|((_, all), topic)| without(all, &topic.known)).collect()
 }
 
-/// So often room is made for one transaction before it is refused: each time, others may take it.
-const TRIES: u32 = 32;
+/// Those as they are to be written.
+pub(super) fn drafts_of<'a>(changes: &Changes, fresh: &'a [Cow<'_, [Message]>]) -> Vec<Draft<'a>> {
+    changes.publishes.iter().zip(fresh).map(|((topic, _), fresh)| Draft::batch(*topic, fresh)).collect()
+}
 
 impl Engine {
-    /// Does all of it, or nothing; then what was asked for is as it was given. The level is that of its strongest
-    /// message if that is more than `level`. It may wait for a write or for a segment, as settling may.
-    pub(crate) fn transact(&self, changes: &mut Changes, level: Durability) -> Result<Appended> {
-        self.transact_once(changes, level).inspect_err(|_| {
-            changes.publishes.iter_mut().flat_map(|(_, messages)| messages).for_each(Message::unaccept);
-        })
-    }
-
-    fn transact_once(&self, changes: &mut Changes, level: Durability) -> Result<Appended> {
+    /// What can be done before the lock.
+    pub(super) fn prepare_deal(&self, changes: &mut Changes) -> Result<()> {
         self.check_values(&changes.values)?;
         for (topic, messages) in &mut changes.publishes {
             self.ready(*topic, messages)?;
         }
-        let changes = &*changes;
-        let asked = changes.publishes.iter().flat_map(|(_, messages)| messages);
-        let level = asked.filter_map(|message| message.durability).max().map_or(level, |asked| asked.max(level));
-        let mut screened = Vec::with_capacity(changes.publishes.len());
-        for (topic, messages) in &changes.publishes {
-            screened.push(Screened { probe: self.probe(*topic, messages)?, known: Vec::new() });
-        }
-        let (mut reads, mut read_bytes, mut tries) = (Reads::new(), 0_u64, 0);
-        loop {
-            let fresh: Vec<Cow<'_, [Message]>> =
-                changes.publishes.iter().zip(&screened).map(|((_, all), topic)| without(all, &topic.known)).collect();
-            let drafts = changes.publishes.iter().zip(&fresh);
-            let drafts: Vec<Draft<'_>> = drafts.map(|((topic, _), fresh)| Draft::batch(*topic, fresh)).collect();
-            let limit = self.options.max_frame_bytes;
-            if drafts.iter().map(|draft| draft.len_max() as u64).fold(0, u64::saturating_add) > u64::from(limit) {
-                return Err(too_large(limit));
-            }
-            let stop = loop {
-                let mut core = self.open_core()?;
-                let stop = match self.transact_locked(&mut core, changes, (&screened, &drafts), &reads, level) {
-                    Ok(appended) => return Ok(appended),
-                    Err(stop) => stop,
-                };
-                drop(core);
-                match stop {
-                    Stop::Obstacle(Obstacle::Unread(group, offset)) => {
-                        let read = self.read_dead(group, offset)?;
-                        let bytes = read.as_ref().map_or(0, |read| read.payload.len() as u64);
-                        read_bytes = read_bytes.saturating_add(bytes);
-                        if read_bytes > u64::from(limit) {
-                            return Err(too_large(limit));
-                        }
-                        reads.insert((group, offset), read);
-                    }
-                    // Nothing of this was appended: whatever failed meanwhile, its outcome is known.
-                    Stop::Obstacle(Obstacle::Room(_)) if tries == TRIES => {
-                        let what =
-                            "there is no room for the transaction beyond what is kept for settling; try again later";
-                        return Err(self.open_core().err().unwrap_or_else(|| Error::new(Code::BufferFull, what)));
-                    }
-                    Stop::Obstacle(obstacle) => {
-                        tries += 1;
-                        self.relieve(obstacle).map_err(|error| self.open_core().err().unwrap_or(error))?;
-                    }
-                    Stop::Ids => self.make_room_for_ids()?,
-                    Stop::Known(_) | Stop::Stale => break stop,
-                }
-            };
-            drop(drafts);
-            drop(fresh);
-            if let Stop::Known(now_known) = stop {
-                screened.iter_mut().zip(now_known).for_each(|(topic, known)| topic.known = known);
-            } else {
-                for ((topic, messages), screened) in changes.publishes.iter().zip(&mut screened) {
-                    screened.probe = self.probe(*topic, messages)?;
-                }
-            }
-        }
+        Ok(())
     }
 
-    fn transact_locked(
+    /// Whether its turn is now, when it is called.
+    pub(super) fn check_turn(&self, core: &Core, changes: &Changes) -> Result<(), Obstacle> {
+        if core.closing && changes.class() == Class::Publish {
+            return Err(super::closed().into());
+        }
+        // What was called before this comes before it.
+        if core.line.iter().any(|before| matches!(before.work, Work::Deal(_)))
+            || changes.topics().any(|topic| core.line.iter().any(|before| before.concerns(topic)))
+        {
+            return Err(Obstacle::InLine);
+        }
+        Ok(())
+    }
+
+    /// Does it, if nothing is in the way. The messages' answers are apart, by topic.
+    pub(super) fn transact_locked(
         &self,
         core: &mut Core,
         changes: &Changes,
         (screened, drafts): (&[Screened], &[Draft<'_>]),
         reads: &Reads,
         level: Durability,
-    ) -> Result<Appended, Stop> {
+    ) -> Result<(Admission, Vec<Vec<Receipt>>), Stop> {
         self.check_changes(core, changes)?;
         self.check_ids(core, changes, screened)?;
         check_expected(core, changes, screened)?;
@@ -214,13 +155,13 @@ impl Engine {
         for ((draft, Screened { known, .. }), (topic, _)) in drafts.iter().zip(screened).zip(&changes.publishes) {
             let count = draft.count();
             let first = if count > 0 { firsts.next() } else { None }.unwrap_or_default();
-            let admission = Admission { end, level, first, count, time: terms.now, known: Vec::new() };
+            let admission = Admission { first, count, ..Admission::empty(end, level, terms.now) };
             let admission = core.with_known(*topic, admission, known);
             // It resolves when also what was accepted before is as durable as is asked now.
             end = end.max(admission.end);
             receipts.push(batch_receipt(admission).receipts().collect());
         }
-        Ok(Appended { end, level, time: terms.now, receipts })
+        Ok((Admission::empty(end, level, terms.now), receipts))
     }
 
     /// Which messages are known by their ids, and whether there is room for more.
@@ -245,17 +186,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether it is its turn, and what can refuse it for good.
+    /// What can refuse it for good.
     fn check_changes(&self, core: &mut Core, changes: &Changes) -> Result<(), Obstacle> {
-        if core.closing && changes.class() == Class::Publish {
-            return Err(super::closed().into());
-        }
         if changes.topics().any(|topic| core.state.topic(topic).is_none()) {
             return Err(Error::new(Code::UnknownTopic, "a topic of the transaction was dropped").into());
-        }
-        // What was published before this was called comes before it.
-        if changes.topics().any(|topic| core.line.iter().any(|waiting| waiting.topic == topic)) {
-            return Err(Obstacle::InLine);
         }
         let mut lost = Vec::new();
         for Settlement { group, offset, epoch, .. } in &changes.settlements {
@@ -294,25 +228,6 @@ impl Engine {
             decisions.acks(core, group, runs(&offsets), || self.age_now());
         }
         Ok(touched)
-    }
-
-    /// Publishes a message if it will have this offset. A refusal is in the ticket, with the message.
-    pub(crate) fn publish_if(self: Arc<Self>, topic: TopicId, end: Offset, message: Message) -> Ticket<Receipt> {
-        let level = message.durability.or_else(|| self.core.lock().state.topic(topic)?.durability());
-        let level = level.unwrap_or(self.options.durability);
-        let mut changes =
-            Changes { publishes: vec![(topic, vec![message])], expected: vec![(topic, end)], ..Changes::default() };
-        match self.transact(&mut changes, level) {
-            Ok(Appended { end: lsn, level, time, receipts }) => {
-                let receipt = receipts.first().and_then(|receipts| receipts.first()).copied();
-                let receipt = receipt.unwrap_or(Receipt { offset: end, time, duplicate: false });
-                Ticket::appended(self, lsn, level, receipt)
-            }
-            Err(error) => {
-                let message = changes.publishes.pop().and_then(|(_, mut messages)| messages.pop());
-                Ticket::refused(self, message.into_iter().fold(error, Error::returning))
-            }
-        }
     }
 }
 

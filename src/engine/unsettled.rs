@@ -4,7 +4,7 @@ use super::{Engine, ParkedLetter};
 use crate::error::{Code, Error, Result};
 use crate::event::{BuryReason, Counters, Patch, Run, Setting};
 use crate::state::{Group, History};
-use crate::types::{Offset, Timestamp, TopicId};
+use crate::types::{GroupId, Offset, Timestamp, TopicId};
 
 /// Settings as they are stored: numbered tags with their values, those of a newer release included. The chapter on the
 /// file format says what they mean; [`TopicSettings`](crate::TopicSettings) and [`Group`](crate::Group) are what they
@@ -146,13 +146,16 @@ impl Engine {
         Ok(StoredSettings(of.settings().clone()))
     }
 
+    /// The group of a topic that has this name.
+    pub(crate) fn group_named(&self, topic: TopicId, name: &str) -> Result<GroupId> {
+        let group = self.open_core()?.state.group_named(topic, name);
+        group.ok_or_else(|| Error::new(Code::UnknownGroup, format!("the topic has no group {name:?}")))
+    }
+
     /// The progress of the group of this name.
     pub(crate) fn group_progress(&self, topic: TopicId, name: &str) -> Result<GroupProgress> {
+        let group = self.group_named(topic, name)?;
         let core = self.open_core()?;
-        let group = core
-            .state
-            .group_named(topic, name)
-            .ok_or_else(|| Error::new(Code::UnknownGroup, format!("the topic has no group {name:?}")))?;
         let held = core.state.group(group).ok_or_else(super::settle::no_group)?;
         let of = core.state.topic(topic).ok_or_else(super::read::no_topic)?;
         let mut unsettled: Vec<(Offset, Offset)> = Vec::new();

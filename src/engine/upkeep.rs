@@ -25,6 +25,10 @@ impl Engine {
 
     /// Does what is due. Whether there is more to do at once.
     pub(crate) fn poll_upkeep(&self) -> Result<bool> {
+        // Tasks wait for nothing else than that.
+        if self.ask_line() {
+            self.serve_front();
+        }
         let mut more = self.tend_groups()?;
         more |= self.write_sidecars()?;
         match self.prepare_piece(false) {

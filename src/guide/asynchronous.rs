@@ -21,9 +21,20 @@
 //! and three messages come, three tasks wake. While there is nothing, that thread sleeps, without a timer.
 //!
 //! `publish`, `ack` and their like, those of a [`Run`](crate::Run) too, are ordinary calls that return a ticket. They
-//! hold a short lock and no more: what finds no room waits in its ticket. What may wait for the disk where it is
-//! called: `extend` of a lease that had run out, the `commit` of a transaction if the buffer is full, `publish_if`
-//! likewise, and publishes with ids that have to be looked up on the disk.
+//! hold a short lock and no more. What can't be done at once waits in its ticket: publishes, `publish_if` and the
+//! `commit` of a transaction that find no room, and those whose ids have to be looked up on the disk. They stand in
+//! line, in the order of the calls, and a thread of the store does the rest. A test calls all of these on a disk that
+//! hangs.
+//!
+//! What may wait for the disk where it is called, and the way round it:
+//!
+//! | call | waits | instead |
+//! |---|---|---|
+//! | [`Delivery::extend`](crate::Delivery::extend) | for a write, if the lease had run out | extend in time, or let [workers](crate::guide::workers) do it |
+//! | publishes with ids | for reads, while half of [`max_waiting_publishes`](crate::Options::max_waiting_publishes) of the topic stand in line | await tickets, so that fewer are out |
+//! | [`Consumer::is_processed`](crate::Consumer::is_processed) | for a read of the tables | `spawn_blocking`, or let the inbox of the group decide |
+//! | opening and closing; topics, groups and their settings; `seek`, `redrive`, `purge`, `cancel`, `pause` | for a write and its sync | do them before the work begins, or where blocking is allowed |
+//! | [`Topic::read`](crate::Topic::read), `dead_letters`, `why` | for reads | where blocking is allowed |
 //!
 //! # What is dropped loses nothing
 //!

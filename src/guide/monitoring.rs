@@ -25,7 +25,9 @@
 //!
 //! With feature `metrics`, `MetricsFeed` tells the same to whatever recorder the program has installed for the
 //! [`metrics`](https://docs.rs/metrics) facade. `millpond metrics STORE` prints the page of a store that another
-//! process has open, without what that process counts in memory: gauges only.
+//! process has open, without what that process counts in memory: gauges only. Leases are in its memory too, so there
+//! `millpond_ready` has what is leased as well, as its HELP line says, and `millpond_leased` is not there; `millpond
+//! top` shows the two as one, and [`GroupStats::leases_known`](crate::GroupStats::leases_known) tells a program.
 //!
 //! `examples/monitoring` has alert rules for Prometheus and a dashboard for Grafana; a test holds every name in them
 //! against the page.

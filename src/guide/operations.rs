@@ -72,11 +72,11 @@
 //! ```text
 //! millpond ./pond   disk 192.0 MiB   live 12.5 MiB   in 1251/s
 //!
-//! TOPIC            GROUP              IN/S   DONE/S       LAG     READY RETRYING   DELAYED   DEAD       OLDEST
-//! orders           email              1250      998     12033     12000       33         0      2   1 min 34 s
-//! orders           audit              1250      0.0     12033     12000       33         0      0   1 min 34 s paused
-//! a topic nobod... -                   0.2        -         7         0        0         0      0            -
-//! q quits, arrows scroll. What is leased counts as ready.
+//! TOPIC            GROUP             IN/S  DONE/S       LAG READY/LEASED RETRYING   DELAYED   DEAD       OLDEST
+//! orders           email             1250     998     12033        12000       33         0      2   1 min 34 s
+//! orders           audit             1250     0.0     12033        12000       33         0      0   1 min 34 s paused
+//! a topic nobod... -                  0.2       -         7            0        0         0      0            -
+//! q quits, arrows scroll. What of it is leased, only the store's owner knows.
 //! ```
 //!
 //! And a dead letter of a group that tries three times, with `millpond dlq show ./pond orders email 2`:

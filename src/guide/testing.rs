@@ -36,8 +36,9 @@
 //!
 //! A message comes at least once: a process can die between the effect of a handler and its ack. `testing::Chaos` tries
 //! that out. It runs the handler once as it is, and then once for each of its steps and each fault: failed there,
-//! killed there, overtaken there by another one after its lease ran out. What the handler has left behind in the
-//! world is compared with what it leaves without faults.
+//! killed there, overtaken there by another one after its lease ran out. Then with two of them, if one alone did no
+//! harm: a second one strikes at each step that comes after the first, in at most as many rounds as `pairs` says (100).
+//! What the handler has left behind in the world is compared with what it leaves without faults.
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
@@ -74,5 +75,6 @@
 //! # }
 //! ```
 //!
-//! In a real handler `Steps` is best hidden behind a function that does nothing outside tests. What it cannot find: two
-//! faults in one message, and effects that you don't observe.
+//! In a real handler `Steps` is best hidden behind a function that does nothing outside tests. What it cannot find:
+//! three faults in a row, a fault in the one that overtakes, and effects that you don't observe. The report says how
+//! many ways with two faults were left out.

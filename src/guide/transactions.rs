@@ -48,8 +48,9 @@
 //!   message of its topic its own; topics do not wait for each other. A value is seen by
 //!   [`Store::get`](crate::Store::get) likewise. Settlements take effect in memory at once, as they do outside.
 //! * **Its size is bounded** by what fits in one frame, [`Options::max_frame_bytes`](crate::Options::max_frame_bytes).
-//! * **It waits in the call** where a publish waits in its ticket: for a write, or for a segment. On a full disk one
-//!   that publishes is refused; one that settles, with values or without, goes through.
+//! * **It waits in its ticket**, as a publish does: for a write, for a segment, for ids that have to be looked up on
+//!   the disk. What it settles stays leased meanwhile; a lease that is lost by then refuses the whole. On a full disk
+//!   one that publishes is refused; one that settles, with values or without, goes through.
 //!
 //! # Small values
 //!

@@ -138,6 +138,8 @@ pub(crate) use index::{Carried, Note, SegmentIndex};
 pub(crate) use listing::{Listing, read_sidecar};
 pub(crate) use mend::{mend_identity, store_of_segments};
 pub(crate) use packed::pack;
+#[cfg(all(feature = "lz4", any(test, feature = "testing")))]
+pub(crate) use packed::unpack;
 pub(crate) use patch::{Gap, LEAST_GAP, Last, Patch, repaired_name};
 pub(crate) use prepare::{Numbers, Preparation, Prepared, Purpose};
 pub(crate) use read::{Glance, Window};

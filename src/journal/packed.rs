@@ -22,7 +22,7 @@ const MOST: u64 = 255;
 
 /// Why a body can't be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unpacked {
+pub(crate) enum Unpacked {
     /// This build has no decompressor.
     NotBuilt,
     /// The bytes are none that were written so.
@@ -49,7 +49,7 @@ pub(crate) fn pack(_: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The body that was meant.
-pub(super) fn unpack(body: &[u8]) -> Result<Bytes, Unpacked> {
+pub(crate) fn unpack(body: &[u8]) -> Result<Bytes, Unpacked> {
     let (length, block, rest) = parts(body).ok_or(Unpacked::Bad)?;
     inflate(length, block, rest).map(Bytes::from)
 }

@@ -105,6 +105,15 @@ impl Runs {
         self.runs.iter().any(|run| run.may_have(id))
     }
 
+    /// What is known of these ids without reading anything: nothing can be said if a run may have one of them.
+    pub(crate) fn look(&self, keys: &[(usize, PublishedKey)]) -> Option<Found> {
+        let may_have = match keys {
+            [(_, key)] => self.may_have(&key.id),
+            keys => self.runs.iter().any(|run| keys.iter().any(|(_, key)| run.may_have(&key.id))),
+        };
+        (!may_have).then(|| Found { generation: self.generation, rows: Vec::new() })
+    }
+
     /// What is known of these ids; if a run can't be read, which.
     ///
     /// Run by run and not id by id: the looks into one filter do not wait for each other. For one id the filters of all

@@ -20,11 +20,15 @@ const LEASE: Duration = Duration::from_secs(30);
 /// More deliveries than a handler needs that ever gets done.
 const DELIVERIES_MAX: usize = 100;
 
+/// So many rounds with two faults there are unless [`Chaos::pairs`] says otherwise: a second, about, for a handler that
+/// does nothing slow.
+const PAIRS: usize = 100;
+
 /// How often a message is tried before the handler is said not to get done.
 const ATTEMPTS: u32 = 10;
 
 /// What becomes of a handler at a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Fault {
     /// It stops there and its message is charged with a failure: an error, a panic, a task that was dropped.
@@ -45,6 +49,8 @@ impl Display for Fault {
         })
     }
 }
+
+const FAULTS: [Fault; 3] = [Fault::Failed, Fault::Killed, Fault::Overtaken];
 
 /// The steps of a handler under [`Chaos`]: it says where it is, and may not come back from that.
 pub struct Steps<'a> {
@@ -73,21 +79,22 @@ impl Steps<'_> {
 /// What the handler is unwound with.
 struct Cut;
 
-/// Where the fault of a round is, and what was come by.
+/// Where the faults of a round are, and what was come by.
 #[derive(Debug, Default)]
 struct Plan {
-    fault: Option<(usize, Fault)>,
+    faults: Vec<(usize, Fault)>,
     message: Cell<Offset>,
     reached: RefCell<Vec<(Offset, String)>>,
-    struck: Cell<bool>,
+    /// What has just ended the handler.
+    struck: Cell<Option<Fault>>,
 }
 
 impl Plan {
     fn reaches(&self, step: &str) -> Option<Fault> {
         let mut reached = self.reached.borrow_mut();
         reached.push((self.message.get(), step.to_owned()));
-        let (_, fault) = self.fault.filter(|(place, _)| *place + 1 == reached.len())?;
-        self.struck.set(true);
+        let (_, fault) = *self.faults.iter().find(|(place, _)| *place + 1 == reached.len())?;
+        self.struck.set(Some(fault));
         Some(fault)
     }
 }
@@ -102,16 +109,22 @@ pub struct Finding {
     pub step: String,
     /// What happened.
     pub fault: Fault,
+    /// What happened after that, in a round with two faults: at which step, and what.
+    pub then: Option<(String, Fault)>,
     /// How the world looks without faults.
     pub expected: String,
-    /// How it looks with this one.
+    /// How it looks with this one, or these.
     pub found: String,
 }
 
 impl Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { message, step, fault, expected, found } = self;
-        write!(f, "message {message}, {fault} at {step:?}: found {found} instead of {expected}")
+        let Self { message, step, fault, then, expected, found } = self;
+        write!(f, "message {message}, {fault} at {step:?}")?;
+        if let Some((step, fault)) = then {
+            write!(f, ", then {fault} at {step:?}")?;
+        }
+        write!(f, ": found {found} instead of {expected}")
     }
 }
 
@@ -121,6 +134,10 @@ impl Display for Finding {
 pub struct ChaosReport {
     /// How many ways were tried.
     pub rounds: usize,
+    /// How many of them had two faults, one after the other.
+    pub pairs: usize,
+    /// How many ways with two faults there are beyond those: see [`Chaos::pairs`].
+    pub pairs_left_out: usize,
     /// The steps that a handler comes by without faults, with those that chaos adds before and after it.
     pub steps: Vec<String>,
     /// What came out differently.
@@ -138,15 +155,26 @@ impl ChaosReport {
 impl Display for ChaosReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_idempotent() {
-            return write!(f, "the same in all of {} rounds", self.rounds);
+            write!(f, "the same in all of {} rounds", self.rounds)?;
+        } else {
+            write!(f, "different in {} of {} rounds", self.findings.len(), self.rounds)?;
         }
-        write!(f, "different in {} of {} rounds:", self.findings.len(), self.rounds)?;
+        if self.pairs > 0 {
+            write!(f, ", {} of them with two faults", self.pairs)?;
+        }
+        if self.pairs > 0 && self.pairs_left_out > 0 {
+            write!(f, " (of {})", self.pairs.saturating_add(self.pairs_left_out))?;
+        }
+        if !self.is_idempotent() {
+            write!(f, ":")?;
+        }
         self.findings.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
     }
 }
 
-/// Runs a handler over and over, each time with one fault at one of its steps, and compares what it leaves behind with
-/// what it leaves behind without: a handler is idempotent if that is the same. With feature `testing`.
+/// Runs a handler over and over, each time with one fault at one of its steps, and then with two, and compares what it
+/// leaves behind with what it leaves behind without: a handler is idempotent if that is the same. With feature
+/// `testing`.
 ///
 /// The handler gets a world, which is yours and made anew for each round: a database in memory, a mail server that only
 /// counts. It says where it is with [`Steps::at`], best after each effect; chaos adds a step before it and one between
@@ -186,13 +214,14 @@ pub struct Chaos<M> {
     world: M,
     messages: Vec<Message>,
     group: Group,
+    pairs: usize,
 }
 
 impl<W, M: Fn() -> W> Chaos<M> {
     /// Chaos with a world that is made anew for each round.
     pub fn new(world: M) -> Self {
         let retry = Retry::fixed(Duration::ZERO).without_jitter().attempts(ATTEMPTS);
-        Self { world, messages: Vec::new(), group: Group::default().lease(LEASE).retry(retry) }
+        Self { world, messages: Vec::new(), group: Group::default().lease(LEASE).retry(retry), pairs: PAIRS }
     }
 
     /// A message to be handled; each is published before the first is handled.
@@ -202,8 +231,17 @@ impl<W, M: Fn() -> W> Chaos<M> {
         self
     }
 
-    /// Runs the handler without faults once, and then with each fault at each step. `observe` says what of the world is
-    /// compared: leave out what may differ, as times and numbers of tries.
+    /// At most so many rounds with two faults (default: 100; 0: none), if one alone does no harm anywhere: a second
+    /// one, of any kind, at each step that comes after the first. If there are more, they are taken evenly from all of
+    /// them, the same each time, and the report says how many were left out.
+    #[must_use]
+    pub fn pairs(mut self, most: usize) -> Self {
+        self.pairs = most;
+        self
+    }
+
+    /// Runs the handler without faults once, then with each fault at each step, then with two of them. `observe` says
+    /// what of the world is compared: leave out what may differ, as times and numbers of tries.
     ///
     /// # Errors
     /// None that a test has to expect: what the store says if its own work fails.
@@ -212,8 +250,8 @@ impl<W, M: Fn() -> W> Chaos<M> {
         handler: impl Fn(&W, &Delivery, &Steps<'_>) -> R,
         observe: impl Fn(&W) -> S,
     ) -> Result<ChaosReport> {
-        let round = |fault| self.round(fault, &handler, &observe);
-        let (expected, steps) = round(None)?;
+        let round = |faults: &[(usize, Fault)]| self.round(faults, &handler, &observe);
+        let (expected, steps) = round(&[])?;
         let mut report = ChaosReport {
             rounds: 1,
             steps: steps.iter().map(|(_, step)| step.clone()).collect(),
@@ -224,19 +262,38 @@ impl<W, M: Fn() -> W> Chaos<M> {
                 message: Offset::ZERO,
                 step: "none".to_owned(),
                 fault: Fault::Failed,
+                then: None,
                 expected: "a handler that gets done without faults".to_owned(),
                 found: why.clone(),
             });
             return Ok(report);
         }
+        let mut pairs = Vec::new();
         for (place, (message, step)) in steps.into_iter().enumerate() {
-            for fault in [Fault::Failed, Fault::Killed, Fault::Overtaken] {
-                let (found, _) = round(Some((place, fault)))?;
+            for fault in FAULTS {
+                let (found, reached) = round(&[(place, fault)])?;
                 report.rounds += 1;
-                if found != expected {
+                if found == expected {
+                    let later = reached.into_iter().enumerate().skip(place + 1);
+                    let first = (place, message, step.clone(), fault);
+                    pairs.extend(later.flat_map(|later| FAULTS.map(|second| (first.clone(), later.clone(), second))));
+                } else {
                     let (expected, found) = (say(&expected), say(&found));
-                    report.findings.push(Finding { message, step: step.clone(), fault, expected, found });
+                    report.findings.push(Finding { message, step: step.clone(), fault, then: None, expected, found });
                 }
+            }
+        }
+        // Where one fault does harm by itself, two of them say nothing new.
+        report.pairs = if report.is_idempotent() { pairs.len().min(self.pairs) } else { 0 };
+        report.pairs_left_out = pairs.len() - report.pairs;
+        for taken in 0..report.pairs {
+            let Some((first, later, second)) = pairs.get(taken * pairs.len() / report.pairs) else { break };
+            let ((place, message, step, fault), (at, (_, then))) = (first.clone(), later.clone());
+            let (found, _) = round(&[(place, fault), (at, *second)])?;
+            report.rounds += 1;
+            if found != expected {
+                let (expected, found) = (say(&expected), say(&found));
+                report.findings.push(Finding { message, step, fault, then: Some((then, *second)), expected, found });
             }
         }
         Ok(report)
@@ -246,12 +303,12 @@ impl<W, M: Fn() -> W> Chaos<M> {
     #[expect(clippy::type_complexity, reason = "a result of two parts, used twice")]
     fn round<R: IntoHandled, S>(
         &self,
-        fault: Option<(usize, Fault)>,
+        faults: &[(usize, Fault)],
         handler: &impl Fn(&W, &Delivery, &Steps<'_>) -> R,
         observe: &impl Fn(&W) -> S,
     ) -> Result<(core::result::Result<S, String>, Vec<(Offset, String)>)> {
         let world = (self.world)();
-        let plan = Plan { fault, ..Plan::default() };
+        let plan = Plan { faults: faults.to_vec(), ..Plan::default() };
         let mut pond = Pond::new()?;
         let topic = pond.store().topic("chaos")?;
         topic.consumer("handler", self.group.clone())?;
@@ -266,7 +323,7 @@ impl<W, M: Fn() -> W> Chaos<M> {
                 continue;
             };
             plan.message.set(delivery.offset());
-            let unstruck = !plan.struck.get();
+            plan.struck.set(None);
             let overtake = || self.overtake(&pond, &world, handler);
             let steps = Steps { plan: &plan, overtake: &overtake };
             let said = catch_unwind(AssertUnwindSafe(|| {
@@ -277,17 +334,14 @@ impl<W, M: Fn() -> W> Chaos<M> {
             }));
             match said {
                 Ok(handled) => settle(delivery, handled)?,
-                Err(cut) if cut.is::<Cut>() && unstruck => {
-                    if plan.fault.is_some_and(|(_, fault)| fault == Fault::Killed) {
-                        // Nobody lives to drop it.
-                        std::mem::forget(delivery);
-                        drop(consumer);
-                        pond = pond.kill()?;
-                    } else {
-                        delivery.nack("chaos").wait()?;
-                    }
+                Err(cut) if cut.is::<Cut>() && plan.struck.get() == Some(Fault::Killed) => {
+                    // Nobody lives to drop it.
+                    std::mem::forget(delivery);
+                    drop(consumer);
+                    pond = pond.kill()?;
                 }
-                Err(_) => delivery.nack("the handler panicked").wait()?,
+                Err(cut) if cut.is::<Cut>() => fail(delivery, "chaos")?,
+                Err(_) => fail(delivery, "the handler panicked")?,
             }
         }
         let consumer = consumer(pond.store(), &self.group)?;
@@ -319,6 +373,12 @@ impl<W, M: Fn() -> W> Chaos<M> {
 
 fn consumer(store: &Store, group: &Group) -> Result<Consumer> {
     store.topic("chaos")?.consumer("handler", group.clone())
+}
+
+/// One that was overtaken before has lost its lease by then.
+fn fail(delivery: Delivery, why: &str) -> Result<()> {
+    let failed = delivery.nack(why).wait();
+    failed.or_else(|error| if error.kind() == ErrorKind::LeaseLost { Ok(()) } else { Err(error) })
 }
 
 fn settle(delivery: Delivery, handled: Handled) -> Result<()> {

@@ -7,6 +7,8 @@
 
 pub use crate::seen::Seen;
 pub use crate::storage::sim::{Counts, Faults, Hang, SimDisk};
+#[cfg(feature = "lz4")]
+pub use values::unpack_body;
 pub use values::{decode_sidecar, decode_value};
 
 #[cfg(feature = "testing")]

@@ -63,3 +63,24 @@ fn restore(mut bytes: &[u8]) {
         }
     }
 }
+
+/// Unpacks `bytes` as a body that is compressed, and packs them as one that is to be. For fuzzing: whatever the bytes,
+/// it ends without a panic, takes no more memory than so many bytes can stand for, and what was packed comes back.
+#[cfg(feature = "lz4")]
+pub fn unpack_body(bytes: &[u8]) {
+    if let Ok(body) = crate::journal::unpack(bytes) {
+        // A byte of a block stands for 255 at most, and what is not packed for itself.
+        assert!(body.len() <= bytes.len().saturating_mul(255), "{} of {}", body.len(), bytes.len());
+        if let Some(packed) = crate::journal::pack(&body) {
+            assert!(packed.len() < body.len());
+            let again = crate::journal::unpack(&packed);
+            assert!(again.is_ok_and(|again| again == body), "it does not come back");
+        }
+    }
+    if let Some(mut packed) = crate::journal::pack(bytes) {
+        packed.extend_from_slice(b"behind it");
+        let again = crate::journal::unpack(&packed);
+        let whole = [bytes, b"behind it"].concat();
+        assert!(again.is_ok_and(|again| again == whole), "it does not come back");
+    }
+}

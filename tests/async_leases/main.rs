@@ -10,6 +10,7 @@
 mod support;
 
 mod no_disk;
+mod no_waiting;
 mod runs;
 mod suspects;
 

@@ -35,7 +35,11 @@ fn no_poll_and_no_drop_touches_the_disk() {
 }
 
 /// Whether `what` returns while the disk hangs; it goes on afterwards.
-fn returns_on_a_hanging_disk(disk: &SimDisk, patience: Duration, what: impl FnOnce() + Send + 'static) -> bool {
+pub(crate) fn returns_on_a_hanging_disk(
+    disk: &SimDisk,
+    patience: Duration,
+    what: impl FnOnce() + Send + 'static,
+) -> bool {
     let (told, tells) = std::sync::mpsc::channel();
     let hang = disk.hang();
     let thread = std::thread::spawn(move || {
@@ -49,10 +53,10 @@ fn returns_on_a_hanging_disk(disk: &SimDisk, patience: Duration, what: impl FnOn
 }
 
 /// So many that their failures, of which the journal keeps half a kilobyte each, don't fit into the smallest buffer.
-const MANY: usize = 300;
+pub(crate) const MANY: usize = 300;
 
 /// Settles all as failed, and most of them find no room.
-fn nack_all(held: impl IntoIterator<Item = Delivery>) -> Vec<Ticket<()>> {
+pub(crate) fn nack_all(held: impl IntoIterator<Item = Delivery>) -> Vec<Ticket<()>> {
     let text = "no ".repeat(1000);
     let tickets: Vec<_> = held.into_iter().map(|delivery| delivery.nack(&text)).collect();
     let waits = |ticket: &&Ticket<()>| format!("{ticket:?}").contains("waiting for room");
@@ -62,7 +66,7 @@ fn nack_all(held: impl IntoIterator<Item = Delivery>) -> Vec<Ticket<()>> {
 }
 
 /// Messages that are held, of a store that has the smallest buffer.
-fn with_a_small_buffer() -> (Bench, Vec<Delivery>) {
+pub(crate) fn with_a_small_buffer() -> (Bench, Vec<Delivery>) {
     let (disk, clock) = (SimDisk::new(1), ManualClock::starting_at(Timestamp::new(1_700_000_000_000)));
     let options = Store::options().segment_bytes(1 << 20).buffer_bytes(64 << 10).durability(Durability::Os);
     let store = Store::open_simulated(&disk, clock.clone(), 1, options).unwrap();

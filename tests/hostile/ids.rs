@@ -14,7 +14,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 /// Ids that were published and processed, and more that were processed where no window looks at what is published.
-const IDS: u64 = 1_500;
+pub(crate) const IDS: u64 = 1_500;
 const MAIL: u64 = 400;
 
 /// Which files are hurt.
@@ -50,7 +50,7 @@ pub(crate) fn part(name: &str) -> Option<Part> {
     }
 }
 
-fn open(path: &Path) -> Result<Store, millpond::Error> {
+pub(crate) fn open(path: &Path) -> Result<Store, millpond::Error> {
     pond::options(32 << 10).id_memory_bytes(16 << 10).create(false).open(path)
 }
 
@@ -69,7 +69,7 @@ fn doors(store: &Store) -> Result<Doors, millpond::Error> {
     Ok(Doors { payments, mail, book, post })
 }
 
-fn payment(id: u64) -> Message {
+pub(crate) fn payment(id: u64) -> Message {
     Message::new(format!("payment {id}")).id(format!("p{id}"))
 }
 
@@ -77,7 +77,7 @@ fn letter(id: u64) -> Message {
     Message::new(format!("letter {id}")).id(format!("m{id}"))
 }
 
-fn make(name: &'static str, closed: bool) -> Pond {
+pub(crate) fn make(name: &'static str, closed: bool) -> Pond {
     let dir = pond::directory();
     let options = pond::options(32 << 10).id_memory_bytes(16 << 10);
     let store = options.open(dir.path()).unwrap();
@@ -192,7 +192,7 @@ fn run(seed: u64) -> Option<(Part, How, Came)> {
     Some((wanted, how, crate::bounded(&what, || judge(pond, wanted, dir.path(), &what))))
 }
 
-fn pair((name, bytes): (&String, &Vec<u8>)) -> (String, Vec<u8>) {
+pub(crate) fn pair((name, bytes): (&String, &Vec<u8>)) -> (String, Vec<u8>) {
     (name.clone(), bytes.clone())
 }
 

@@ -20,6 +20,7 @@
 
 mod forge;
 mod ids;
+mod ids_forged;
 mod injure;
 mod layout;
 mod look;

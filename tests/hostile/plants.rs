@@ -2,7 +2,7 @@
 
 use crate::ids;
 use crate::look::{self, Outcome, refusal};
-use crate::pond::{self, Pond, options};
+use crate::pond::{self, Files, Pond, options};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -52,9 +52,9 @@ fn places(pond: &Pond) -> Vec<String> {
 }
 
 /// Something to be put in a place.
-type Plant = (&'static str, fn(&Path, &Path));
+type Plant = fn(&Path, &Path);
 
-const PLANTS: [Plant; 8] = [
+const PLANTS: [(&str, Plant); 8] = [
     ("a link to /dev/zero", |place, _| symlink("/dev/zero", place).unwrap()),
     ("a link to a file of somebody else", |place, victim| symlink(victim, place).unwrap()),
     ("a link to nowhere", |place, _| symlink("/nonexistent/file", place).unwrap()),
@@ -71,24 +71,46 @@ fn kind(place: &Path) -> (fs::FileType, u64, Option<PathBuf>) {
     (metadata.file_type(), metadata.len(), fs::read_link(place).ok())
 }
 
+/// A store with something else in the place of one of its files.
+struct Planted {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+    /// The place.
+    planted: PathBuf,
+    victim: PathBuf,
+}
+
+impl Planted {
+    fn new(files: &Files, place: &str, plant: Plant) -> Self {
+        let directory = pond::directory();
+        let path = directory.path().join("store");
+        pond::write_all(files, &path);
+        let victim = directory.path().join("victim");
+        fs::write(&victim, b"somebody else's").unwrap();
+        let planted = path.join(place);
+        // An original that a plant takes the place of is gone: as removed.
+        let _ = fs::remove_file(&planted);
+        let _ = fs::remove_dir_all(&planted);
+        plant(&planted, &victim);
+        Self { _directory: directory, path, planted, victim }
+    }
+
+    /// Nobody has written to what lies outside.
+    fn assert_harmless(&self, what: &str) {
+        assert_eq!(fs::read(&self.victim).unwrap(), b"somebody else's", "{what}: it was followed, and written to");
+    }
+}
+
 #[test]
 fn nothing_in_the_place_of_a_file_is_followed_waited_for_or_read_without_end() {
     for pond in &pond::ponds()[..2] {
         for place in places(pond) {
             for (what, plant) in PLANTS {
-                let dir = pond::directory();
-                let path = dir.path().join("store");
-                pond::write_all(&pond.files, &path);
-                let victim = dir.path().join("victim");
-                fs::write(&victim, b"somebody else's").unwrap();
-                let planted = path.join(&place);
-                // An original that a plant takes the place of is gone: as removed.
-                let _ = fs::remove_file(&planted);
-                plant(&planted, &victim);
-                let before = kind(&planted);
+                let store = Planted::new(&pond.files, &place, plant);
+                let before = kind(&store.planted);
                 let what = format!("{what} as {place}, {}", pond.name);
-                let (told, _) = crate::bounded(&format!("verify, {what}"), || look::verify(&path));
-                let seen = crate::bounded(&what, || look::look(&path, pond));
+                let (told, _) = crate::bounded(&format!("verify, {what}"), || look::verify(&store.path));
+                let seen = crate::bounded(&what, || look::look(&store.path, pond));
                 let needed = pond.files.contains_key(&place) && place.ends_with(".segment");
                 assert!(told || !needed, "verify says nothing: {what}");
                 let refused = matches!(seen.outcome, Outcome::Corrupt | Outcome::System | Outcome::Misuse);
@@ -100,9 +122,9 @@ fn nothing_in_the_place_of_a_file_is_followed_waited_for_or_read_without_end() {
                 } else {
                     assert!(refused || matches!(seen.outcome, Outcome::Intact | Outcome::Told), "{what}");
                 }
-                assert_eq!(fs::read(&victim).unwrap(), b"somebody else's", "{what}");
+                store.assert_harmless(&what);
                 if !place.ends_with(".index") && !place.ends_with(".new") && refused {
-                    assert_eq!(kind(&planted), before, "{what}");
+                    assert_eq!(kind(&store.planted), before, "{what}");
                 }
             }
         }
@@ -175,21 +197,10 @@ fn nothing_in_the_place_of_runs_and_tables_is_followed_waited_for_or_read_withou
     );
     for place in places {
         for (what, plant) in PLANTS {
-            let dir = pond::directory();
-            let path = dir.path().join("store");
-            pond::write_all(&pond.files, &path);
-            let victim = dir.path().join("victim");
-            fs::write(&victim, b"somebody else's").unwrap();
-            let planted = path.join(&place);
-            let _ = fs::remove_file(&planted);
-            let _ = fs::remove_dir_all(&planted);
-            plant(&planted, &victim);
+            let store = Planted::new(&pond.files, &place, plant);
             let what = format!("{what} as {place}");
-
-            crate::bounded(&what, || ids::look(&path, &what));
-
-            let untouched = fs::read(&victim).unwrap() == b"somebody else's";
-            assert!(untouched, "{what}: it was followed, and written to");
+            crate::bounded(&what, || ids::look(&store.path, &what));
+            store.assert_harmless(&what);
         }
     }
 }

@@ -3,7 +3,9 @@
 use crate::coverage::checked;
 use crate::model::{Entry, Fact, Firm, Model};
 use crate::world::GROUPS;
-use millpond::{Committed, Consumer, Delivery, Durability, Message, Offset, Store, Ticket, Topic, Transaction, Why};
+use millpond::{
+    Committed, Consumer, Delivery, Durability, ErrorKind, Message, Offset, Store, Ticket, Topic, Transaction, Why,
+};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -34,6 +36,9 @@ pub(crate) struct Transactions {
 fn key(number: u64) -> String {
     format!("transaction {number}")
 }
+
+/// More steps than anything takes for which there is room.
+const STEPS_MAX: usize = 10_000;
 
 /// Before this many others a transaction removes the key of an earlier one.
 const REMOVES: u64 = 3;
@@ -79,8 +84,22 @@ impl Transactions {
         asked.mark = model.mark();
         let mut ticket = tx.commit();
         let good;
-        match Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Err(error)) => {
+        let mut unknown = false;
+        let mut outcome = Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop()));
+        let mut steps = 0;
+        // It stands in line: what the store's threads would do is done. That a step fails is told to the ticket.
+        while outcome.is_pending() && format!("{ticket:?}").contains("waiting for room") {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err("I12: a transaction waits for ever".to_owned());
+            }
+            _ = store.step_upkeep();
+            _ = store.step_commit();
+            outcome = Pin::new(&mut ticket).poll(&mut Context::from_waker(Waker::noop()));
+        }
+        match outcome {
+            // What stood in line may have been taken in before the store failed.
+            Poll::Ready(Err(error)) if error.kind() != ErrorKind::OutcomeUnknown => {
                 let code = error.code();
                 // Dropped, it gives back what it held.
                 if error.into_transaction().is_none() {
@@ -91,16 +110,18 @@ impl Transactions {
             _ if wrong => return Err("a transaction with a wrong expectation is accepted".to_owned()),
             outcome => {
                 // Some that stood in line before it may have been refused meanwhile: it moved up.
-                good = settle_line(model);
+                good = settle_line(model) && !matches!(outcome, Poll::Ready(Err(_)));
                 for (topic, entry) in entries {
                     asked.messages.push(Fact::Message { topic, index: model.topics[topic].len() });
                     model.topics[topic].push(entry);
                 }
-                if let Poll::Ready(Ok(committed)) = outcome {
-                    asked.told(&committed);
-                    asked.firm = level.into();
-                } else {
-                    asked.ticket = Some(ticket);
+                match outcome {
+                    Poll::Ready(Ok(committed)) => {
+                        asked.told(&committed);
+                        asked.firm = level.into();
+                    }
+                    Poll::Ready(Err(_)) => unknown = true,
+                    Poll::Pending => asked.ticket = Some(ticket),
                 }
             }
         }
@@ -109,7 +130,7 @@ impl Transactions {
                 model.groups[*group].acked.entry(*offset).or_insert(Firm::Asked);
             }
         }
-        if asked.ticket.is_none() {
+        if asked.ticket.is_none() && !unknown {
             asked.resolve(model);
         }
         self.asked.push(asked);

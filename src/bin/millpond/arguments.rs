@@ -1,7 +1,7 @@
 //! What several commands take: where in a topic, which offsets, and the handles of what must be there already.
 
 use crate::failure::Failure;
-use millpond::{Consumer, Group, Offset, Start, Store, Timestamp, Topic};
+use millpond::{Consumer, ErrorKind, Group, Offset, ReadOnlyStore, Start, Store, Timestamp, Topic};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -60,7 +60,27 @@ pub(crate) fn each(list: &[Offsets]) -> Vec<Offset> {
 
 /// Opens a store that must be there, hands it to `work`, and closes it.
 pub(crate) fn with_store<T>(dir: &Path, work: impl FnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
-    let store = Store::options().create(false).create_topics(false).open(dir)?;
+    work_on(open(dir)?, work)
+}
+
+/// The same; a store that another process has open is only looked at, and its owner is not disturbed.
+pub(crate) fn with_store_or_beside<T>(
+    dir: &Path,
+    work: impl FnOnce(&Store) -> Result<T, Failure>,
+    look: impl FnOnce(&ReadOnlyStore) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    match open(dir) {
+        Ok(store) => work_on(store, work),
+        Err(error) if error.kind() == ErrorKind::Locked => look(&Store::open_read_only(dir)?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open(dir: &Path) -> millpond::Result<Store> {
+    Store::options().create(false).create_topics(false).open(dir)
+}
+
+fn work_on<T>(store: Store, work: impl FnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
     let outcome = work(&store);
     let closed = store.close();
     let value = outcome?;

@@ -19,7 +19,9 @@ the oldest message that could be handed out has been waiting. PAUSED says until
 when the group hands out nothing. LIVE is what somebody still needs of a
 segment.
 
-Of a store that another process has open, what is leased counts as READY.
+What is leased is known to the owner of a store alone: if another process has it
+open, both are counted as READY/LEASED, and with --json "ready" and "leased" are
+null and "ready_or_leased" is what there is of them.
 
 With --json each line is an object whose "kind" says what it is about: "store",
 "topic", "group" or "segment"."#;
@@ -40,9 +42,9 @@ impl Info {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let stats = match Store::options().create(false).open(&self.dir) {
             Ok(store) => {
-                let stats = store.stats();
+                let stats = store.try_stats();
                 store.close()?;
-                stats
+                stats?
             }
             // Its owner is not disturbed by one who only looks.
             Err(error) if error.kind() == ErrorKind::Locked => Store::open_read_only(&self.dir)?.stats()?,

@@ -21,7 +21,7 @@ impl Ls {
     /// Lists them.
     pub(crate) fn run(self) -> Result<(), Failure> {
         with_store(&self.dir, |store| {
-            let topics = store.stats().topics;
+            let topics = store.try_stats()?.topics;
             let mut out = BufWriter::new(io::stdout().lock());
             if self.json {
                 topics.iter().try_for_each(|topic| output::json_line(&mut out, &overview::topic_line(topic)))?;
@@ -51,8 +51,8 @@ impl Groups {
     pub(crate) fn run(self) -> Result<(), Failure> {
         with_store(&self.dir, |store| {
             let topics = match &self.topic {
-                Some(name) => vec![store.existing_topic(name)?.stats()],
-                None => store.stats().topics,
+                Some(name) => vec![store.existing_topic(name)?.try_stats()?],
+                None => store.try_stats()?.topics,
             };
             let mut out = BufWriter::new(io::stdout().lock());
             if self.json {

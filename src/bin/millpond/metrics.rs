@@ -12,7 +12,8 @@ const AFTER_HELP: &str = r"Examples:
 The store is only looked at: whoever has it open goes on undisturbed. So these
 are gauges, and the counters that the store keeps on disk. What the owner counts
 in memory (rates, times, syncs), only the owner can tell: a program shows it with
-`Store::metrics`. Of a store that is open, what is leased counts as ready.";
+`Store::metrics`. So it is with leases: `millpond_ready` counts what is handed out
+too, which its HELP line says, and there is no `millpond_leased`.";
 
 /// Show the numbers of a store as Prometheus reads them
 #[derive(Debug, clap::Args)]

@@ -15,9 +15,11 @@ pub(crate) fn topic_line(topic: &TopicStats) -> Value {
 /// A group as an object.
 pub(crate) fn group_line(topic: &TopicStats, group: &GroupStats) -> Value {
     let oldest = group.oldest_claimable.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    let known = |count: u64| group.leases_known.then_some(count);
     json!({
-        "kind": "group", "topic": topic.name, "group": group.name, "ready": group.ready,
-        "leased": group.leased, "retrying": group.retrying, "delayed": group.delayed,
+        "kind": "group", "topic": topic.name, "group": group.name, "ready": known(group.ready),
+        "leased": known(group.leased), "ready_or_leased": group.ready.saturating_add(group.leased),
+        "retrying": group.retrying, "delayed": group.delayed,
         "blocked": group.key_blocked, "suspects": group.suspects, "dead": group.dead,
         "oldest_ms": oldest, "paused_until": group.paused_until.map(|until| until.get()),
     })
@@ -49,14 +51,25 @@ pub(crate) fn topics(topics: &[TopicStats]) -> Table {
     table
 }
 
+/// Whether it is known of all groups what is handed out: the store's owner knows, and who only looks does not.
+pub(crate) fn leases_known(topics: &[TopicStats]) -> bool {
+    topics.iter().flat_map(|topic| &topic.groups).all(|group| group.leases_known)
+}
+
+/// The title of what can't be told apart by who only looks.
+pub(crate) const READY_OR_LEASED: &str = "READY/LEASED";
+
 /// A row for each group of these topics.
 pub(crate) fn groups(topics: &[TopicStats]) -> Table {
     let right = Align::Right;
-    let mut table = Table::new(&[
-        ("GROUP", Align::Left),
-        ("TOPIC", Align::Left),
-        ("READY", right),
-        ("LEASED", right),
+    let known = leases_known(topics);
+    let mut columns = vec![("GROUP", Align::Left), ("TOPIC", Align::Left)];
+    if known {
+        columns.extend([("READY", right), ("LEASED", right)]);
+    } else {
+        columns.push((READY_OR_LEASED, right));
+    }
+    columns.extend([
         ("RETRYING", right),
         ("DELAYED", right),
         ("BLOCKED", right),
@@ -65,12 +78,12 @@ pub(crate) fn groups(topics: &[TopicStats]) -> Table {
         ("OLDEST", right),
         ("PAUSED", Align::Left),
     ]);
+    let mut table = Table::new(&columns);
     for (topic, group) in topics.iter().flat_map(|topic| topic.groups.iter().map(move |group| (topic, group))) {
-        table.row([
-            output::text(group.name.as_bytes()),
-            output::text(topic.name.as_bytes()),
-            group.ready.to_string(),
-            group.leased.to_string(),
+        let mut row = vec![output::text(group.name.as_bytes()), output::text(topic.name.as_bytes())];
+        row.push(group.ready.to_string());
+        row.extend(known.then(|| group.leased.to_string()));
+        row.extend([
             group.retrying.to_string(),
             group.delayed.to_string(),
             group.key_blocked.to_string(),
@@ -79,6 +92,7 @@ pub(crate) fn groups(topics: &[TopicStats]) -> Table {
             group.oldest_claimable.map_or_else(|| "-".to_owned(), output::span),
             group.paused_until.map_or_else(|| "-".to_owned(), paused),
         ]);
+        table.row(row);
     }
     table
 }

@@ -41,7 +41,7 @@ impl Pause {
                 (None, Some(until)) => consumer.pause_until(until)?,
                 (None, None) => consumer.pause()?,
             }
-            match consumer.stats().paused_until {
+            match consumer.try_stats()?.paused_until {
                 Some(until) => output::line(&format!("paused: {}", overview::paused(until))),
                 None => output::line("not paused: that time is over"),
             }
@@ -65,7 +65,7 @@ impl Resume {
     pub(crate) fn run(self) -> Result<(), Failure> {
         with_store(&self.dir, |store| {
             let consumer = group(&store.existing_topic(&self.topic)?, &self.group)?;
-            let was_paused = consumer.stats().paused_until.is_some();
+            let was_paused = consumer.try_stats()?.paused_until.is_some();
             consumer.resume()?;
             output::line(if was_paused { "resumed" } else { "it was not paused" })
         })

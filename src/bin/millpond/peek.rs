@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::format::{Format, format};
 use crate::output::{self, Align, Table};
-use millpond::{ErrorKind, Offset, Record, Replay, Store, Timestamp};
+use millpond::{ErrorKind, Offset, Record, Replay, Store, Timestamp, Topic};
 use serde::Serialize;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -70,8 +70,7 @@ impl Peek {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match Store::options().create(false).open(&self.dir) {
             Ok(store) => {
-                let topic = store.existing_topic(&self.topic)?;
-                let shown = self.show((topic.first_offset(), topic.end_offset()), |from| topic.read(from..));
+                let shown = self.show_of(&store.existing_topic(&self.topic)?);
                 let closed = store.close();
                 shown?;
                 Ok(closed?)
@@ -83,6 +82,11 @@ impl Peek {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A store that can't say where the topic ends is an error: it is not taken for an empty topic.
+    fn show_of(&self, topic: &Topic) -> Result<(), Failure> {
+        self.show(topic.bounds()?, |from| topic.read(from..))
     }
 
     fn show(&self, (first, end): (Offset, Offset), read: impl Fn(Offset) -> Replay) -> Result<(), Failure> {
@@ -229,5 +233,25 @@ fn text_or_hex(bytes: Option<&[u8]>) -> (Option<&str>, Option<String>) {
         None => (None, None),
         Some((_, Ok(text))) => (Some(text), None),
         Some((bytes, Err(_))) => (None, Some(output::hex(bytes))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_answer_is_not_an_empty_topic() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let topic = store.topic("orders").unwrap();
+        topic.publish("4711").wait().unwrap();
+        store.close().unwrap();
+        for from in [From::Earliest, From::Latest, From::Offset(0)] {
+            let (dir, topic_name) = (dir.path().to_owned(), "orders".to_owned());
+            let peek = Peek { dir, topic: topic_name, count: 10, from, json: false, format: None };
+            let failed = peek.show_of(&topic).unwrap_err();
+            assert!(format!("{failed:?}").contains("closed"), "{failed:?}");
+        }
     }
 }

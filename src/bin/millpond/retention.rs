@@ -78,7 +78,7 @@ impl Retention {
                 confirm(&question, self.yes)?;
                 drop(store.topic_with(&self.topic, TopicSettings::default().retention(wanted))?);
             }
-            self.show(topic.stats().retention)
+            self.show(topic.try_stats()?.retention)
         })
     }
 

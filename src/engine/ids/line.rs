@@ -2,6 +2,7 @@
 
 use super::{Frozen, Probe, newer};
 use crate::engine::Core;
+use crate::engine::line::InLine;
 use crate::types::Lsn;
 
 impl Probe {
@@ -31,10 +32,12 @@ impl Core {
     /// made anew or taken away, so that what a probe found is still known, or was to be forgotten.
     pub(super) fn runs_changed(&mut self, frozen: Option<&Frozen>, generation: u64) {
         let before = std::mem::replace(&mut self.ids.generation, generation);
-        for waiting in self.line.iter_mut().chain(self.backlogs.lines.values_mut().flatten()) {
+        let lines = self.line.iter_mut().chain(self.backlogs.lines.values_mut().flatten());
+        // Of one for whom the disk is being asked the answer will be too old, and it is asked again.
+        for probe in lines.flat_map(InLine::probes).filter(|probe| !probe.asking) {
             match frozen {
-                Some(frozen) => waiting.probe.take_in(frozen, before, generation),
-                None if waiting.probe.generation() == before => waiting.probe.found.generation = generation,
+                Some(frozen) => probe.take_in(frozen, before, generation),
+                None if probe.generation() == before => probe.found.generation = generation,
                 None => {}
             }
         }

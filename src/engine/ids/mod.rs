@@ -10,6 +10,7 @@
 //! [`Core::judge`] is where every publish with an id is looked at, and [`Core::note_ids`] is where every id is
 //! remembered: it is called for each event that is applied, so that nothing that is in the journal can be missing here.
 
+mod ask;
 mod carry;
 #[cfg(test)]
 mod carry_tests;

@@ -1,4 +1,6 @@
-//! What the runs know of the ids of a call: asked before the engine's lock is taken, since it may read from disk.
+//! What the runs know of the ids of a call. Where it is called only what is in memory is asked: that nearly always
+//! says that an id is new. Otherwise the disk has to be asked, and the call stands in line until somebody has: see
+//! [`Engine::ask_line`].
 
 use super::hashes;
 use crate::engine::Engine;
@@ -15,7 +17,12 @@ pub(in crate::engine) struct Probe {
     /// The place of each message whose id stands before it in the same call, and the place of the first that has it.
     within: Vec<(usize, usize)>,
     has_ids: bool,
+    /// Somebody is asking the disk.
+    pub(super) asking: bool,
 }
+
+/// In place of the generation of an answer: there is none yet. So many runs are never made.
+const UNASKED: u64 = u64::MAX;
 
 /// The ids that are asked for, and the places of their messages in the call. For one nothing is allocated.
 #[derive(Debug)]
@@ -55,6 +62,21 @@ impl Probe {
         self.found.generation
     }
 
+    /// Whether the runs have been asked, of whatever generation they were.
+    pub(in crate::engine) fn is_asked(&self) -> bool {
+        !self.has_ids || self.found.generation != UNASKED
+    }
+
+    /// Whether the disk has to be asked, and nobody does so yet.
+    pub(super) fn wants_asking(&self, generation: u64) -> bool {
+        self.has_ids && !self.asking && self.found.generation != generation
+    }
+
+    /// Whether somebody asks the disk.
+    pub(in crate::engine) fn is_asking(&self) -> bool {
+        self.asking
+    }
+
     pub(super) fn found(&self) -> &[(usize, Published)] {
         &self.found.rows
     }
@@ -65,8 +87,8 @@ impl Probe {
 }
 
 impl Engine {
-    /// Asks the runs. Without ids there is nothing to ask, and nothing is allocated.
-    pub(in crate::engine) fn probe(&self, topic: TopicId, messages: &[Message]) -> Result<Probe> {
+    /// Asks what is in memory of the runs. Without ids there is nothing to ask, and nothing is allocated.
+    pub(in crate::engine) fn probe(&self, topic: TopicId, messages: &[Message]) -> Probe {
         let ids = messages.iter().enumerate();
         let mut ids = ids.filter_map(|(index, message)| Some((index, PublishedKey { id: hashes(message)?.0, topic })));
         let keys = match messages {
@@ -74,7 +96,7 @@ impl Engine {
             _ => Keys::Many(ids.collect()),
         };
         if keys.is_empty() {
-            return Ok(Probe::default());
+            return Probe::default();
         }
         let mut within = Vec::new();
         if keys.len() > 1 {
@@ -87,7 +109,15 @@ impl Engine {
             }
             within.sort_unstable();
         }
-        Ok(Probe { found: self.find_ids(&keys)?, keys, within, has_ids: true })
+        let found = self.runs.lock().clone().look(&keys);
+        let found = found.unwrap_or(Found { generation: UNASKED, rows: Vec::new() });
+        Probe { found, keys, within, has_ids: true, asking: false }
+    }
+
+    /// Asks the disk, here and now.
+    pub(in crate::engine) fn ask_now(&self, probe: &mut Probe) -> Result<()> {
+        probe.found = self.find_ids(&probe.keys)?;
+        Ok(())
     }
 
     /// Asks the runs for keys. One that can't be read is made anew first.

@@ -31,7 +31,7 @@ impl Core {
     pub(in crate::engine) fn repeat(&mut self, topic: TopicId, known: &[Known], terms: Terms) -> Admission {
         let first = self.state.topic(topic).map(|held| held.end()).unwrap_or_default();
         let (level, time) = (terms.level, terms.now);
-        self.with_known(topic, Admission { end: Lsn::ZERO, level, first, count: 0, time, known: Vec::new() }, known)
+        self.with_known(topic, Admission { first, ..Admission::empty(Lsn::ZERO, level, time) }, known)
     }
 
     /// Of the runs that what is not in memory is in.
@@ -128,19 +128,6 @@ impl Engine {
         }
     }
 
-    /// A probe that is true of the present runs, for one that is about to stand in line; the old one may not be.
-    pub(in crate::engine) fn fresh_probe(&self, core: &Core, mut probe: Probe) -> Probe {
-        if probe.has_ids() && probe.generation() != core.ids.generation {
-            // A run was added in the moment since. It is seldom, and the answer has to be true under this lock. One
-            // that can't be read now is found out when the turn comes.
-            let runs = self.runs.lock().clone();
-            if let Ok(found) = runs.find(&*self.environment.storage, &probe.keys) {
-                probe.found = found;
-            }
-        }
-        probe
-    }
-
     /// Takes in one that stands in line. The outer error is that it has to go on waiting, or can't be taken in; the
     /// inner one refuses it.
     pub(in crate::engine) fn admit_waiting(
@@ -153,10 +140,8 @@ impl Engine {
         let known = match core.judge(waiting.topic, messages, &waiting.probe, || self.age_now()) {
             Ok(known) => known,
             Err(Unfit::Reused { index, offset }) => return Ok(Err(core.reused(messages, index, offset))),
-            Err(Unfit::Stale) => {
-                let what = "ids that were to be asked for could not be read; publish it again";
-                return Ok(Err(Error::new(Code::Io, what)));
-            }
+            // Whoever works the line asks the disk first.
+            Err(Unfit::Stale) => return Err(Refusal::BufferFull.into()),
         };
         let fresh = without(messages, &known);
         if fresh.is_empty() {

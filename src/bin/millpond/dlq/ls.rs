@@ -1,10 +1,10 @@
 //! `millpond dlq ls`: the dead letters of a group, a line each.
 
 use super::show;
-use crate::arguments::{group, with_store};
+use crate::arguments::{group, with_store_or_beside};
 use crate::failure::Failure;
 use crate::output::{self, Align, Table};
-use millpond::DeadLetter;
+use millpond::{DeadLetter, DeadLetters, ReadOnlyStore, Store};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -31,30 +31,33 @@ pub(crate) struct Ls {
 impl Ls {
     /// Lists them in the order of offsets.
     pub(super) fn run(self) -> Result<(), Failure> {
-        with_store(&self.dir, |store| {
-            let consumer = group(&store.existing_topic(&self.topic)?, &self.group)?;
-            let mut out = BufWriter::new(io::stdout().lock());
-            let mut table = Table::new(&[
-                ("OFFSET", Align::Right),
-                ("PARKED", Align::Left),
-                ("REASON", Align::Left),
-                ("LEASES", Align::Right),
-                ("FAILURES", Align::Right),
-                ("LAST ERROR", Align::Left),
-            ]);
-            for letter in consumer.dead_letters().take(self.count) {
-                let letter = letter?;
-                if self.json {
-                    output::json_line(&mut out, &show::object(&letter))?;
-                } else {
-                    table.row(row(&letter));
-                }
+        let own = |store: &Store| self.tell(group(&store.existing_topic(&self.topic)?, &self.group)?.dead_letters());
+        let look = |seen: &ReadOnlyStore| self.tell(seen.topic(&self.topic)?.dead_letters(&self.group)?);
+        with_store_or_beside(&self.dir, own, look)
+    }
+
+    fn tell(&self, letters: DeadLetters) -> Result<(), Failure> {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let mut table = Table::new(&[
+            ("OFFSET", Align::Right),
+            ("PARKED", Align::Left),
+            ("REASON", Align::Left),
+            ("LEASES", Align::Right),
+            ("FAILURES", Align::Right),
+            ("LAST ERROR", Align::Left),
+        ]);
+        for letter in letters.take(self.count) {
+            let letter = letter?;
+            if self.json {
+                output::json_line(&mut out, &show::object(&letter))?;
+            } else {
+                table.row(row(&letter));
             }
-            if !self.json {
-                table.write(&mut out)?;
-            }
-            Ok(out.flush()?)
-        })
+        }
+        if !self.json {
+            table.write(&mut out)?;
+        }
+        Ok(out.flush()?)
     }
 }
 

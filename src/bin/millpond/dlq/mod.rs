@@ -14,7 +14,8 @@ const AFTER_HELP: &str = r"Examples:
   millpond dlq purge ./pond orders email --all --yes
 
 A dead letter is a message that one group has given up on. It stays where it is
-in the topic; other groups are not concerned.";
+in the topic; other groups are not concerned. `ls` and `show` also look into a
+store that a program has open.";
 
 /// List, show, redrive or purge the dead letters of a group
 #[derive(Debug, clap::Args)]

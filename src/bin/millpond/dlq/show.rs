@@ -1,10 +1,10 @@
 //! `millpond dlq show`: one dead letter with its message, its errors and what happened to it.
 
-use crate::arguments::{group, with_store};
+use crate::arguments::{group, with_store_or_beside};
 use crate::failure::Failure;
 use crate::output;
 use crate::peek::Line;
-use millpond::{DeadLetter, Offset};
+use millpond::{DeadLetter, Offset, ReadOnlyStore, Store};
 use serde_json::{Value, json};
 use std::io;
 use std::path::PathBuf;
@@ -28,18 +28,27 @@ pub(crate) struct Show {
 impl Show {
     /// Shows it.
     pub(super) fn run(self) -> Result<(), Failure> {
-        with_store(&self.dir, |store| {
+        let offset = Offset::new(self.offset);
+        let none = |why: String| Failure::refused(format!("offset {offset} is no dead letter of the group: {why}"));
+        let own = |store: &Store| {
             let consumer = group(&store.existing_topic(&self.topic)?, &self.group)?;
-            let offset = Offset::new(self.offset);
-            let Some(letter) = consumer.dead_letter(offset)? else {
-                let why = consumer.why(offset)?;
-                return Err(Failure::refused(format!("offset {offset} is no dead letter of the group: {why}")));
-            };
-            if self.json {
-                return Ok(output::json_line(&mut io::stdout().lock(), &object(&letter))?);
+            match consumer.dead_letter(offset)? {
+                Some(letter) => self.tell(&letter),
+                None => Err(none(consumer.why(offset)?.to_string())),
             }
-            output::line(text(&letter).trim_end())
-        })
+        };
+        let look = |seen: &ReadOnlyStore| {
+            let letter = seen.topic(&self.topic)?.dead_letter(&self.group, offset)?;
+            self.tell(&letter.ok_or_else(|| none("why, only the store's owner can tell".to_owned()))?)
+        };
+        with_store_or_beside(&self.dir, own, look)
+    }
+
+    fn tell(&self, letter: &DeadLetter) -> Result<(), Failure> {
+        if self.json {
+            return Ok(output::json_line(&mut io::stdout().lock(), &object(letter))?);
+        }
+        output::line(text(letter).trim_end())
     }
 }
 

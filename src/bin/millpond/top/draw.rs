@@ -43,15 +43,17 @@ pub(crate) fn draw(frame: &mut Frame<'_>, path: &str, view: &View, looks: Looks)
         rate(view.came),
     );
     frame.render_widget(Line::styled(title, Style::default().add_modifier(Modifier::BOLD)), head);
-    let titles = ["TOPIC", "GROUP", "IN/S", "DONE/S", "LAG", "READY", "RETRYING", "DELAYED", "DEAD", "OLDEST", ""];
+    let ready = view.ready_title();
+    let titles = ["TOPIC", "GROUP", "IN/S", "DONE/S", "LAG", ready, "RETRYING", "DELAYED", "DEAD", "OLDEST", ""];
     let header = TableRow::new(titles.map(|title| cell(title.to_owned(), title)));
     let rows = view.rows.iter().skip(looks.skipped).map(|row| table_row(row, looks));
-    let widths = [16, 14, 8, 8, 9, 9, 8, 9, 6, 12, 7].map(Constraint::Length);
+    let widths = [16, 14, 7, 7, 9, 12, 8, 9, 6, 12, 7].map(Constraint::Length);
     let header = header.style(Style::default().add_modifier(Modifier::REVERSED));
     frame.render_widget(Table::new(rows, widths).header(header).column_spacing(1), table);
     let foot_text = match &view.trouble {
         Some(trouble) => Line::styled(trouble.clone(), looks.alarm(true)),
-        None => Line::raw("q quits, arrows scroll. What is leased counts as ready."),
+        None if view.leases_known => Line::raw("q quits, arrows scroll."),
+        None => Line::raw("q quits, arrows scroll. What of it is leased, only the store's owner knows."),
     };
     frame.render_widget(foot_text, foot);
 }
@@ -113,10 +115,10 @@ mod tests {
     }
 
     fn picture(view: &View, looks: Looks, height: u16) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(116, height)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(117, height)).unwrap();
         terminal.draw(|frame| draw(frame, "./pond", view, looks)).unwrap();
         let buffer = terminal.backend().buffer().clone();
-        let lines = buffer.content().chunks(116).map(|line| {
+        let lines = buffer.content().chunks(117).map(|line| {
             let text: String = line.iter().map(|cell| cell.symbol()).collect();
             text.trim_end().to_owned()
         });
@@ -131,11 +133,11 @@ mod tests {
             "\
 millpond ./pond   disk 192.0 MiB   live 12.5 MiB   in 1251/s
 
-TOPIC            GROUP              IN/S   DONE/S       LAG     READY RETRYING   DELAYED   DEAD       OLDEST
-orders           email              1250      998     12033     12000       33         0      2   1 min 34 s
-orders           audit              1250      0.0     12033     12000       33         0      0   1 min 34 s paused
-a topic nobod... -                   0.2        -         7         0        0         0      0            -
-q quits, arrows scroll. What is leased counts as ready."
+TOPIC            GROUP             IN/S  DONE/S       LAG READY/LEASED RETRYING   DELAYED   DEAD       OLDEST
+orders           email             1250     998     12033        12000       33         0      2   1 min 34 s
+orders           audit             1250     0.0     12033        12000       33         0      0   1 min 34 s paused
+a topic nobod... -                  0.2       -         7            0        0         0      0            -
+q quits, arrows scroll. What of it is leased, only the store's owner knows."
         );
     }
 

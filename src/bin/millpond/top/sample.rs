@@ -42,6 +42,8 @@ pub(crate) struct View {
     pub(crate) disk_bytes: u64,
     pub(crate) live_bytes: u64,
     pub(crate) full: bool,
+    /// Whether `ready` of the rows is without what is handed out.
+    pub(crate) leases_known: bool,
     /// What was wrong with the last look.
     pub(crate) trouble: Option<String>,
 }
@@ -96,7 +98,13 @@ impl View {
         let came = now.stats.topics.iter().map(|topic| rate(&topic.name, None)).sum();
         let live_bytes = now.stats.segments.iter().map(|segment| segment.live_bytes).sum();
         let StoreStats { disk_bytes, full, .. } = now.stats;
-        Self { rows, came, disk_bytes, live_bytes, full, trouble: None }
+        let leases_known = overview::leases_known(&now.stats.topics);
+        Self { rows, came, disk_bytes, live_bytes, full, leases_known, trouble: None }
+    }
+
+    /// What `ready` of the rows is.
+    pub(crate) const fn ready_title(&self) -> &'static str {
+        if self.leases_known { "READY" } else { overview::READY_OR_LEASED }
     }
 
     /// The same as the picture, for who reads lines.
@@ -108,7 +116,7 @@ impl View {
             ("IN/S", right),
             ("DONE/S", right),
             ("LAG", right),
-            ("READY", right),
+            (self.ready_title(), right),
             ("RETRYING", right),
             ("DELAYED", right),
             ("DEAD", right),

@@ -99,7 +99,7 @@ impl Work {
         }
         let store = Store::options().create(false).open(&self.dir)?;
         let consumer = store.existing_topic(&self.topic)?.consumer(&self.group, Group::default())?;
-        let dead_before = consumer.stats().dead;
+        let dead_before = consumer.try_stats()?.dead;
         let shop = Shop::new(consumer.clone(), &self.command, self.once, stop, impatient);
         let worked = shop.run(usize::from(self.jobs), if self.lines { lines::run } else { each::run });
         let dead = consumer.stats().dead.saturating_sub(dead_before);

@@ -142,7 +142,7 @@ impl<'a> Shop<'a> {
                 break;
             }
             // Nobody can resume it while this command has the store.
-            if self.once && self.consumer.stats().paused_until.is_some() {
+            if self.once && self.consumer.try_stats()?.paused_until.is_some() {
                 return Err(Failure::failed("the group is paused: `millpond resume` lets it go on"));
             }
         }
