@@ -84,7 +84,7 @@
 //!   torn is found out without a key, and by the same rules. A frame whose checksums fit and whose tag does not is
 //!   damage wherever it is: a write that was cut short leaves no such thing.
 //! * In such a segment a frame without flag 2 is damage, and so is one with it in any other. The journal's own are
-//!   excepted: those hold positions and checksums, and are in the clear, so that segments can be followed without a key.
+//!   excepted: those hold positions and checksums, and are in the clear, so that segments are followed without a key.
 //! * `random` in the segment's header is new each time the file is prepared, and `check` is the tag of an empty body
 //!   under the key, with the nonce `random`, then the LSN of position 0, over store id, number, salt, base and key id.
 //!   It tells a wrong key from damage before anything is written.

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// Turns of each, of which the middle counts.
 const TURNS: usize = 7;
 
+/// Publishes that are not waited for at a time.
+const WINDOW: usize = 256;
+
 struct Took {
     publish: Duration,
     lease: Duration,
@@ -23,16 +26,19 @@ fn work(keys: &Keys, length: usize, batch: usize, messages: usize) -> Took {
     let orders = store.topic_with("orders", settings).unwrap();
     let payload = vec![b'x'; length];
     let began = Instant::now();
-    let mut last = None;
+    let mut tickets = Vec::with_capacity(WINDOW);
     for _ in 0..messages / batch {
         if batch == 1 {
-            last = Some(orders.publish(payload.clone()));
+            tickets.push(orders.publish(payload.clone()));
+            if tickets.len() == WINDOW {
+                tickets.drain(..).for_each(|ticket| _ = ticket.wait().unwrap());
+            }
         } else {
             let many: Vec<Message> = (0..batch).map(|_| payload.clone().into()).collect();
             orders.publish_all(many).wait().unwrap();
         }
     }
-    last.map(|ticket| ticket.wait().unwrap());
+    tickets.into_iter().for_each(|ticket| _ = ticket.wait().unwrap());
     store.sync().wait().unwrap();
     let publish = began.elapsed();
     let bytes = store.stats().segments.iter().map(|segment| segment.bytes).sum();
