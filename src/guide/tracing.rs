@@ -12,7 +12,7 @@
 //!
 //! Common are `messaging.system` (`millpond`), `messaging.destination.name` (the topic), `messaging.operation.type`
 //! (`publish`, `receive`, `process`, `settle`) and `messaging.operation.name`. Payloads, keys and ids are never told.
-//! Where nobody listens at that level, it costs the look at one number.
+//! Where nobody listens at that level, it costs the look at one number; see [below](#what-it-costs).
 //!
 //! # From the publish to the handler
 //!
