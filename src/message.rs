@@ -53,7 +53,11 @@ impl Attributes {
 
     /// Whether nothing at all is set, so that the short form on disk will do.
     pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let Self { id, key, headers, due, expiry, delay, lifetime, default_lifetime, priority, content, .. } = self;
+        let texts = id.is_none() && key.is_none() && headers.is_empty();
+        let times = due.is_none() && expiry.is_none() && delay.is_none() && lifetime.is_none();
+        let rest = default_lifetime.is_none() && *priority == 0 && *content == 0;
+        texts && times && rest && self.id_hash.is_none() && self.payload_hash.is_none()
     }
 }
 

@@ -59,7 +59,7 @@ impl Core {
 impl Engine {
     /// Publishes one message. A refusal is in the ticket, with the message.
     pub(crate) fn publish(self: Arc<Self>, topic: TopicId, mut message: Message) -> Ticket<Receipt> {
-        if let Some((receipt, end, level)) = self.publish_plain(topic, &message) {
+        if let Some((receipt, end, level)) = self.publish_short(topic, &mut message) {
             return Ticket::appended(self, end, level, receipt);
         }
         if let Err(error) = self.ready(topic, std::slice::from_mut(&mut message)) {

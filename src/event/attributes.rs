@@ -19,7 +19,7 @@
 //! A field that is not there is zero, empty or absent. The block has no length of its own: whoever holds it writes the
 //! length in front. Nor has it a checksum: the message's covers it (see `publish`).
 
-use super::wire::{DecodeError, Decoded, Reader, put_counted, put_varint};
+use super::wire::{DecodeError, Decoded, Inline, Reader, put_counted, put_varint, varint_len};
 use crate::message::{Attributes, Due};
 use crate::types::Timestamp;
 use bytes::Bytes;
@@ -91,6 +91,29 @@ pub(super) fn encode(attributes: &Attributes, out: &mut Vec<u8>) {
     }
     out.extend_from_slice(attributes.id_hash.as_ref().map_or(&[], |hash| hash.as_slice()));
     out.extend_from_slice(attributes.payload_hash.as_ref().map_or(&[], |hash| hash.as_slice()));
+}
+
+/// Puts the block with its length in front, if it is of an id and its hashes and nothing else, and the id has up to
+/// `longest` bytes, which with all the rest make a length of one byte.
+pub(super) fn put_id<const N: usize>(attributes: &Attributes, longest: usize, out: &mut Inline<N>) -> Option<()> {
+    let Attributes { id, key, headers, due, expiry, delay, lifetime, default_lifetime, priority, content, .. } =
+        attributes;
+    let texts = key.is_none() && headers.is_empty();
+    let times = due.is_none() && expiry.is_none() && delay.is_none() && lifetime.is_none();
+    let nothing = texts && times && default_lifetime.is_none() && *priority == 0 && *content == 0;
+    let (id, hash, payload) = (id.as_ref()?, attributes.id_hash?, attributes.payload_hash?);
+    if !nothing || id.len() > longest {
+        return None;
+    }
+    let bits = ID | ID_HASH | PAYLOAD_HASH;
+    let length = varint_len(bits) + varint_len(id.len() as u64) + id.len() as u64 + 32;
+    out.varint(length);
+    out.varint(bits);
+    out.varint(id.len() as u64);
+    out.extend(id);
+    out.extend(&hash);
+    out.extend(&payload);
+    Some(())
 }
 
 /// Reads a block. `own` makes shared bytes of a part of it: a slice of the buffer it is in, or a copy. A block that

@@ -3,6 +3,7 @@
 
 use super::attributes;
 use super::codec::kind;
+use super::plain::NOTHING;
 use super::publish::{Published, check};
 use super::slots::{Layout, carries_attributes};
 use super::wire::{Inline, low_byte, minimal_len, put_measured, put_varint, varint_len};
@@ -144,7 +145,7 @@ impl<'a> Draft<'a> {
             packed: None,
             stored: 0,
             before_stamp: 0,
-            crc: Hasher::new(),
+            crc: NOTHING.clone(),
         }
     }
 
@@ -226,7 +227,7 @@ impl<'a> Draft<'a> {
 
     /// Goes over everything before the stamp, once.
     fn measure(&mut self) {
-        let (mut length, mut hasher) = (0, Hasher::new());
+        let (mut length, mut hasher) = (0, NOTHING.clone());
         self.pieces(|piece| {
             length += piece.len();
             hasher.update(piece);
@@ -242,8 +243,10 @@ impl<'a> Draft<'a> {
         piece(self.lead.as_slice());
         if self.batch {
             piece(&self.heads);
+        } else if !self.prefixes.is_empty() {
+            piece(&self.prefixes);
         }
-        if self.prefixes.is_empty() {
+        if self.prefixes.is_empty() || !self.batch {
             return self.messages.iter().for_each(|message| piece(&message.payload));
         }
         for slot in self.published(Offset::ZERO, Timestamp::ZERO).slots().flatten() {

@@ -32,7 +32,7 @@ pub(crate) use codec::{Sight, encode, events, only_published, sight};
 pub(crate) use draft::{Draft, Stamp};
 pub(crate) use extend::read_extended;
 pub(crate) use identities::{Identity, Processed, table_of};
-pub(crate) use plain::Plain;
+pub(crate) use plain::{Bare, Identified, Plain};
 pub(crate) use publish::{MessageView, Published};
 pub(crate) use settings::{
     forward_setting, group_patch, is_retention, merge, names_others, patch_group_policy, patch_topic_policy,

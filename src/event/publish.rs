@@ -148,6 +148,18 @@ impl<'a> Published<'a> {
         }
     }
 
+    /// Whether it is known, without decoding anything, that none carries a time or a priority: nothing then that the
+    /// state has to know of a message besides that it is there.
+    pub(crate) fn is_calm(&self) -> bool {
+        match self.layout {
+            Layout::Draft { messages, .. } => messages.iter().all(|message| {
+                let attributes = message.attributes.as_ref();
+                attributes.is_none_or(|all| all.due.is_none() && all.expiry.is_none() && all.priority == 0)
+            }),
+            _ => self.is_plain(),
+        }
+    }
+
     pub(super) fn slots(&self) -> Slots<'a> {
         Slots::new(self)
     }

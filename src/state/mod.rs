@@ -153,7 +153,7 @@ impl State {
     pub(crate) fn apply(&mut self, lsn: Lsn, event: &Event<'_>) {
         match event {
             // Most events are this one, and those who publish know that it is.
-            Event::Publish(run) if run.is_plain() => {
+            Event::Publish(run) if run.is_plain() || (run.is_calm() && self.store.ids_since != SegmentId::ZERO) => {
                 self.store.newest_time = self.store.newest_time.max(run.time);
                 self.topic_at(lsn, run.topic, |topic| topic.publish(lsn.segment(), run));
             }

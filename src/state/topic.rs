@@ -115,7 +115,7 @@ impl Topic {
         }
         let last = run.first.plus(run.count - 1);
         self.end = last.next();
-        if !run.is_plain() {
+        if !run.is_calm() {
             self.note_times(run);
             self.levels.note(run, self.policy.levels);
         }

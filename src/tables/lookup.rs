@@ -2,21 +2,28 @@
 
 use super::published::{Published, PublishedKey, prefix};
 use super::run::{BLOCK, Run, bad, rows, take, top};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::StorageFile;
 use std::cmp::Ordering;
 use std::io::Result;
 
 /// So many guesses are made before the half of what is left is taken each time.
 const GUESSES: u32 = 8;
 
-/// So far around the place that is guessed a block is looked for first.
-const AROUND: usize = 24;
+/// So far around the place that is guessed a block is looked for first: two lines of a cache.
+const AROUND: usize = 12;
 
 /// How many of these numbers, which rise, are below `wanted`. They are spread evenly: so it is looked for near the
-/// place where it has to be then, and everywhere only if it is not there.
+/// place where it has to be then, and everywhere only if it is not there. What stands at the first guess corrects it:
+/// of a hundred thousand numbers the first is some fifty off, and the second two or three.
 fn below(firsts: &[u32], wanted: u32) -> usize {
-    let guess = (firsts.len() as u128 * u128::from(wanted)) >> u32::BITS;
-    let guess = usize::try_from(guess).unwrap_or(usize::MAX);
+    let spread = |number: u32| usize::try_from((firsts.len() as u128 * u128::from(number)) >> u32::BITS).unwrap_or(0);
+    let guess = spread(wanted).min(firsts.len().saturating_sub(1));
+    let there = firsts.get(guess).copied().unwrap_or(wanted);
+    let guess = if there < wanted {
+        guess.saturating_add(spread(wanted - there))
+    } else {
+        guess.saturating_sub(spread(there - wanted))
+    };
     let (low, high) = (guess.saturating_sub(AROUND), guess.saturating_add(AROUND).min(firsts.len()));
     let before = low.checked_sub(1).and_then(|before| firsts.get(before));
     let near = before.is_none_or(|first| *first < wanted) && firsts.get(high).is_none_or(|first| *first >= wanted);
@@ -28,11 +35,11 @@ fn below(firsts: &[u32], wanted: u32) -> usize {
 }
 
 impl Run {
-    /// The row of a key that the run may have, read from its file. `InvalidData` if what is read is damaged.
-    pub(crate) fn get(&self, storage: &dyn Storage, key: PublishedKey) -> Result<Option<Published>> {
-        let file = self.file(storage)?;
+    /// The row of a key that the run may have, read from its file (see [`Run::file`]). `InvalidData` if what is read is
+    /// damaged.
+    pub(crate) fn get(&self, file: &dyn StorageFile, key: PublishedKey) -> Result<Option<Published>> {
         let Some(index) = &self.index else {
-            return if self.may_have_on_disk(&*file, &key.id)? { self.search(&*file, key) } else { Ok(None) };
+            return if self.may_have_on_disk(file, &key.id)? { self.search(file, key) } else { Ok(None) };
         };
         let wanted = top(&key.id);
         // It may begin in the block before the first one that begins with it.
@@ -41,7 +48,7 @@ impl Run {
         while index.firsts.get(number).is_some_and(|first| *first <= wanted) {
             // Taken apart only where it is the id; a row begins with that.
             let at = u32::try_from(number).map_err(|_| bad("too many blocks"))?;
-            let block = self.rows_block(&*file, at, &mut block)?;
+            let block = self.rows_block(file, at, &mut block)?;
             number += 1;
             for row in rows(block).filter(|row| row.starts_with(&key.id)) {
                 let (found, row) = take(row)?;

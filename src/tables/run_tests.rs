@@ -49,11 +49,11 @@ fn made(disk: &SimDisk, segment: u32, numbers: std::ops::Range<u64>, warm: bool)
 
 fn has(run: &Run, disk: &SimDisk, number: u64) -> bool {
     let (key, row) = row(number);
-    let found = if run.may_have(&key.id) { run.get(disk, key).unwrap() } else { None };
+    let found = if run.may_have(&key.id) { run.get(&*run.file(disk).unwrap(), key).unwrap() } else { None };
     assert!(found.is_none_or(|found| found == row));
     // The same id in another topic is another id.
     let other = PublishedKey { topic: TopicId(77), ..key };
-    assert_eq!(run.get(disk, other).unwrap(), None);
+    assert_eq!(run.get(&*run.file(disk).unwrap(), other).unwrap(), None);
     found.is_some()
 }
 
@@ -156,7 +156,7 @@ fn a_flipped_bit_is_noticed_wherever_it_is_read() {
         bad[at] ^= 1 << (at % 8);
         disk.write_file(&run.name(), &bad);
         let Ok(opened) = Run::open(&disk, store(), run.place()) else { continue };
-        let cold = (0..200).all(|number| opened.get(&disk, row(number).0).is_ok());
+        let cold = (0..200).all(|number| opened.get(&*opened.file(&disk).unwrap(), row(number).0).is_ok());
         let rows = super::rows::Rows::new(&disk, Arc::new(opened)).unwrap();
         let rows = rows.collect::<Result<Vec<_>, _>>();
         assert!(!cold || rows.is_err(), "byte {at} of {}", good.len());

@@ -1,5 +1,6 @@
 //! All runs of published ids together: what is asked for an id.
 
+use super::Hash;
 use super::published::{Published, PublishedKey};
 use super::run::Run;
 use crate::storage::Storage;
@@ -98,12 +99,18 @@ impl Runs {
         (self.memory().saturating_add(smallest.index_bytes()) <= limit).then(|| smallest.clone())
     }
 
+    /// Whether any of them may have the id, as far as can be told without reading. See `find` on the first look.
+    pub(crate) fn may_have(&self, id: &Hash) -> bool {
+        std::hint::black_box(self.runs.iter().fold(0, |all, run| all ^ run.touch(id)));
+        self.runs.iter().any(|run| run.may_have(id))
+    }
+
     /// What is known of these ids without reading anything: nothing can be said if a run may have one of them.
     pub(crate) fn look(&self, keys: &[(usize, PublishedKey)]) -> Option<Found> {
-        if let [(_, key)] = keys {
-            std::hint::black_box(self.runs.iter().fold(0, |all, run| all ^ run.touch(&key.id)));
-        }
-        let may_have = self.runs.iter().any(|run| keys.iter().any(|(_, key)| run.may_have(&key.id)));
+        let may_have = match keys {
+            [(_, key)] => self.may_have(&key.id),
+            keys => self.runs.iter().any(|run| keys.iter().any(|(_, key)| run.may_have(&key.id))),
+        };
         (!may_have).then(|| Found { generation: self.generation, rows: Vec::new() })
     }
 
@@ -121,8 +128,14 @@ impl Runs {
             std::hint::black_box(self.runs.iter().fold(0, |all, run| all ^ run.touch(&key.id)));
         }
         for run in &self.runs {
+            let failed = |error| (run.clone(), error);
+            let mut file = None;
             for (place, key) in keys.iter().filter(|(_, key)| run.may_have(&key.id)) {
-                let row = run.get(storage, *key).map_err(|error| (run.clone(), error))?;
+                let file = match &file {
+                    Some(file) => file,
+                    None => file.insert(run.file(storage).map_err(failed)?),
+                };
+                let row = run.get(&**file, *key).map_err(failed)?;
                 rows.extend(row.map(|row| (*place, row)));
             }
         }

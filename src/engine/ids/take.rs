@@ -1,15 +1,16 @@
 //! What follows from what is known of ids, for those who publish: what is answered, and what there is room for.
 
-use super::{Known, Of, Probe, Unfit};
-use crate::config::Durability;
+use super::{Known, Of, Probe, Unfit, rows_of};
+use crate::config::{Durability, IdBudget};
 use crate::engine::backlog::NoPlace;
 use crate::engine::line::{InLine, Stop, Work};
 use crate::engine::publish::{Terms, disk_full};
 use crate::engine::{Core, Engine};
 use crate::error::{Code, Error, Result};
-use crate::event::Draft;
+use crate::event::{Draft, Event};
 use crate::journal::Refusal;
 use crate::message::Message;
+use crate::tables::{Published, PublishedKey};
 use crate::ticket::Admission;
 use crate::types::{Lsn, Offset, TopicId};
 use std::borrow::Cow;
@@ -31,6 +32,39 @@ impl Core {
         let first = self.state.topic(topic).map(|held| held.end()).unwrap_or_default();
         let (level, time) = (terms.level, terms.now);
         self.with_known(topic, Admission { first, ..Admission::empty(Lsn::ZERO, level, time) }, known)
+    }
+
+    /// Of the runs that what is not in memory is in.
+    pub(in crate::engine) fn ids_generation(&self) -> u64 {
+        self.ids.generation
+    }
+
+    /// Whether anything is known in memory of an id, whatever it is.
+    pub(in crate::engine) fn may_know(&self, key: PublishedKey) -> bool {
+        self.ids.get(key).is_some()
+    }
+
+    /// Whether one more id can be remembered, now and without a word to anybody.
+    pub(in crate::engine) fn has_room_for_id(&self, budget: &IdBudget) -> bool {
+        !self.over_budget(budget, 1) && !self.ids.is_full()
+    }
+
+    /// Remembers the id of a message that was appended and applied alone: what [`Core::note_ids`] does, for those who
+    /// have its hashes at hand.
+    pub(in crate::engine) fn note_identified(
+        &mut self,
+        lsn: Lsn,
+        event: &Event<'_>,
+        (key, payload): (PublishedKey, [u8; 16]),
+    ) {
+        let Event::Publish(run) = event else { return self.note_ids(lsn, event) };
+        if self.ids_turn(lsn) {
+            self.turn_ids();
+        }
+        let row = Published { offset: run.first, time: run.time, payload, forgotten: false };
+        debug_assert!(run.identities().map(rows_of).eq([(key, row)]), "they are the hashes of this message");
+        let end = self.tail.end();
+        self.ids.active.insert(key, row, end);
     }
 
     /// Says in the answer which messages are known, and has it wait for those.
