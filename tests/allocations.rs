@@ -3,6 +3,8 @@
 
 use allocation_counter::measure;
 use millpond::{Durability, Group, Message, Store};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const CALLS: u64 = 1_000;
@@ -73,5 +75,68 @@ fn a_batch_that_is_leased_and_acked_allocates_for_the_batch_and_not_for_its_mess
         email.ack_all(leased).detach();
     });
     assert!(count <= 6, "{count}");
+    store.close().unwrap();
+}
+
+/// Listens to nothing, and counts how often it is asked all the same.
+#[derive(Clone, Default)]
+struct Deaf(Arc<AtomicU64>);
+
+impl Deaf {
+    fn asked(&self) -> bool {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+}
+
+impl tracing::Subscriber for Deaf {
+    fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::never()
+    }
+
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        self.asked()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        self.asked();
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {
+        self.asked();
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {
+        self.asked();
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.asked();
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {
+        self.asked();
+    }
+
+    fn exit(&self, _: &tracing::span::Id) {
+        self.asked();
+    }
+}
+
+#[test]
+fn where_nobody_listens_traces_ask_nothing_of_anybody_and_nothing_of_the_allocator() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let orders = store.topic("orders").unwrap();
+    let email = orders.consumer("email", Group::default()).unwrap();
+    let deaf = Deaf::default();
+    tracing::subscriber::with_default(deaf.clone(), || {
+        let publish = || orders.publish(Message::new(&b"4711"[..]).durability(Durability::Memory)).wait().unwrap();
+        let published = each(|| _ = publish());
+        let delivered = each(|| email.try_lease().unwrap().unwrap().ack().wait().unwrap());
+        assert!(published == 0 && delivered <= 2, "{published} and {delivered}, as without traces");
+    });
+    assert_eq!(deaf.0.load(Ordering::Relaxed), 0);
     store.close().unwrap();
 }

@@ -12,7 +12,7 @@
 //!
 //! Common are `messaging.system` (`millpond`), `messaging.destination.name` (the topic), `messaging.operation.type`
 //! (`publish`, `receive`, `process`, `settle`) and `messaging.operation.name`. Payloads, keys and ids are never told.
-//! Where nobody listens at that level, it costs the look at one number.
+//! Where nobody listens at that level, it costs the look at one number; see [below](#what-it-costs).
 //!
 //! # From the publish to the handler
 //!
@@ -42,3 +42,11 @@
 //! `Span::current().set_parent(propagator.extract(&headers))`. The store does not do it, since it knows no tracer. A
 //! retry is another span of the same trace; OpenTelemetry would rather have a *link* where a batch is handled, and
 //! there the span names no trace.
+//!
+//! # What it costs
+//!
+//! Where nobody listens, nothing is put together, nothing is allocated, and no listener is asked: a test of
+//! `tests/allocations.rs` counts that. What is left is a look at one number for each call. How many instructions that
+//! is can be counted: `cargo bench --bench loops --no-run`, and once more with `--features
+//! tracing/release_max_level_off`, by which the compiler leaves all of it out; each says where its program is, and
+//! `valgrind --tool=callgrind PROGRAM memory 60000` counts. The same with 20000, taken off, is what preparing costs.

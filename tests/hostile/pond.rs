@@ -57,17 +57,23 @@ pub(crate) fn read_all(path: &Path) -> Files {
             let kind = entry.file_type().unwrap();
             if kind.is_dir() {
                 open.push(entry.path());
-            } else if kind.is_file() && entry.metadata().unwrap().len() < 64 << 20 {
+            } else if kind.is_file() {
                 let name = entry.path().strip_prefix(path).unwrap().to_str().unwrap().to_owned();
                 // A store that is open may put a segment aside meanwhile.
-                match fs::read(entry.path()) {
-                    Ok(bytes) => drop(files.insert(name, bytes)),
+                match entry.metadata().and_then(|metadata| small(&metadata, &entry.path())) {
+                    Ok(None) => {}
+                    Ok(Some(bytes)) => drop(files.insert(name, bytes)),
                     Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{name}"),
                 }
             }
         }
     }
     files
+}
+
+/// The bytes of a file, if they are not gigabytes of nothing.
+fn small(metadata: &fs::Metadata, path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    if metadata.len() < 64 << 20 { fs::read(path).map(Some) } else { Ok(None) }
 }
 
 pub(crate) fn write_all(files: &Files, path: &Path) {
