@@ -53,8 +53,8 @@
 //! |---|---|---|---|
 //! | publish at `Memory` | 1678 | 1619 | 1.04 |
 //! | publish at `Os` | 2481 | 2436 | 1.02 |
-//! | a message of a batch of 100 leased and acked | 1957 | 1945 | 1.01 |
-//! | one leased and acked by itself | 7919 | 7792 | 1.02 |
+//! | a message published in a batch, leased and acked in one of 100 | 1957 | 1945 | 1.01 |
+//! | one published in a batch, leased and acked by itself | 7919 | 7792 | 1.02 |
 //!
 //! `cargo bench --bench loops --no-run` and the same with `--features tracing/release_max_level_off` say where the two
 //! programs are; `valgrind --tool=callgrind PROGRAM memory 60000` counts, and the same with 20000 is taken off for what
