@@ -2,6 +2,7 @@
 //! whose sled can't be used.
 
 use super::commit::{Steps, commit};
+#[cfg(any(test, feature = "testing"))]
 use super::places::row_of;
 use super::{Change, Keys, Tables, TablesDoor, put_row};
 use crate::sync::Mutex;
