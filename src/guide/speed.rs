@@ -24,7 +24,13 @@
 //! putting it into the buffer and the index another 350; the state and what is visible 200; the lock and the way there
 //! 250; the time, which is read once and is the dearest single thing, 23 ns; handles and ticket 150. It asks nothing of
 //! the allocator. A topic with rules (a backlog, a lifetime, retention, priorities, somebody who watches) or a message
-//! with attributes goes a longer way, some 1,400 instructions more.
+//! with a key or headers goes a longer way, some 1,400 instructions more.
+//!
+//! A message with nothing but an id of up to 48 bytes, in a store whose topics all remember ids, takes 3,750
+//! instructions to be published: the hashes of id and payload 640, the filters of nine runs 490, the bytes and their
+//! checksums 600, buffer and index 420, the row of the id in memory 290, letting go of the message 230. What is dear
+//! beside them is waiting for memory: each filter, the index of the rows and the row are somewhere else each time. One
+//! whose id may be known already has to read its row from the disk's cache, half a kibibyte, and that is most of it.
 //!
 //! At level `Os` a waited-for publish is one `pwrite` of its own, which takes 300 ns here, and 215 ns of ours, of which
 //! 35 are in the kernel: the file is laid out already, and is written to from a process with several threads. Three

@@ -4,6 +4,7 @@
 use super::super::read::readable;
 use super::super::rebuild::{carried, note_of};
 use super::super::snapshot::Piece;
+use super::copies::Copies;
 use super::gone::gone;
 use crate::error::{Damage, Result};
 use crate::event::{Event, Published, Run, events};
@@ -19,6 +20,7 @@ pub(super) struct Inventory {
     pub(super) damage: Vec<Damage>,
     /// The offsets of each topic that can be read.
     pub(super) readable: BTreeMap<TopicId, OffsetSet>,
+    pub(super) copies: Copies,
     /// Where the first message of each topic lies.
     pub(super) first: BTreeMap<TopicId, Lsn>,
     /// Names of topics, dropped ones included.
@@ -28,6 +30,8 @@ pub(super) struct Inventory {
     explained: BTreeSet<u32>,
     /// Where the snapshot begins that the state follows from.
     began: Lsn,
+    /// Segments whose end can still be read.
+    pub(super) retired: BTreeSet<SegmentId>,
     /// Where each topic ended at least, by its messages and by the sidecars.
     pub(super) ends: BTreeMap<TopicId, Offset>,
     /// Frames that verify and can't be decoded.
@@ -121,17 +125,23 @@ impl Inventory {
                         continue;
                     }
                     let readable = self.readable.entry(published.topic).or_default();
-                    readable.insert_run(Run { first: published.first, count: published.count });
+                    let run = Run { first: published.first, count: published.count };
+                    readable.insert_run(run);
+                    self.copies.note(published.topic, segment.id, run);
                 }
                 Ok(Event::Move(published)) => {
                     self.note(frame.lsn, &published);
                     let readable = self.readable.entry(published.topic).or_default();
-                    published.runs().for_each(|run| _ = readable.insert_run(run));
+                    for run in published.runs() {
+                        readable.insert_run(run);
+                        self.copies.note(published.topic, segment.id, run);
+                    }
                 }
                 Ok(Event::CreateTopic(event)) => {
                     self.created.insert(event.topic);
                     self.names.insert(event.topic, event.name.into_owned());
                 }
+                Ok(Event::SegmentRetired(event)) => _ = self.retired.insert(event.segment),
                 Ok(Event::CreateGroup(event)) => _ = self.explained.insert(event.group.get()),
                 Ok(Event::DropGroup(event)) => _ = self.explained.insert(event.group.get()),
                 Ok(event) => self.said.extend(group_of(&event).map(|group| (group, frame.lsn))),

@@ -4,6 +4,7 @@
 //! what lies inside a frame whose header is whole is never searched: so nothing that only looks like a frame, in
 //! somebody's payload, comes to life here.
 
+mod copies;
 mod gone;
 mod identity;
 mod inventory;

@@ -5,7 +5,7 @@ use super::super::removal::{Whom, removal};
 use super::inventory::Inventory;
 use crate::clock::Entropy;
 use crate::error::{Error, Result};
-use crate::event::{Cause, CreateTopic, Event, Run, encode};
+use crate::event::{Cause, CreateTopic, Event, Run, SegmentRetired, encode};
 use crate::journal::{
     DIRECTORY, Flags, Frame, Gap, LEAST_GAP, Last, Patch, Place, Recovery, SEGMENT_HEADER, Scanner, Segment,
     SegmentKey, Sighting, begin_again, segment_name, sidecar_name, stand_in,
@@ -167,7 +167,8 @@ impl Plan {
         (0..LEAST_GAP as usize).any(|more| self.place(before, &event(&format!("{name}{}", "-".repeat(more)))))
     }
 
-    /// What nobody can read any more is written down as lost at the journal's end.
+    /// What nobody can read any more is written down as lost at the journal's end. What can be read, but not where it is
+    /// looked for, stands there once more.
     fn count_losses(&mut self, recovery: &Recovery, found: &Inventory) -> Result<()> {
         let mut more = Vec::new();
         for topic in found.topics().into_iter().filter(|topic| !self.nameless.contains(topic)) {
@@ -185,10 +186,21 @@ impl Plan {
                 }
             }
         }
+        more.extend(found.copies.again().map(|body| (Flags::NONE, body.clone())));
         for group in found.lost_groups() {
             self.notes.push(format!("the creation of group number {group} is lost: its progress is too"));
         }
-        if more.is_empty() || (self.lost.is_empty() && found.damage.is_empty()) {
+        // That a segment went is said once more where what said it stands behind a torn place.
+        let there = &recovery.listing.segments;
+        let needed = recovery.gone.needed.iter().filter(|id| recovery.gone.retired.contains(id));
+        let unsaid: Vec<SegmentId> =
+            needed.filter(|id| !found.retired.contains(id) && !there.contains_key(id)).copied().collect();
+        for segment in &unsaid {
+            let mut body = Vec::new();
+            encode(&Event::SegmentRetired(SegmentRetired { segment: *segment }), &mut body);
+            more.push((Flags::NONE, body));
+        }
+        if more.is_empty() || (self.lost.is_empty() && found.damage.is_empty() && unsaid.is_empty()) {
             return Ok(());
         }
         let Some(last) = found.visited.last() else { return Ok(()) };

@@ -109,7 +109,8 @@ pub(crate) fn repair(environment: &Environment) -> Result<Repaired> {
 fn look(environment: &Environment, known: &identity::Known, done: &mut Repaired) -> Result<(Plan, Inventory)> {
     let mut recovery = Recovery::begin(environment.storage.clone(), known.identity.store, &environment.keys)?;
     let mended = recovery.mend()?;
-    let found = Inventory::take(&mut recovery, mended)?;
+    let mut found = Inventory::take(&mut recovery, mended)?;
+    found.take_copies(&mut recovery)?;
     let plan = Plan::make(&recovery, &found, &*environment.entropy)?;
     done.damage.clone_from(&found.damage);
     done.lost.clone_from(&plan.lost);
