@@ -167,8 +167,8 @@ impl Plan {
         (0..LEAST_GAP as usize).any(|more| self.place(before, &event(&format!("{name}{}", "-".repeat(more)))))
     }
 
-    /// What nobody can read any more is written down as lost at the journal's end. What can be read, but not where it is
-    /// looked for, stands there once more.
+    /// What nobody can read any more is written down as lost at the journal's end. What can be read, but not where it
+    /// is looked for, stands there once more.
     fn count_losses(&mut self, recovery: &Recovery, found: &Inventory) -> Result<()> {
         let mut more = Vec::new();
         for topic in found.topics().into_iter().filter(|topic| !self.nameless.contains(topic)) {
