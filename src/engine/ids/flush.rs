@@ -124,8 +124,8 @@ impl Engine {
                 .iter()
                 .filter(|share| !holds(&windows, share.topic, share.last, share.latest, now))
                 .map(|share| share.rows)
-                .sum();
-            if over * 2 < run.rows {
+                .fold(0, u64::saturating_add);
+            if over.saturating_mul(2) < run.rows {
                 continue;
             }
             let keep = |key: &PublishedKey, row: &crate::tables::Published| {
@@ -174,7 +174,8 @@ impl Engine {
             first.is_some() && upto.get(&key.topic).is_none_or(|upto| row.offset > *upto)
         };
         let stays = |share: &Share| first.is_some_and(|first| share.segment != first);
-        let expected = run.shares.iter().filter(|share| stays(share)).map(|share| share.rows).sum();
+        let expected =
+            run.shares.iter().filter(|share| stays(share)).map(|share| share.rows).fold(0, u64::saturating_add);
         let warm = self.core.lock().ids.may_be_warm(expected);
         let left = rewrite(&*self.environment.storage, run, (expected, warm), stays, keep)
             .map_err(|source| Error::io("forgetting the oldest ids", source))?;
