@@ -380,6 +380,8 @@ impl Recovery {
             self.behind = Some((id, found));
         }
         let behind = self.behind.as_ref().map(|(_, behind)| behind.from(from)).unwrap_or_default();
+        // A store that was closed and went on in a later segment did not end with that close.
+        self.closed &= self.newest.is_none_or(|newest| newest <= id);
         let closing = sidecar_claim(&*self.storage, self.store, id).filter(|length| *length > position);
         let mut later = None;
         if behind.durable <= position && closing.is_none() && !self.closed && !self.observing {
