@@ -341,9 +341,10 @@ impl Store {
     /// [`Removed::lost`](crate::Removed::lost) counts them. The report says which, and stays in the store's directory
     /// as `repair-N.txt`. Acks that were in damaged places are lost too, so messages may come again.
     ///
-    /// A repair that is cut short is finished by the next one. Repairing a store that is whole does nothing. Make a
-    /// copy of the directory first, if there is room: what this can't make out, a person might. With the keys of an
-    /// encrypted store: [`Options::repair`], and likewise for the next two.
+    /// A repair that is cut short is finished by the next one; once files change places, the store does not open until
+    /// then. In memory it holds the state, which offsets can be read where, and one frame at a time. Repairing a store
+    /// that is whole does nothing. Make a copy of the directory first, if there is room: what this can't make out, a
+    /// person might. With the keys of an encrypted store: [`Options::repair`], and likewise for the next two.
     ///
     /// # Errors
     /// `Locked` if the store is open somewhere; `Misuse` if there is none; `Corrupt` if not even its id is left, or no

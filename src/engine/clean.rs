@@ -55,9 +55,9 @@ pub(super) struct Cleaner {
 }
 
 /// A frame to be appended.
-struct Load<'a> {
+pub(super) struct Load<'a> {
     messages: Published<'a>,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     flags: Flags,
 }
 
@@ -301,7 +301,7 @@ impl Core {
 }
 
 /// Frames for what is carried over, each of one topic.
-fn loads<'a>(needed: &'a BTreeMap<TopicId, Vec<MessageView<'a>>>, packs: &[TopicId]) -> Vec<Load<'a>> {
+pub(super) fn loads<'a>(needed: &'a BTreeMap<TopicId, Vec<MessageView<'a>>>, packs: &[TopicId]) -> Vec<Load<'a>> {
     let mut loads = Vec::new();
     for (topic, views) in needed {
         let mut rest = views.as_slice();

@@ -66,6 +66,11 @@
 //! topic is lost, its messages are found again in a topic of another name; the progress of a group whose creation is
 //! lost can't be kept. All of that is in the report, `repair-N.txt`.
 //!
+//! A message whose newest copy is lost, while one from before it was moved is there still, is written once more at the
+//! journal's end, and in further segments where the last one has no room. A repair that fails, on a full disk say, has
+//! changed nothing and gives its room back. One that is cut short while files change places leaves a store that refuses
+//! to open until it is repaired once more.
+//!
 //! Only what verifies at its own place counts: store id, salt and position go into each frame's checksum, and what
 //! lies inside a frame whose header is whole is never searched for others. So a payload that looks like a piece of a
 //! journal stays a payload.

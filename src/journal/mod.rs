@@ -180,7 +180,7 @@ pub(crate) use mend::{mend_identity, store_of_segments};
 pub(crate) use packed::pack;
 #[cfg(all(feature = "lz4", any(test, feature = "testing")))]
 pub(crate) use packed::unpack;
-pub(crate) use patch::{Gap, LEAST_GAP, Last, Patch, repaired_name};
+pub(crate) use patch::{Gap, LEAST_GAP, Last, Onward, Patch, repaired_name};
 pub(crate) use prepare::{Numbers, Preparation, Prepared, Purpose};
 pub(crate) use read::{Glance, Window};
 pub use recover::Trimmed;
@@ -205,7 +205,7 @@ pub(crate) fn begin_again(previous: crate::types::SegmentId, snapshots: Snapshot
 }
 
 /// Bytes of a segment that stands in for one that is lost.
-const STAND_IN: u32 = 64 << 10;
+pub(crate) const STAND_IN: u32 = 64 << 10;
 
 /// The seal in a frame, if it is one.
 pub(crate) fn seal_of(frame: &Frame) -> Option<Seal> {

@@ -10,10 +10,14 @@ use super::segment::{DIRECTORY, SEGMENT_HEADER, Segment};
 use crate::storage::{Access, Storage, StorageFile, write_all_at};
 use crate::types::{Lsn, Position, SegmentId, StoreId};
 use std::io;
+use std::iter::Peekable;
 use std::sync::Arc;
 
 /// The shortest frame there can be: a gap that is shorter takes the frame behind it along.
 pub(crate) const LEAST_GAP: u32 = FRAME_HEADER + 1;
+
+/// Room behind the last frame: for a seal or a close, and for what the next opening has to say.
+const ENDING: u32 = 2 * SEAL_FRAME + 4096;
 
 /// Zeros at a time.
 const PIECE: usize = 64 << 10;
@@ -55,6 +59,24 @@ pub(crate) struct Patch {
     /// Frames to be put behind that, with their flags.
     pub(crate) more: Vec<(Flags, Vec<u8>)>,
     pub(crate) last: Last,
+}
+
+/// The bodies of frames that go on behind the last one that is kept: one at a time, in as many segments as they take.
+pub(crate) struct Onward<'a> {
+    bodies: Peekable<&'a mut dyn Iterator<Item = io::Result<Vec<u8>>>>,
+    /// The number of the next segment.
+    pub(crate) next: SegmentId,
+}
+
+impl<'a> Onward<'a> {
+    pub(crate) fn new(bodies: &'a mut dyn Iterator<Item = io::Result<Vec<u8>>>, next: SegmentId) -> Self {
+        Self { bodies: bodies.peekable(), next }
+    }
+
+    /// Bytes of the next body; nothing if that was the last one.
+    pub(crate) fn peek(&mut self) -> Option<usize> {
+        self.bodies.peek().map(|body| body.as_ref().map_or(0, Vec::len))
+    }
 }
 
 struct Writer<'a> {
@@ -160,8 +182,15 @@ impl Patch {
         if self.segment.key.is_some() { FRAME_HEADER + SEALED } else { FRAME_HEADER }
     }
 
-    /// Writes it under its name of [`repaired_name`] and syncs it. Its header comes last: with that it is whole.
-    pub(crate) fn write(&self, storage: &dyn Storage, store: StoreId, nonces: Nonces) -> io::Result<()> {
+    /// Writes it under its name of [`repaired_name`] and syncs it. Its header comes last: with that it is whole. What
+    /// goes on behind it stands there as far as it has room; if there is more, the segment that is next is to have it.
+    pub(crate) fn write(
+        &self,
+        storage: &dyn Storage,
+        store: StoreId,
+        nonces: Nonces,
+        mut onward: Option<&mut Onward<'_>>,
+    ) -> io::Result<()> {
         let name = repaired_name(self.segment.id);
         match storage.remove(&name) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -170,8 +199,12 @@ impl Patch {
         let file = storage.open(&name, Access::Create)?;
         let more: usize = self.more.iter().map(|(_, body)| body.len() + self.overhead() as usize).sum();
         let more = u32::try_from(more).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
-        // With room for what the next opening has to say.
-        let least = self.end.saturating_add(more).saturating_add(2 * SEAL_FRAME).saturating_add(4096);
+        let mut least = self.end.saturating_add(more).saturating_add(ENDING);
+        if let (None, Some(onward)) = (&self.source, &mut onward) {
+            // One frame at least comes to stand in a segment that was begun for it.
+            let first = u32::try_from(onward.peek().unwrap_or(0)).unwrap_or(MAX_BODY);
+            least = least.saturating_add(first).saturating_add(self.overhead());
+        }
         // A new file: behind the frames there is nothing.
         let mut segment = Segment { recycled: false, ..self.segment.clone() };
         segment.capacity = segment.capacity.max(least);
@@ -188,8 +221,9 @@ impl Patch {
         };
         self.copy(&mut writer)?;
         self.more.iter().try_for_each(|(flags, body)| writer.add(*flags, body))?;
+        let last = self.go_on(&mut writer, onward)?;
         let checksum = writer.checksum.clone().finalize();
-        match self.last {
+        match last {
             Last::Seal(successor) => {
                 let length = writer.position;
                 writer.control(Control::Seal(Seal { length, checksum, successor }))?;
@@ -201,6 +235,21 @@ impl Patch {
         file.sync()?;
         write_all_at(&*file, &segment.encode(store), 0)?;
         file.sync()
+    }
+
+    /// Puts what goes on behind the others. How the segment ends then.
+    fn go_on(&self, writer: &mut Writer<'_>, onward: Option<&mut Onward<'_>>) -> io::Result<Last> {
+        let Some(onward) = onward else { return Ok(self.last) };
+        while let Some(length) = onward.peek() {
+            let frame = u64::from(self.overhead()) + length as u64;
+            if u64::from(writer.position) + frame + u64::from(ENDING) > u64::from(writer.segment.capacity) {
+                return Ok(Last::Seal(onward.next));
+            }
+            if let Some(body) = onward.bodies.next() {
+                writer.add(Flags::NONE, &body?)?;
+            }
+        }
+        Ok(self.last)
     }
 
     /// The frames that are kept, and what stands in the gaps between them.

@@ -21,6 +21,8 @@ pub(super) struct Inventory {
     /// The offsets of each topic that can be read.
     pub(super) readable: BTreeMap<TopicId, OffsetSet>,
     pub(super) copies: Copies,
+    /// What is to be carried over once more.
+    pub(super) misplaced: BTreeMap<TopicId, OffsetSet>,
     /// Where the first message of each topic lies.
     pub(super) first: BTreeMap<TopicId, Lsn>,
     /// Names of topics, dropped ones included.
@@ -38,6 +40,8 @@ pub(super) struct Inventory {
     pub(super) undecodable: Vec<(Lsn, u32)>,
     /// The newest snapshots that are whole, before each segment.
     pub(super) snapshots: BTreeMap<SegmentId, Snapshots>,
+    /// And those of all.
+    pub(super) newest_snapshots: Snapshots,
     pub(super) state: State,
     pub(super) messages: u64,
     pub(super) frames: u64,
@@ -72,6 +76,7 @@ impl Inventory {
         for topic in found.state.topics() {
             found.names.insert(topic.id(), topic.name().to_owned());
         }
+        found.misplaced = found.find_misplaced();
         Ok(found)
     }
 
@@ -91,6 +96,7 @@ impl Inventory {
                 }
             }
         }
+        found.newest_snapshots = known;
         found.closed = recovery.closed;
         found.visited = recovery.visited().to_vec();
         let seals = recovery.seals().filter(|(_, seal, _)| seal.length > 0);

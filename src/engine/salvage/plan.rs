@@ -168,7 +168,7 @@ impl Plan {
     }
 
     /// What nobody can read any more is written down as lost at the journal's end. What can be read, but not where it
-    /// is looked for, stands there once more.
+    /// is looked for, is to come behind that: see [`write`](super::write).
     fn count_losses(&mut self, recovery: &Recovery, found: &Inventory) -> Result<()> {
         let mut more = Vec::new();
         for topic in found.topics().into_iter().filter(|topic| !self.nameless.contains(topic)) {
@@ -186,7 +186,6 @@ impl Plan {
                 }
             }
         }
-        more.extend(found.copies.again().map(|body| (Flags::NONE, body.clone())));
         for group in found.lost_groups() {
             self.notes.push(format!("the creation of group number {group} is lost: its progress is too"));
         }
@@ -200,7 +199,8 @@ impl Plan {
             encode(&Event::SegmentRetired(SegmentRetired { segment: *segment }), &mut body);
             more.push((Flags::NONE, body));
         }
-        if more.is_empty() || (self.lost.is_empty() && found.damage.is_empty() && unsaid.is_empty()) {
+        let nothing = more.is_empty() || (self.lost.is_empty() && found.damage.is_empty() && unsaid.is_empty());
+        if nothing && found.misplaced.is_empty() {
             return Ok(());
         }
         let Some(last) = found.visited.last() else { return Ok(()) };

@@ -4,23 +4,26 @@
 //! Everything is made ready beside the store first, under names that no opening looks at, and synced; then the report,
 //! whose name says that this is done; then files change places. A repair that is cut short before the report is begun
 //! again, one that is cut short after it is finished: by the next repair, and with the same result. Until then the
-//! store refuses to open as it did before.
+//! store refuses to open.
 
 use super::super::Environment;
 use super::super::open::take_lock;
 use super::identity;
 use super::inventory::Inventory;
 use super::plan::{Plan, exists};
+use super::write::{Further, discard, write, written};
 use crate::error::{Damage, Error, Result};
-use crate::journal::{DIRECTORY, Nonces, Recovery, repaired_name, segment_name};
+use crate::journal::{DIRECTORY, Recovery, repaired_name, segment_name};
 use crate::seen::Seen;
 use crate::storage::{Access, EntryKind, Storage, read_up_to, write_all_at};
-use crate::types::{Offset, SegmentId};
+use crate::types::Offset;
 use std::fmt::Write as _;
 use std::io;
 
 /// The report of a repair that is not done.
 const UNFINISHED: &str = "repair.unfinished";
+/// A report that is being written.
+const DRAFT: &str = "repair.draft";
 /// No report that is read back is longer.
 const MOST_REPORT: usize = 16 << 20;
 
@@ -81,24 +84,8 @@ pub(crate) fn repair(environment: &Environment) -> Result<Repaired> {
     let io = |what: &'static str| move |source| Error::io(what, source);
     let mut done = Repaired::default();
     let resumed = exists(&**storage, UNFINISHED)?;
-    if !resumed {
-        let (plan, found) = look(environment, &known, &mut done)?;
-        Seen::RepairedLost.note_if(!plan.lost.is_empty());
-        if plan.is_empty() && known.mended.is_none() {
-            Seen::RepairedNothing.note();
-            return Ok(done);
-        }
-        done.notes.extend(known.mended.clone());
-        for patch in &plan.patches {
-            let failed = |source| Error::io(format!("writing {}", repaired_name(patch.segment.id)), source);
-            let nonces = Nonces::begin(environment.entropy.clone()).map_err(failed)?;
-            patch.write(&**storage, known.identity.store, nonces).map_err(failed)?;
-        }
-        storage.sync_dir(DIRECTORY).map_err(io("syncing the journal's directory"))?;
-        let mut text = done.text();
-        plan.aside.iter().for_each(|name| _ = writeln!(text, "aside: {name}"));
-        _ = writeln!(text, "whole: {} frames, {} messages", found.frames, found.messages);
-        write_report(&**storage, &text).map_err(io("writing the report of the repair"))?;
+    if !resumed && !begin(environment, &known, &mut done)? {
+        return Ok(done);
     }
     done.resumed = resumed;
     let text = read_report(&**storage).map_err(io("reading the report of the repair"))?;
@@ -106,21 +93,50 @@ pub(crate) fn repair(environment: &Environment) -> Result<Repaired> {
     Ok(done)
 }
 
-fn look(environment: &Environment, known: &identity::Known, done: &mut Repaired) -> Result<(Plan, Inventory)> {
+/// Looks, and makes everything ready. Whether there is anything to do.
+fn begin(environment: &Environment, known: &identity::Known, done: &mut Repaired) -> Result<bool> {
+    let storage = &*environment.storage;
     let mut recovery = Recovery::begin(environment.storage.clone(), known.identity.store, &environment.keys)?;
     let mended = recovery.mend()?;
-    let mut found = Inventory::take(&mut recovery, mended)?;
-    found.take_copies(&mut recovery)?;
+    let found = Inventory::take(&mut recovery, mended)?;
     let plan = Plan::make(&recovery, &found, &*environment.entropy)?;
     done.damage.clone_from(&found.damage);
     done.lost.clone_from(&plan.lost);
     done.notes.clone_from(&plan.notes);
-    Ok((plan, found))
+    Seen::RepairedLost.note_if(!plan.lost.is_empty());
+    if plan.is_empty() && known.mended.is_none() {
+        Seen::RepairedNothing.note();
+        return Ok(false);
+    }
+    done.notes.extend(known.mended.clone());
+    let removing = |source| Error::io("removing what a repair that was cut short has written", source);
+    discard(storage).map_err(removing)?;
+    let further = Further::of(&recovery, &found);
+    let again = found.again(&mut recovery)?;
+    let outcome = write(environment, &plan, further, again).and_then(|()| {
+        let mut text = done.text();
+        plan.aside.iter().for_each(|name| _ = writeln!(text, "aside: {name}"));
+        _ = writeln!(text, "whole: {} frames, {} messages", found.frames, found.messages);
+        write_report(storage, &text).map_err(|source| Error::io("writing the report of the repair", source))
+    });
+    if outcome.is_err() && exists(storage, UNFINISHED).is_ok_and(|there| !there) {
+        // Nothing was changed, and what it took of the disk is given back. The first error is the one to tell.
+        _ = discard(storage);
+        _ = storage.remove(DRAFT);
+    }
+    outcome?;
+    Ok(true)
+}
+
+/// Whether a repair was cut short that is to be finished before anything else: it puts files in their places whatever
+/// was written to them meanwhile.
+pub(in crate::engine) fn is_half_repaired(storage: &dyn Storage) -> io::Result<bool> {
+    let entries = storage.list("")?;
+    Ok(entries.iter().any(|entry| entry.name == UNFINISHED && entry.kind == EntryKind::File))
 }
 
 /// A report that has its name is whole: until then it has another one.
 fn write_report(storage: &dyn Storage, text: &str) -> io::Result<()> {
-    const DRAFT: &str = "repair.draft";
     match storage.remove(DRAFT) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -153,15 +169,7 @@ fn finish(storage: &dyn Storage, known: &identity::Known, text: &str, done: &mut
             aside(name)?;
         }
     }
-    let mut ready: Vec<SegmentId> = Vec::new();
-    for entry in storage.list(DIRECTORY)? {
-        let number = entry.name.strip_suffix(".repaired").filter(|number| number.len() == 10);
-        if let Some(id) = number.and_then(|number| number.parse().ok()).filter(|_| entry.kind == EntryKind::File) {
-            ready.push(SegmentId(id));
-        }
-    }
-    ready.sort_unstable();
-    for id in ready {
+    for id in written(storage)? {
         aside(&segment_name(id))?;
         storage.rename(&repaired_name(id), &segment_name(id))?;
         storage.sync_dir(DIRECTORY)?;
