@@ -45,7 +45,8 @@ fn a_batch_allocates_for_the_batch_and_not_for_its_messages() {
         let messages = (0..100).map(|_| Message::new(&b"4711"[..]).durability(Durability::Memory));
         orders.publish_all(messages).wait().unwrap();
     });
-    assert!(count <= 4, "{count}");
+    // The messages, the heads, the checksums, the stamp, and all of it in one piece.
+    assert!(count <= 5, "{count}");
     store.close().unwrap();
 }
 

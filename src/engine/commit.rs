@@ -91,6 +91,8 @@ impl Core {
         self.last_sync = now;
         if self.disk_end <= commit.end {
             self.last_disk = Some(now);
+            // The last few weigh most.
+            self.disk_share = (self.disk_share.saturating_mul(7).saturating_add(commit.len())) / 8;
         }
     }
 

@@ -252,6 +252,8 @@ struct Core {
     urgent: bool,
     last_sync: Duration,
     last_disk: Option<Duration>,
+    /// Bytes that such a commit writes, smoothed.
+    disk_share: u64,
     upkeep_due: bool,
     /// When the next thing falls due by itself.
     next_upkeep: Option<Timestamp>,
@@ -416,6 +418,7 @@ impl Core {
             urgent: false,
             last_sync: Duration::ZERO,
             last_disk: None,
+            disk_share: 0,
             upkeep_due: true,
             next_upkeep: Some(Timestamp::ZERO),
             marks: 0,

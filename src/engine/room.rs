@@ -18,6 +18,10 @@ use std::time::Duration;
 /// `Disk` commits within this time make it worth writing a segment's blocks in advance.
 const DISK_SEEN: Duration = Duration::from_secs(60);
 
+/// As long as one commits fewer bytes than these. A sync into new blocks costs the file system a note of its own, about
+/// as long as writing so much; whoever syncs more at a time does better not to have it written twice.
+const PREWRITTEN_SHARE: u64 = 64 << 10;
+
 /// A new segment has at most so many times the bytes of all there are: a small store has small ones.
 const SEGMENT_GROWTH: u64 = 2;
 
@@ -150,7 +154,7 @@ impl Engine {
                 return self.preparation_failed(core, plan.purpose, source);
             }
         };
-        if plan.late {
+        if plan.late || !plan.zero {
             begun.hurry();
         }
         let outcome = begun.step(&mut preparer.numbers);
@@ -213,7 +217,8 @@ impl Engine {
         }
         let purpose = lacks.unwrap_or(Purpose::Bank);
         let monotonic = self.environment.clock.monotonic();
-        let zero = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
+        let synced = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
+        let zero = synced && core.disk_share < PREWRITTEN_SHARE;
         // The other half of the segment is left to those who publish while the rest is done.
         let waited = hurry || core.wanted_bytes > 0 || !core.line.is_empty();
         let late = waited || (purpose != Purpose::Bank && used(&core, 2));

@@ -371,3 +371,16 @@ fn a_plain_message_costs_at_most_eight_bytes_and_no_allocation() {
     assert!(body.len() <= 108, "{}", body.len());
     assert!(!draft.allocates());
 }
+
+#[test]
+fn batches_around_the_length_up_to_which_they_are_gathered_have_the_same_bytes() {
+    for (count, length) in [(1, 512), (1, 513), (128, 512), (129, 512), (40, 5000), (3, 0)] {
+        let messages: Vec<Message> = (0..count).map(|at| Message::new(vec![at; length])).collect();
+        let draft = Draft::batch(TopicId::new(3), &messages);
+        let (first, time) = (Offset::new(7), Timestamp::new(1_700_000_000_000));
+        let body = Bytes::from(written(&draft, first, time));
+        assert_eq!(draft.crc(&draft.stamp(first, time, BASE)), crc32fast::hash(&body), "{count} of {length}");
+        check_messages(&only_publish(&body), &messages, &body, first, time);
+        assert_eq!(encoded(&Event::Publish(draft.published(first, time))), body, "{count} of {length}");
+    }
+}

@@ -218,6 +218,9 @@ impl<const N: usize> Inline<N> {
 pub(super) fn put_varint(out: &mut Vec<u8>, value: u64) {
     if value < 0x80 {
         out.push(low_byte(value));
+    } else if value < 0x4000 {
+        // As the longer ones, at a fraction of the instructions: nearly every length and topic is below.
+        out.extend_from_slice(&[low_byte(value) | 0x80, low_byte(value >> 7)]);
     } else {
         let mut varint = Inline::<LONGEST_VARINT>::new();
         varint.varint(value);

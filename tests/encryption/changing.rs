@@ -1,9 +1,10 @@
 //! Changing keys: what is new is written under the new one from the first frame on, what is old is read with the old
 //! one, and when nothing needs that any more, nothing asks for it.
 
+use crate::frames::frames;
 use crate::{FIRST, clock, id, keys, open, options};
 use millpond::testing::SimDisk;
-use millpond::{Group, KeyId, Keys, Retention, Store, TopicSettings};
+use millpond::{Durability, ErrorKind, Group, KeyId, Keys, Message, Retention, Store, TopicSettings};
 use std::collections::BTreeSet;
 
 const SECOND: [u8; 32] = [0x22; 32];
@@ -170,4 +171,36 @@ fn a_repair_keeps_what_is_whole_under_its_keys_and_writes_what_it_adds_under_one
     let left: Vec<_> = store.existing_topic("orders").unwrap().read(..).map(|record| record.unwrap()).collect();
     assert_eq!(left.len() as u64, 200 - repaired.lost_messages());
     assert!(!named(&store).contains(&None));
+}
+
+#[test]
+fn a_damaged_seal_right_behind_a_close_is_not_taken_for_the_clean_end() {
+    let disk = SimDisk::new(3);
+    let store = open(&disk, 1, &keys()).unwrap();
+    publish(&store, 0..3);
+    store.close().unwrap();
+    let old = "journal/0000000001.segment";
+    let closed = frames(&disk.read_file(old).unwrap()).len();
+    // Another key: the segment is sealed where the close ended it, and all that is new is in the next one.
+    let store = open(&disk, 2, &both()).unwrap();
+    let orders = store.existing_topic("orders").unwrap();
+    let message = Message::new(format!("order 3 {}", "x".repeat(500))).durability(Durability::Os);
+    orders.publish(message).wait().unwrap();
+    disk.kill();
+    drop((orders, store));
+    let bytes = disk.read_file(old).unwrap();
+    let all = frames(&bytes);
+    assert_eq!(all.len(), closed + 1, "the seal and nothing else");
+    assert_eq!(read(&open(&disk.fork(4), 3, &both()).unwrap()), 4);
+    let seal = all.last().unwrap().clone();
+    for (what, hurt) in [("a bit", seal.end - 1..seal.end), ("all of it", seal)] {
+        let disk = disk.fork(5);
+        let mut bytes = bytes.clone();
+        bytes[hurt].iter_mut().for_each(|byte| *byte ^= 1);
+        disk.write_file(old, &bytes);
+        let error = open(&disk, 3, &both()).map(drop).expect_err(what);
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: {error}");
+        options(&both()).repair_simulated(&disk, clock(), 3).unwrap();
+        assert_eq!(read(&open(&disk, 4, &both()).unwrap()), 4, "{what}");
+    }
 }
