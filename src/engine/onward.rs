@@ -105,8 +105,10 @@ impl ReadCursor {
     pub(super) fn take_ahead(&mut self, topic: TopicId, mut next: Offset) {
         while self.ahead.len() < AHEAD {
             let at = self.next;
-            let here = |window: &&Window| window.segment().id == at.segment() && window.end() > at;
-            let Some(window) = self.windows.front().filter(here) else { return };
+            let here = |window: &&mut Window| window.segment().id == at.segment() && window.end() > at;
+            let Some(window) = self.windows.front_mut().filter(here) else { return };
+            window.decrypt_from(at.position());
+            let window = &*window;
             let Some(frame) = window.glance(at.position()) else { return };
             let base = window.segment().base;
             let flags = frame.header.flags;

@@ -292,7 +292,11 @@ impl Engine {
             let buffer = std::mem::take(&mut cursor.buffer);
             if cursor.windows.is_empty() {
                 match Window::read(&self.files, cursor.next, step, written, buffer)? {
-                    Some(window) => {
+                    Some(mut window) => {
+                        // Who goes on in order wants most of it.
+                        if step > READ_LEAST {
+                            window.decrypt_from(cursor.next.position());
+                        }
                         cursor.fetch_ahead(&self.files, &window);
                         cursor.windows.push_back(window);
                     }

@@ -144,20 +144,27 @@ impl SegmentKey {
         stored.extend_from_slice(&tag.unwrap_or_default());
     }
 
-    /// The body of the frame at `lsn`.
-    pub(super) fn open(&self, lsn: Lsn, head: [u8; 8], stored: &[u8]) -> Result<Vec<u8>, Locked> {
+    /// Decrypts the stored body of the frame at `lsn` where it stands; what it says is then the part of it that
+    /// [`opened`](Self::opened) gives.
+    pub(super) fn open(&self, lsn: Lsn, head: [u8; 8], stored: &mut [u8]) -> Result<(), Locked> {
         let cipher = self.cipher.as_ref().map_err(|refused| Locked::Refused(refused.clone()))?;
-        let parts = stored.split_first_chunk().and_then(|(random, rest)| Some((random, rest.split_last_chunk()?)));
+        let parts = stored.split_first_chunk_mut();
+        let parts = parts.and_then(|(random, rest)| Some((random, rest.split_last_chunk_mut()?)));
         let (random, (body, tag)) = parts.ok_or(Locked::Altered)?;
-        let mut body = body.to_vec();
-        let whole = cipher.decrypt(&nonce(random, lsn), &self.covered(head), &mut body, tag);
-        if whole && !body.is_empty() { Ok(body) } else { Err(Locked::Altered) }
+        let whole = !body.is_empty() && cipher.decrypt(&nonce(random, lsn), &self.covered(head), body, tag);
+        if whole { Ok(()) } else { Err(Locked::Altered) }
+    }
+
+    /// What lies between nonce and tag.
+    pub(super) fn opened(stored: &[u8]) -> Option<&[u8]> {
+        stored.get(RANDOM..stored.len().checked_sub(TAG)?)
     }
 
     fn covered(&self, head: [u8; 8]) -> [u8; 32] {
         let mut covered = [0; 32];
-        let all = self.beside.into_iter().chain(head);
-        covered.iter_mut().zip(all).for_each(|(place, byte)| *place = byte);
+        let (first, last) = covered.split_at_mut(self.beside.len());
+        first.copy_from_slice(&self.beside);
+        last.copy_from_slice(&head);
         covered
     }
 }

@@ -1,10 +1,10 @@
 //! The frame: the journal's unit of commit. See the format page in `journal` for its bytes.
 
-use super::crypt::{Locked, is_sealed};
+use super::crypt::{Locked, SegmentKey, is_sealed};
 use super::packed::{Unpacked, unpack};
 use super::segment::Segment;
 use crate::types::{Lsn, Position};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crc32fast::Hasher;
 use std::sync::LazyLock;
 
@@ -47,7 +47,7 @@ impl Flags {
         }
     }
 
-    const fn without(self, flag: Self) -> Self {
+    pub(super) const fn without(self, flag: Self) -> Self {
         Self(self.0 & !flag.0)
     }
 
@@ -188,7 +188,18 @@ impl Frame {
         if segment.key.is_some() || header.flags.has(Flags::ENCRYPTED) {
             plain = plain.decrypted(segment);
         }
-        if !header.flags.has(Flags::COMPRESSED) || plain.locked.is_some() {
+        plain.unpacked()
+    }
+
+    /// A frame whose body was verified and decrypted already.
+    pub(super) fn opened(lsn: Lsn, header: FrameHeader, body: Bytes) -> Self {
+        let plain = Self::as_stored(lsn, header, body);
+        Self { flags: header.flags.without(Flags::ENCRYPTED), ..plain }.unpacked()
+    }
+
+    fn unpacked(self) -> Self {
+        let plain = self;
+        if !plain.header.flags.has(Flags::COMPRESSED) || plain.locked.is_some() {
             return plain;
         }
         match unpack(&plain.body) {
@@ -210,11 +221,16 @@ impl Frame {
             return self;
         }
         let opened = match &segment.key {
-            Some(key) if self.flags.has(Flags::ENCRYPTED) => key.open(self.lsn, self.header.head(), &self.body),
+            Some(key) if self.flags.has(Flags::ENCRYPTED) => {
+                let mut stored = BytesMut::from(&self.body[..]);
+                key.open(self.lsn, self.header.head(), &mut stored).map(|()| stored.freeze())
+            }
             _ => Err(Locked::Altered),
         };
-        match opened {
-            Ok(body) => Self { body: body.into(), flags: self.flags.without(Flags::ENCRYPTED), ..self },
+        let said =
+            opened.map(|stored| SegmentKey::opened(&stored).map(|said| stored.slice_ref(said)).unwrap_or_default());
+        match said {
+            Ok(body) => Self { body, flags: self.flags.without(Flags::ENCRYPTED), ..self },
             Err(locked) => {
                 Self { body: Bytes::new(), flags: self.flags.with(Flags::ENCRYPTED), locked: Some(locked), ..self }
             }

@@ -1,6 +1,7 @@
 //! Reading frames back, from memory or from the disk, each verified before it is believed.
 
 use super::commit::Written;
+use super::crypt::{SegmentKey, is_sealed};
 use super::files::Files;
 use super::frame::{FRAME_HEADER, Flags, Frame, FrameHeader};
 use super::segment::{Segment, segment_name};
@@ -9,6 +10,7 @@ use crate::storage::read_up_to;
 use crate::types::{Lsn, Position};
 use bytes::{Bytes, BytesMut};
 use crc32fast::Hasher;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of one segment that are at hand.
@@ -22,12 +24,15 @@ pub(crate) struct Window {
     whole: usize,
     /// Bytes that were never on the disk since they were made need no second look.
     trusted: bool,
+    /// Between these positions bodies were verified, and decrypted where they stand.
+    opened: Range<u32>,
 }
 
 impl From<Written> for Window {
     fn from(written: Written) -> Self {
         let (segment, start) = (written.segment.segment, written.start.get());
-        Self { seed: segment.header_seed(), segment, start, bytes: written.bytes, whole: written.whole, trusted: true }
+        let (seed, bytes, whole) = (segment.header_seed(), written.bytes, written.whole);
+        Self { seed, segment, start, bytes, whole, trusted: true, opened: 0..0 }
     }
 }
 
@@ -38,6 +43,8 @@ pub(crate) struct Glance<'a> {
     pub(crate) body: &'a [u8],
     /// Where the next frame starts.
     pub(crate) next: Position,
+    /// It was encrypted, and was verified when it was decrypted.
+    opened: bool,
 }
 
 impl Window {
@@ -53,8 +60,8 @@ impl Window {
         let start = lsn.position().get();
         let end = if written.segment() == id { written.position().get() } else { segment.capacity };
         let left = end.saturating_sub(start) as usize;
-        let mut window =
-            Self { seed: segment.header_seed(), segment, start, bytes: Bytes::new(), whole: 0, trusted: false };
+        let (seed, bytes) = (segment.header_seed(), Bytes::new());
+        let mut window = Self { seed, segment, start, bytes, whole: 0, trusted: false, opened: 0..0 };
         window.fill(files, length.min(left), buffer)?;
         if let Some(header) = window.header(start)
             && (header.frame_length() as usize) > window.bytes.len()
@@ -130,13 +137,51 @@ impl Window {
         let lsn = Lsn::new(self.segment.id, position);
         let header = FrameHeader::verify_seeded(rest, self.segment.capacity, &self.seed, lsn)?;
         let body = rest.get(FRAME_HEADER as usize..header.frame_length() as usize)?;
-        Some(Glance { header, body, next: Position(position.get() + header.frame_length()) })
+        let next = Position(position.get() + header.frame_length());
+        if !self.is_opened(position.get(), header.flags) {
+            return Some(Glance { header, body, next, opened: false });
+        }
+        let header = FrameHeader { flags: header.flags.without(Flags::ENCRYPTED), ..header };
+        Some(Glance { header, body: SegmentKey::opened(body)?, next, opened: true })
+    }
+
+    /// Decrypts the bodies of the frames from `position` on where they stand, so that they are taken out of it as those
+    /// of a store in plain text are: nothing is done for each of them but what has to be. Each is verified before; it
+    /// ends before the first that is not whole, or not what was encrypted there: what that is comes out when it is read
+    /// for itself. Bytes that somebody else has too stay as they are for them.
+    pub(crate) fn decrypt_from(&mut self, position: Position) {
+        let from = position.get();
+        // Once only: what was decrypted must not be again.
+        let Some(key) = self.segment.key.as_ref().filter(|_| self.opened.is_empty()) else { return };
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        let mut at = from;
+        while let Some(rest) = at.checked_sub(self.start).and_then(|skip| bytes.get_mut(skip as usize..)) {
+            let lsn = Lsn::new(self.segment.id, Position(at));
+            let Some(header) = FrameHeader::verify_seeded(rest, self.segment.capacity, &self.seed, lsn) else { break };
+            let Some(body) = rest.get_mut(FRAME_HEADER as usize..header.frame_length() as usize) else { break };
+            // The journal's own are in plain text, and nobody looks for a message in a piece of a snapshot.
+            if is_sealed(header.flags) && !header.flags.has(Flags::SNAPSHOT) {
+                let whole = header.flags.has(Flags::ENCRYPTED) && (self.trusted || header.fits(body));
+                if !whole || key.open(lsn, header.head(), body).is_err() {
+                    break;
+                }
+            }
+            at += header.frame_length();
+        }
+        self.opened = from..at;
+        self.whole = bytes.capacity();
+        self.bytes = bytes.freeze();
+    }
+
+    fn is_opened(&self, position: u32, flags: Flags) -> bool {
+        self.opened.contains(&position) && flags.has(Flags::ENCRYPTED) && !flags.has(Flags::SNAPSHOT)
     }
 
     /// Whether the body is what was written.
     #[inline]
     pub(crate) fn is_whole(&self, frame: &Glance<'_>) -> bool {
-        self.trusted || frame.header.fits(frame.body)
+        self.trusted || frame.opened || frame.header.fits(frame.body)
     }
 
     /// Whether this frame lies in it.
@@ -178,12 +223,17 @@ impl Window {
             return Err(damaged(at + FRAME_HEADER, "the frame's header does not verify"));
         };
         let Some(body) = self.slice(at + FRAME_HEADER, header.length) else { return Ok(None) };
+        let lsn = Lsn::new(self.segment.id, position);
+        if self.is_opened(at, header.flags)
+            && let Some(plain) = SegmentKey::opened(&body)
+        {
+            return Ok(Some(Frame::opened(lsn, header, body.slice_ref(plain))));
+        }
         // A piece of a snapshot holds no message: damage in it keeps nobody from those behind it.
         let looked_into = !self.trusted && !header.flags.has(Flags::SNAPSHOT);
         if looked_into && !header.fits(&body) {
             return Err(damaged(at + header.frame_length(), "the frame's body does not verify"));
         }
-        let lsn = Lsn::new(self.segment.id, position);
         let frame = Frame::new(&self.segment, lsn, header, body);
         if frame.is_altered() && !header.flags.has(Flags::SNAPSHOT) {
             return Err(damaged(at + header.frame_length(), "the frame's body is not what was encrypted there"));

@@ -18,6 +18,8 @@ mod keyless;
 #[cfg(feature = "encrypt")]
 mod nonces;
 #[cfg(feature = "encrypt")]
+mod onward;
+#[cfg(feature = "encrypt")]
 mod tampering;
 #[cfg(feature = "encrypt")]
 mod whole;
