@@ -4,7 +4,7 @@
 use crate::frames::{FRAME, encrypted, frames, seal};
 use crate::{clock, keys, open, options};
 use millpond::testing::SimDisk;
-use millpond::{ErrorKind, Retention, TopicSettings};
+use millpond::{Durability, ErrorKind, Message, Retention, TopicSettings};
 
 const NAME: &str = "journal/0000000001.segment";
 const MESSAGES: usize = 12;
@@ -95,6 +95,33 @@ fn frames_that_change_places_are_damage_though_their_checksums_are_forged() {
     segment[other.start + FRAME..other.end].copy_from_slice(&copy);
     seal(&mut segment, 1, other);
     check(&disk, &segment, "a frame that is there twice");
+}
+
+/// Nothing else gives them away: each topic has all its messages in their order, wherever between the other's they are.
+#[test]
+fn neighbours_of_two_topics_that_change_places_are_damage_though_their_headers_say_the_same() {
+    let disk = SimDisk::new(3);
+    let store = open(&disk, 1, &keys()).unwrap();
+    let kept = || TopicSettings::default().retention(Retention::everything());
+    let topics = ["orders", "others"].map(|name| store.topic_with(name, kept()).unwrap());
+    for number in 0..MESSAGES {
+        for topic in &topics {
+            topic.publish(Message::new(payload(number)).durability(Durability::Os)).wait().unwrap();
+        }
+    }
+    store.close().unwrap();
+    let whole = disk.read_file(NAME).unwrap();
+    let all = encrypted(&whole);
+    let head = |frame: &std::ops::Range<usize>| whole.get(frame.start..frame.start + 8).unwrap().to_vec();
+    let alike = |two: &&[std::ops::Range<usize>]| head(&two[0]) == head(&two[1]);
+    let two = all.windows(2).rfind(alike).unwrap();
+    let mut segment = whole.clone();
+    for (from, to) in [(0, 1), (1, 0)] {
+        let body = whole[two[from].start + FRAME..two[from].end].to_vec();
+        segment[two[to].start + FRAME..two[to].end].copy_from_slice(&body);
+        seal(&mut segment, 1, &two[to]);
+    }
+    check(&disk, &segment, "two neighbours that were swapped");
 }
 
 #[test]
