@@ -30,6 +30,8 @@ pub(super) struct Inventory {
     /// Groups that something was said of, and where last; and those whose creation or end was met.
     said: BTreeMap<u32, Lsn>,
     explained: BTreeSet<u32>,
+    /// The number that the next group was to have when the snapshot began.
+    first_group: u32,
     /// Where the snapshot begins that the state follows from.
     began: Lsn,
     /// Segments whose end can still be read.
@@ -66,6 +68,13 @@ impl Inventory {
     pub(super) fn take(recovery: &mut Recovery, mended: Vec<Damage>) -> Result<Self> {
         recovery.gone = gone(recovery)?;
         let mut found = Self::walk(recovery, mended.clone())?;
+        let unsaid = found.unsaid(recovery);
+        if !unsaid.is_empty() {
+            // Whatever said it lies behind the end of the journal, and goes with a repair. Their files are there: what
+            // is in them is looked for in them.
+            unsaid.iter().for_each(|id| _ = recovery.gone.retired.remove(id));
+            found = Self::walk(recovery, mended.clone())?;
+        }
         if found.newest.is_none() && recovery.gone.below != SegmentId::ZERO {
             // What is in no segment any more was in snapshots that can't be read: that it is missing is a loss.
             recovery.gone = Gone::default();
@@ -78,6 +87,13 @@ impl Inventory {
         }
         found.misplaced = found.find_misplaced();
         Ok(found)
+    }
+
+    /// Segments that are there and were needed, and of which no frame of the journal says that they went.
+    fn unsaid(&self, recovery: &Recovery) -> Vec<SegmentId> {
+        let gone = &recovery.gone;
+        let said = |id: &SegmentId| self.retired.contains(id) || !recovery.listing.segments.contains_key(id);
+        gone.needed.iter().filter(|id| gone.retired.contains(id) && !said(id)).copied().collect()
     }
 
     fn walk(recovery: &mut Recovery, mut mended: Vec<Damage>) -> Result<Self> {
@@ -221,6 +237,7 @@ impl Inventory {
     fn fold(&mut self, recovery: &mut Recovery) -> Result<()> {
         self.begun = None;
         let (from, state) = self.newest.take().unwrap_or_default();
+        self.first_group = state.next_group().get();
         (self.state, self.began) = (state, from);
         if from == Lsn::ZERO {
             recovery.start_anywhere()?;
@@ -286,13 +303,26 @@ impl Inventory {
         (lost, settled)
     }
 
-    /// Groups that something was said of, and whose creation is lost.
-    pub(super) fn lost_groups(&self) -> Vec<u32> {
+    /// Groups whose creation is lost, from the first to the last of each row: something was said of them, or their
+    /// numbers are missing among those that were given since the snapshot, one after the other.
+    pub(super) fn lost_groups(&self) -> Vec<(u32, u32)> {
         let next = self.state.next_group().get();
-        let unknown = |group: &u32| *group >= next || self.state.group(crate::types::GroupId::new(*group)).is_none();
+        let there = self.state.groups().map(|group| group.id().get());
+        let known: BTreeSet<u32> = there.chain(self.explained.iter().copied()).collect();
+        let mut lost = Vec::new();
+        let mut at = self.first_group;
+        for group in known.range(at..).copied().chain([next]) {
+            if group > at {
+                lost.push((at, group.saturating_sub(1)));
+            }
+            at = at.max(group.saturating_add(1));
+        }
         // What was said before the snapshot of a group that is not in it was said of one that had been removed by then.
         let said = self.said.iter().filter(|(_, last)| **last >= self.began).map(|(group, _)| *group);
-        said.filter(|group| unknown(group) && !self.explained.contains(group)).collect()
+        let told = |group: &u32| known.contains(group) || lost.iter().any(|(from, to)| (from..=to).contains(&group));
+        let more: Vec<u32> = said.filter(|group| !told(group)).collect();
+        lost.extend(more.into_iter().map(|group| (group, group)));
+        lost
     }
 }
 

@@ -186,8 +186,12 @@ impl Plan {
                 }
             }
         }
-        for group in found.lost_groups() {
-            self.notes.push(format!("the creation of group number {group} is lost: its progress is too"));
+        for (first, last) in found.lost_groups() {
+            self.notes.push(if first == last {
+                format!("the creation of group number {first} is lost: its progress is too")
+            } else {
+                format!("the creation of the groups number {first} to {last} is lost: their progress is too")
+            });
         }
         // That a segment went is said once more where what said it stands behind a torn place.
         let there = &recovery.listing.segments;
