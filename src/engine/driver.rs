@@ -123,7 +123,7 @@ fn upkeep_turn(engine: &Engine) -> bool {
         Ok(true) => {
             let mut core = engine.core.lock();
             core.upkeep_due = true;
-            if core.line.is_empty() && core.wanted_bytes == 0 {
+            if core.line.is_empty() && core.wanted_bytes == 0 && !core.preparing_behind {
                 engine.upkeep_work.wait_for(&mut core, PACE);
             }
             true

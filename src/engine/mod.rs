@@ -252,6 +252,8 @@ struct Core {
     urgent: bool,
     last_sync: Duration,
     last_disk: Option<Duration>,
+    /// The next segment is written in advance at a lower rate than the active one is filled.
+    preparing_behind: bool,
     /// Bytes that such a commit writes, smoothed.
     disk_share: u64,
     upkeep_due: bool,
@@ -418,6 +420,7 @@ impl Core {
             urgent: false,
             last_sync: Duration::ZERO,
             last_disk: None,
+            preparing_behind: false,
             disk_share: 0,
             upkeep_due: true,
             next_upkeep: Some(Timestamp::ZERO),

@@ -22,6 +22,9 @@ const DISK_SEEN: Duration = Duration::from_secs(60);
 /// as long as writing so much; whoever syncs more at a time does better not to have it written twice.
 const PREWRITTEN_SHARE: u64 = 64 << 10;
 
+/// From so many bytes on a segment is large: what is left of it while its successor is written in advance suffices.
+const LARGE: u32 = 8 << 20;
+
 /// A new segment has at most so many times the bytes of all there are: a small store has small ones.
 const SEGMENT_GROWTH: u64 = 2;
 
@@ -72,7 +75,7 @@ impl Engine {
     }
 
     fn needs_successor(&self, core: &Core) -> bool {
-        core.wanted_bytes > 0 || (core.tail.stock().spares() == 0 && used(core, 4))
+        core.wanted_bytes > 0 || (core.tail.stock().spares() == 0 && used(core, 1, if is_large(core) { 16 } else { 4 }))
     }
 
     /// What lacks, if anything. The reserve is measured anew first.
@@ -86,12 +89,12 @@ impl Engine {
         let enough = there >= reserve.saturating_add(u64::from(unit.max(stock.largest())));
         let asked = core.space.asked_beyond(enough);
         let lacks = if there < reserve {
-            asked || core.space.has_sealed() || used(core, 4)
+            asked || core.space.has_sealed() || used(core, 1, 4)
         } else if asked {
             true
         } else {
             // What becomes free by then is used first.
-            there < reserve.saturating_add(u64::from(unit)) && used(core, 2)
+            there < reserve.saturating_add(u64::from(unit)) && used(core, 1, 2)
         };
         lacks.then_some(Purpose::Bank)
     }
@@ -219,9 +222,11 @@ impl Engine {
         let monotonic = self.environment.clock.monotonic();
         let synced = core.last_disk.is_some_and(|last| monotonic.saturating_sub(last) < DISK_SEEN);
         let zero = synced && core.disk_share < PREWRITTEN_SHARE;
-        // The other half of the segment is left to those who publish while the rest is done.
+        // The rest of the segment is left to those who publish while the rest is done.
         let waited = hurry || core.wanted_bytes > 0 || !core.line.is_empty();
-        let late = waited || (purpose != Purpose::Bank && used(&core, 2));
+        let late =
+            waited || (purpose != Purpose::Bank && if is_large(&core) { used(&core, 3, 4) } else { used(&core, 1, 2) });
+        core.preparing_behind = zero && preparer.preparation.as_ref().is_some_and(|begun| is_behind(&core, begun));
         let capacity = self.measure(&mut core).max(core.wanted_bytes);
         let passed_over = core.tail.stock().passed_over();
         Ok(Some(Plan { passed_over, purpose, capacity, zero, late }))
@@ -292,7 +297,19 @@ impl Engine {
     }
 }
 
-/// Whether a part of the active segment is used.
-fn used(core: &Core, part: u32) -> bool {
-    core.tail.end().position().get() >= core.tail.active().capacity / part
+/// Whether so many parts of the active segment are used.
+fn used(core: &Core, parts: u32, of: u32) -> bool {
+    core.tail.end().position().get() / parts >= core.tail.active().capacity / of
+}
+
+/// Whether there is enough of the active segment for its successor to be begun soon and finished late.
+fn is_large(core: &Core) -> bool {
+    core.tail.active().capacity >= LARGE
+}
+
+/// Whether a smaller part of the next segment is written than of the active one.
+fn is_behind(core: &Core, begun: &Preparation) -> bool {
+    let (end, active) = (core.tail.end().position().get(), core.tail.active().capacity);
+    let (written, capacity) = begun.written();
+    begun.purpose() != Purpose::Bank && u64::from(written) * u64::from(active) < u64::from(end) * u64::from(capacity)
 }

@@ -11,8 +11,9 @@ use crate::types::{SegmentId, StoreId, Timestamp};
 use std::io;
 use std::sync::Arc;
 
-/// Zeros written and synced at a time: small enough that a commit beside it waits no longer than for another commit.
-pub(crate) const ZERO_PIECE: u32 = 256 << 10;
+/// Zeros written and synced at a time: a commit beside it waits for a millisecond at most, and there are few enough
+/// syncs of them. With a quarter of it, commits of 13 KB one after the other had 0.55 of the disk's rate, not 0.75.
+pub(crate) const ZERO_PIECE: u32 = 1 << 20;
 
 /// Zeros in one write. A page cache may keep what comes in one write as one large page, and then go through all of it
 /// for each small write into it later: with 256 KiB at a time, a message's write took half as long again.
@@ -184,6 +185,11 @@ impl Preparation {
     /// What it is to become.
     pub(crate) const fn purpose(&self) -> Purpose {
         self.purpose
+    }
+
+    /// How many bytes of it are written in advance, of how many.
+    pub(crate) const fn written(&self) -> (u32, u32) {
+        (self.zeroed, self.segment.capacity)
     }
 
     /// How many bytes of it were there before.
