@@ -5,12 +5,15 @@ use crate::config::Durability;
 use crate::error::{Code, Result};
 use crate::journal::{Commit, Failure, Stage};
 use crate::seen::Seen;
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, thread};
 use crate::ticket::{Resolver, Slot};
 use crate::types::Lsn;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
+
+/// A write takes a microsecond or two, being woken many times that: so often another thread is let go first.
+const TURNS: u32 = 10;
 
 /// Holds the lead, and the lock wherever it does no I/O. However it ends, also by a panic, the followers are woken; if
 /// it ends without having said how it went, the store is poisoned.
@@ -208,6 +211,7 @@ impl Engine {
     pub(super) fn drive(&self, end: Lsn, level: Durability, timeout: Option<Duration>) -> Result<bool> {
         let deadline = timeout.map(|timeout| self.environment.clock.monotonic().saturating_add(timeout));
         let mut core = self.core.lock();
+        let mut turns = if level == Durability::Disk { 0 } else { TURNS };
         loop {
             if core.reached(end, level) {
                 return Ok(true);
@@ -217,6 +221,11 @@ impl Engine {
             }
             // The next sync takes all that has gathered during this one; a write does not wait for it.
             if core.committing || (core.syncing && level == Durability::Disk) {
+                if turns > 0 {
+                    turns -= 1;
+                    MutexGuard::unlocked(&mut core, thread::yield_now);
+                    continue;
+                }
                 let over = if level == Durability::Disk { &self.committed } else { &self.written };
                 match deadline {
                     None => over.wait(&mut core),
