@@ -9,16 +9,22 @@
 //!
 //! | call, 100 bytes | a second | instructions | what most of it is |
 //! |---|---|---|---|
-//! | `publish`, `Disk`, waited for | 5.7 k; 1.01 of the floor | | one write and one sync |
-//! | `publish`, `Os`, waited for | 1.9 M; 0.57 of the floor | 2,370 | the system call: over half |
-//! | `publish`, `Os`, 64 under way | 4.4 M; 1.39 of the floor | | one system call for many |
-//! | `publish`, `Memory` | 5.2 M | 1,630 | see below |
-//! | `publish_all` of 100, `Memory` | 13.9 M | 680 | checksums, once a message and once a frame |
+//! | `publish`, `Disk`, waited for | 12.0 k; 1.03 of the floor | | one write and one sync |
+//! | `publish`, `Os`, waited for | 0.84 M; 0.69 of the floor | 2,370 | the system call: over half |
+//! | `publish`, `Os`, 64 under way | 3.4 M; 2.8 of the floor | | one system call for many |
+//! | `publish`, `Memory` | 4.4 M | 1,700 | see below |
+//! | `publish_all` of 100, `Memory` | 13.8 M | 640 | checksums, once a message and once a frame |
+//! | `publish_all` of 100, `Os` | 8.1 M; 0.58 of the floor | 750 | the same, and a tenth of a kibibyte each to copy for the kernel |
 //! | leased and acked in batches of 100 | 8.7 M | 920 | reading: heads, records, and letting go of them |
 //! | leased and acked alone, not waited for | 2.0 M | 5,650 | two records in the journal for each |
 //! | leased and acked alone, `Os`, waited for | 1.2 M | 6,350 | the same, and a system call |
 //! | the same, `Disk` | 7.3 k; 1.02 of the floor | | one write and one sync |
 //! | in batches of 100 of an ordered group | 1.1 M; 0.21 of unordered | 6,000 more | the line of each key: trees |
+//!
+//! The first six were taken on a day on which a plain `pwrite` of a message took 830 ns; on another day it took 310,
+//! and a publish at `Os` had 0.57 of that. Batches of messages of up to 512 bytes on average are gathered in one piece
+//! before the lock is taken: one checksum of it and one copy, where there were one of each for each message (75 ns a
+//! message instead of 88 at `Memory`, 132 instead of 151 at `Os`).
 //!
 //! A publish at level `Memory` takes 190 ns: two checksums, of the body and of the header, about 350 instructions;
 //! putting it into the buffer and the index another 350; the state and what is visible 200; the lock and the way there
@@ -51,6 +57,19 @@
 //! | 64 threads | 126 k | 1.37 |
 //! | 256 threads | 153 k | 1.49 |
 //! | 1 thread, 1000 tickets under way (100 bytes) | 1.6 M | |
+//!
+//! Threads that wait for `Os` beside each other let others go first a few times before they sleep: a write takes a
+//! microsecond, being woken many. Four threads with 1 KiB each get 0.8 of what four threads get that call `pwrite`
+//! themselves; asleep they got 0.47.
+//!
+//! # Segments that are written in advance
+//!
+//! A sync into blocks that were never written costs the file system a note of its own: it takes nearly twice as long
+//! for a commit of 13 KB. So the next segment is filled with zeros while the present one is used, by and by where
+//! there is time, and as fast as the present one is filled where there is none; commits beside it are slower by a
+//! third. A store that commits more than 64 KiB at a time goes without: its bytes would be written twice. Batches of
+//! 100 messages of 100 bytes have 0.75 of the disk's rate, from an empty store on; those of 1000 messages of 1 KiB,
+//! without zeros, were 1.1 times as fast as with them.
 //!
 //! # From publish to delivery
 //!
