@@ -67,7 +67,7 @@ struct Plan {
 }
 
 impl Engine {
-    /// Asks for a successor once a quarter of the active segment is used.
+    /// Asks for a successor once a quarter of the active segment is used, or a sixteenth of a large one.
     pub(super) fn want_successor(&self, core: &mut Core) {
         if self.needs_successor(core) && core.full.is_none() {
             self.call_upkeep(core);
@@ -210,6 +210,8 @@ impl Engine {
         let mut core = self.core.lock();
         core.check()?;
         let lacks = self.lacks(&mut core);
+        // Whatever else the upkeep does then keeps its pace.
+        core.preparing_behind = false;
         if preparer.preparation.is_none() && lacks.is_none() {
             if core.full.is_some() {
                 // What failed is not asked for any more.

@@ -65,10 +65,11 @@
 //! | leased and acked, 1 consumer | acks synced | 10.3 k | 0.93 | fjall 11.5 k |
 //! | leased and acked, 8 consumers | acks synced | 30 k | 0.84 | Redis streams 10.6 k |
 //!
-//! Two things are behind most of the rows that are lost. okaywal, as it is used here, forgets a file when it is full; a
-//! store whose messages stay needs new blocks, which cost more to sync than those that were written before (where its
-//! segments are, batches of 100 x 100 B have the rate of the disk). And a log that has a cursor and no leases writes
-//! nothing for a message that is taken. Why 256 threads get less here than in raft-engine was not found out yet.
+//! Two things are behind most of the rows that are lost. okaywal, as it is used here, forgets a file when it is full;
+//! a store whose messages stay needs new blocks, which cost more to sync than those that were written before (where
+//! its segments are, batches of 100 x 100 B have nearly the rate of the disk). And a log that has a cursor and no
+//! leases writes nothing for a message that is taken. Why 256 threads get less here than in raft-engine was not found
+//! out yet.
 //!
 //! An independent look at what default settings mean: Jepsen on
 //! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost when the machines

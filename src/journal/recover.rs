@@ -260,6 +260,17 @@ impl Recovery {
         }
     }
 
+    /// The next whole frame, whatever is damaged before it; nothing at the end.
+    pub(crate) fn next_whole(&mut self) -> Result<Option<(Frame, Arc<Segment>)>> {
+        loop {
+            match self.next()?.0 {
+                Step::End => return Ok(None),
+                Step::Damage => {}
+                Step::Frame(frame, segment) => return Ok(Some((frame, segment))),
+            }
+        }
+    }
+
     /// Takes in a whole frame; the journal's own are not given out.
     fn accept(&mut self, frame: Frame, segment: Arc<Segment>) -> Option<(Step, bool)> {
         self.frames += 1;

@@ -9,7 +9,7 @@ use super::super::clean::loads;
 use super::inventory::Inventory;
 use crate::error::Result;
 use crate::event::{Event, MessageView, Run, events};
-use crate::journal::{Frame, Recovery, Segment, Step};
+use crate::journal::{Frame, Recovery, Segment};
 use crate::state::OffsetSet;
 use crate::types::{SegmentId, TopicId};
 use std::collections::{BTreeMap, VecDeque};
@@ -83,10 +83,9 @@ impl Iterator for Again<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.ready.is_empty() && !self.ended {
-            match self.recovery.next() {
-                Ok((Step::End, _)) => self.ended = true,
-                Ok((Step::Damage, _)) => {}
-                Ok((Step::Frame(frame, segment), _)) => self.take(&frame, &segment),
+            match self.recovery.next_whole() {
+                Ok(None) => self.ended = true,
+                Ok(Some((frame, segment))) => self.take(&frame, &segment),
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));

@@ -6,7 +6,7 @@ use super::identity;
 use super::inventory::Inventory;
 use crate::error::{Damage, Result};
 use crate::event::{Event, Run, events};
-use crate::journal::{Frame, Recovery, Segment, Step};
+use crate::journal::{Frame, Recovery, Segment};
 use crate::message::Record;
 use crate::state::OffsetSet;
 use crate::storage::StorageFile;
@@ -65,10 +65,9 @@ impl Salvage {
             if self.ended {
                 return Ok(None);
             }
-            match self.recovery.next() {
-                Ok((Step::End, _)) => self.ended = true,
-                Ok((Step::Damage, _)) => {}
-                Ok((Step::Frame(frame, segment), _)) => self.take(&frame, &segment),
+            match self.recovery.next_whole() {
+                Ok(None) => self.ended = true,
+                Ok(Some((frame, segment))) => self.take(&frame, &segment),
                 Err(error) => {
                     self.ended = true;
                     return Err(error);
