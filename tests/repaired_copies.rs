@@ -238,6 +238,8 @@ fn a_repair_that_carries_messages_over_and_is_cut_short_is_finished_by_the_next_
             // What is half repaired is nothing to go on with: the next repair would put files over what was added.
             let unfinished = disk.file_names().contains(&UNFINISHED.to_owned());
             assert!(!unfinished || open(&disk, 5).is_err(), "{what}: it opens half repaired");
+            let seen = Store::observe_simulated(&disk, clock(), options());
+            assert!(!unfinished || seen.is_err(), "{what}: it is shown half repaired");
             repair(&disk);
             assert_eq!(kept(&disk, 4), wanted, "{what}");
         }

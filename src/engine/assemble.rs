@@ -1,6 +1,7 @@
 //! Putting an engine together from what was found.
 
 use super::room::Preparer;
+use super::rounds::Followers;
 use super::{Core, Engine, Environment, RecoveryReport};
 use crate::config::Options;
 use crate::journal::{Files, Identity, Numbers};
@@ -55,8 +56,8 @@ impl Engine {
             swept: Mutex::default(),
             files: parts.files,
             core: Mutex::new(parts.core),
-            written: Condvar::new(),
-            committed: Condvar::new(),
+            written: Followers::default(),
+            committed: Followers::default(),
             admitted: Condvar::new(),
             arrived: Condvar::new(),
             commit_work: Condvar::new(),

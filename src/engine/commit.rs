@@ -5,7 +5,7 @@ use crate::config::Durability;
 use crate::error::{Code, Result};
 use crate::journal::{Commit, Failure, Stage};
 use crate::seen::Seen;
-use crate::sync::{MutexGuard, thread};
+use crate::sync::{Condvar, MutexGuard, thread};
 use crate::ticket::{Resolver, Slot};
 use crate::types::Lsn;
 use std::sync::Arc;
@@ -28,24 +28,33 @@ struct Lead<'a, 'b> {
 impl Lead<'_, '_> {
     /// The bytes are written, or not: the next one may write, also while this one syncs.
     fn wrote(&mut self) {
-        self.core.committing &= !std::mem::take(&mut self.writes);
-        self.engine.written.notify_all();
+        if std::mem::take(&mut self.writes) {
+            self.core.committing = false;
+            self.engine.written.over(self.core.writes);
+        }
         wake_reached(self.core);
     }
 }
 
 impl Drop for Lead<'_, '_> {
     fn drop(&mut self) {
-        self.core.committing &= !self.writes;
+        let wrote = self.writes;
+        self.core.committing &= !wrote;
         self.core.syncing &= !self.syncs;
         if !self.finished {
             let source = std::io::Error::other("the commit was interrupted");
             self.core.poison(Failure { stage: Stage::Write, file: "the journal".to_owned(), source });
         }
-        self.engine.written.notify_all();
-        // Those who wait for a sync that is still under way are told by whoever leads it.
-        if !self.core.syncing || self.core.poison.is_some() {
-            self.engine.committed.notify_all();
+        if self.core.poison.is_some() {
+            self.engine.wake_followers();
+        } else {
+            if wrote {
+                self.engine.written.over(self.core.writes);
+            }
+            // Those who wait for a sync that is still under way are told by whoever leads it.
+            if !self.core.syncing {
+                self.engine.committed.over(self.core.syncs);
+            }
         }
         // Whoever stands in line is sent away: there will be no room any more.
         if self.core.is_over()
@@ -99,6 +108,12 @@ impl Core {
         }
     }
 
+    /// Whether somebody leads whom one who waits for `level` has to wait for: the next sync takes all that has gathered
+    /// during this one; a write does not wait for it.
+    fn is_led(&self, level: Durability) -> bool {
+        self.committing || (self.syncing && level == Durability::Disk)
+    }
+
     /// The wakers of those who have what they waited for, or never will.
     fn take_reached(&mut self) -> Vec<Waker> {
         let mut wakers = Vec::new();
@@ -117,8 +132,8 @@ impl Core {
 impl Engine {
     /// Has everybody look again who waits for a commit.
     pub(super) fn wake_followers(&self) {
-        self.written.notify_all();
-        self.committed.notify_all();
+        self.written.call_all();
+        self.committed.call_all();
     }
 
     /// Writes, and syncs if the commit is to; publishes how far the journal has come after each. The lock is let go of
@@ -142,7 +157,11 @@ impl Engine {
     fn lead_commit(&self, core: &mut MutexGuard<'_, Core>, commit: Box<Commit>) {
         let syncs = commit.syncs();
         core.committing = true;
-        core.syncing |= syncs;
+        core.writes.begin(commit.end);
+        if syncs {
+            core.syncing = true;
+            core.syncs.begin(commit.end);
+        }
         let mut lead = Lead { engine: self, core, writes: true, syncs, finished: false };
         let bytes = commit.len();
         if bytes > 0 {
@@ -219,27 +238,37 @@ impl Engine {
             if let Some(poison) = &core.poison {
                 return Err(poison.error(Code::OutcomeUnknown));
             }
-            // The next sync takes all that has gathered during this one; a write does not wait for it.
-            if core.committing || (core.syncing && level == Durability::Disk) {
+            if core.is_led(level) {
                 if turns > 0 {
                     turns -= 1;
                     MutexGuard::unlocked(&mut core, thread::yield_now);
                     continue;
                 }
-                let over = if level == Durability::Disk { &self.committed } else { &self.written };
-                match deadline {
-                    None => over.wait(&mut core),
-                    Some(deadline) => {
-                        let left = deadline.saturating_sub(self.environment.clock.monotonic());
-                        if left.is_zero() || over.wait_for(&mut core, left).timed_out() {
-                            return Ok(core.reached(end, level));
-                        }
+                let over = self.followers(&core, end, level);
+                let Some(deadline) = deadline else {
+                    over.wait(&mut core);
+                    continue;
+                };
+                let left = deadline.saturating_sub(self.environment.clock.monotonic());
+                if left.is_zero() || over.wait_for(&mut core, left).timed_out() {
+                    // It may have been called to lead that very moment: somebody else is, then.
+                    if !core.is_led(level) {
+                        self.followers(&core, end, level).notify_one();
                     }
+                    return Ok(core.reached(end, level));
                 }
                 continue;
             }
             let Some(commit) = core.tail.begin_commit(level == Durability::Disk) else { return Ok(true) };
             self.lead(&mut core, commit);
+        }
+    }
+
+    /// Where to wait for somebody else's write or sync.
+    fn followers(&self, core: &Core, end: Lsn, level: Durability) -> &Condvar {
+        match level {
+            Durability::Disk => self.committed.place(core.syncs, core.syncing, end),
+            Durability::Os | Durability::Memory => self.written.place(core.writes, core.committing, end),
         }
     }
 

@@ -65,7 +65,8 @@ fn commit_turn(engine: &Engine) -> bool {
     core.armed = false;
     if core.committing || (core.syncing && core.tail.unwritten() == 0) {
         // Somebody leads already; what it does not serve is still there afterwards.
-        let over = if core.committing { &engine.written } else { &engine.committed };
+        let over =
+            if core.committing { engine.written.running(core.writes) } else { engine.committed.running(core.syncs) };
         over.wait_for(&mut core, engine.options.write_delay);
     }
     drop(core);

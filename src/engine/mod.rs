@@ -62,6 +62,7 @@ mod removal;
 mod restore;
 mod retention;
 mod room;
+mod rounds;
 mod salvage;
 mod schedule;
 mod seek;
@@ -245,6 +246,8 @@ struct Core {
     /// Somebody writes, and somebody syncs; it may be the same one.
     committing: bool,
     syncing: bool,
+    writes: rounds::Round,
+    syncs: rounds::Round,
     /// The end of the last frame that asked for `Disk`.
     disk_end: Lsn,
     /// The commit thread has something to wait for; and it is to come at once.
@@ -291,9 +294,9 @@ pub(crate) struct Engine {
     lifetimes: AtomicBool,
     files: Files,
     core: Mutex<Core>,
-    /// A write is over, and a commit is, with its sync if it has one.
-    written: Condvar,
-    committed: Condvar,
+    /// Those who wait for writes that others lead, and for syncs.
+    written: rounds::Followers,
+    committed: rounds::Followers,
     /// A place in a backlog may be free.
     admitted: Condvar,
     arrived: Condvar,
@@ -415,6 +418,8 @@ impl Core {
             departures: onward::Departures::default(),
             committing: false,
             syncing: false,
+            writes: rounds::Round::default(),
+            syncs: rounds::Round::default(),
             disk_end: Lsn::ZERO,
             armed: false,
             urgent: false,

@@ -44,6 +44,7 @@ impl Engine {
         let Some(identity) = known_identity(&*storage)? else {
             return Err(Error::new(Code::NoSuchStore, "there is no store at this path"));
         };
+        super::salvage::refuse_half_repaired(&*storage)?;
         let mut recovery = Recovery::observe(storage.clone(), identity.store, &environment.keys)?;
         let mut replay = Replay::default();
         replay.run(&mut recovery)?;

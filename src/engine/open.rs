@@ -128,11 +128,7 @@ impl Engine {
             }
             None => create_store::create(&environment, &options)?,
         };
-        let listing = |source| Error::io("listing the store's directory", source);
-        if super::salvage::is_half_repaired(storage).map_err(listing)? {
-            let what = "a repair of the store was cut short: repair it once more, which finishes it";
-            return Err(Error::new(Code::Damaged, what));
-        }
+        super::salvage::refuse_half_repaired(storage)?;
         let engine = Arc::new(Self::recover(environment, options, identity, lock)?);
         if threads {
             super::driver::start(&engine)?;

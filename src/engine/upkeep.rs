@@ -49,12 +49,20 @@ impl Engine {
         }
         self.mark_quiet()?;
         loop {
+            // Whoever called since the groups were tended is not heard again.
+            self.ask_line();
             let wakers = self.room_made(&mut self.core.lock());
             wakers.into_iter().for_each(Waker::wake);
             if !self.read_wanted()? {
-                return Ok(more);
+                // One that was let in may want a segment: nobody else may come by to see to that.
+                return Ok(more | self.wants_segment());
             }
         }
+    }
+
+    fn wants_segment(&self) -> bool {
+        let core = self.core.lock();
+        core.wanted_bytes > 0 && core.full.is_none()
     }
 
     /// Ends the leases that have run out, and says when the next thing falls due.

@@ -122,9 +122,12 @@ impl Condvar {
                 }
             }
             seen.store(OVER, Ordering::SeqCst);
-            condvar.notify_all();
+            // Others may run before the lock is let go of: until then there is nobody who could be called.
+            while seen.load(Ordering::SeqCst) == OVER {
+                condvar.notify_all();
+                thread::yield_now();
+            }
         });
-        // No other thread runs between this and the beginning of the wait: it is no lock of shuttle's.
         state.store(WAITS, Ordering::SeqCst);
         self.wait(guard);
         let over = state.swap(CALLED, Ordering::SeqCst) == OVER;

@@ -319,7 +319,11 @@ impl Inventory {
         }
         // What was said before the snapshot of a group that is not in it was said of one that had been removed by then.
         let said = self.said.iter().filter(|(_, last)| **last >= self.began).map(|(group, _)| *group);
-        let told = |group: &u32| known.contains(group) || lost.iter().any(|(from, to)| (from..=to).contains(&group));
+        let is_lost = |group: u32| {
+            let mut before = lost.iter().take(lost.partition_point(|(from, _)| *from <= group));
+            before.next_back().is_some_and(|(_, to)| *to >= group)
+        };
+        let told = |group: &u32| known.contains(group) || is_lost(*group);
         let more: Vec<u32> = said.filter(|group| !told(group)).collect();
         lost.extend(more.into_iter().map(|group| (group, group)));
         lost

@@ -16,5 +16,5 @@ mod write;
 pub(super) use gone::{ended_snapshots, gone};
 pub(crate) use records::{Opened, Salvage, open_for_reading, salvage};
 pub use repair::Repaired;
-pub(super) use repair::is_half_repaired;
+pub(super) use repair::refuse_half_repaired;
 pub(crate) use repair::repair;

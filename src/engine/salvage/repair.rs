@@ -12,7 +12,7 @@ use super::identity;
 use super::inventory::Inventory;
 use super::plan::{Plan, exists};
 use super::write::{Further, discard, write, written};
-use crate::error::{Damage, Error, Result};
+use crate::error::{Code, Damage, Error, Result};
 use crate::journal::{DIRECTORY, Recovery, repaired_name, segment_name};
 use crate::seen::Seen;
 use crate::storage::{Access, EntryKind, Storage, read_up_to, write_all_at};
@@ -128,11 +128,15 @@ fn begin(environment: &Environment, known: &identity::Known, done: &mut Repaired
     Ok(true)
 }
 
-/// Whether a repair was cut short that is to be finished before anything else: it puts files in their places whatever
-/// was written to them meanwhile.
-pub(in crate::engine) fn is_half_repaired(storage: &dyn Storage) -> io::Result<bool> {
-    let entries = storage.list("")?;
-    Ok(entries.iter().any(|entry| entry.name == UNFINISHED && entry.kind == EntryKind::File))
+/// A repair that was cut short is to be finished before anything else: it puts files in their places whatever was
+/// written to them meanwhile, and until then what is there is part of one store and part of another.
+pub(in crate::engine) fn refuse_half_repaired(storage: &dyn Storage) -> Result<()> {
+    let entries = storage.list("").map_err(|source| Error::io("listing the store's directory", source))?;
+    if entries.iter().any(|entry| entry.name == UNFINISHED && entry.kind == EntryKind::File) {
+        let what = "a repair of the store was cut short: repair it once more, which finishes it";
+        return Err(Error::new(Code::Damaged, what));
+    }
+    Ok(())
 }
 
 /// A report that has its name is whole: until then it has another one.
