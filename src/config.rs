@@ -89,7 +89,7 @@ impl Default for Options {
             buffer_bytes: 8 << 20,
             tail_cache_bytes: 4 << 20,
             read_ahead_bytes: 16 << 20,
-            write_threshold_bytes: 256 << 10,
+            write_threshold_bytes: 64 << 10,
             write_delay: Duration::from_millis(1),
             sync_interval: Duration::from_secs(1),
             max_waiting_publishes: 1024,

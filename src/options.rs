@@ -102,7 +102,7 @@ impl Options {
         self
     }
 
-    /// From how many unwritten bytes on they are written though nobody waits for them. Default: 256 KiB.
+    /// From how many unwritten bytes on they are written though nobody waits for them. Default: 64 KiB.
     #[must_use]
     pub fn write_threshold_bytes(mut self, bytes: usize) -> Self {
         self.write_threshold_bytes = bytes;

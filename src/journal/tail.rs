@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Bytes that are asked of the allocator at first for frames to come: what one commit of a busy store takes, and not
 /// twice that, so that a full buffer can become part of the cache as it is.
-const BLOCK: usize = 320 << 10;
+const BLOCK: usize = 96 << 10;
 
 /// While the reserve is not there, publishes leave this part of the active segment to those who settle.
 const KEPT_PART: u32 = 8;
