@@ -48,14 +48,15 @@
 //! # Many threads
 //!
 //! A sync takes all that has gathered while the one before it was under way. So one thread that waits for each message
-//! gets what the disk can sync, and 64 get 18 times that.
+//! gets what the disk can sync, and 64 get 13 times that. When a sync ends, those whom it served are woken, and of those
+//! who came too late for it one, which leads the next; when all were woken to see who leads, 256 threads got 116 k.
 //!
 //! | `publish`, `Disk`, 1 KiB | a second | beside a plain group commit |
 //! |---|---|---|
-//! | 4 threads | 14 k | 0.91 |
-//! | 16 threads | 40 k | 0.86 |
-//! | 64 threads | 126 k | 1.37 |
-//! | 256 threads | 153 k | 1.49 |
+//! | 4 threads | 19 k | 1.22 |
+//! | 16 threads | 51 k | 1.04 |
+//! | 64 threads | 129 k | 1.78 |
+//! | 256 threads | 180 k | 2.39 |
 //! | 1 thread, 1000 tickets under way (100 bytes) | 1.6 M | |
 //!
 //! Threads that wait for `Os` beside each other let others go first a few times before they sleep: a write takes a
@@ -81,12 +82,10 @@
 //!
 //! `cargo bench --bench workers`: eight threads, messages of 1 KiB that are on the disk already, a handler that only
 //! counts. A worker does not wait for its ack before it takes the next message; the run ends when all acks are durable.
-//! Taken on two cores that were busy with other builds (load 11), so only the order of size is of use:
-//!
 //! | acks | messages a second | raw `write` + `fdatasync`, one after the other, in the same run | ratio |
 //! |---|---|---|---|
-//! | `Disk` | 141 k | 167 | 845 |
-//! | `Os` | 140 k | 321 | 436 |
+//! | `Disk` | 124 k | 9.2 k | 13.5 |
+//! | `Os` | 111 k | 9.5 k | 11.3 |
 //!
 //! # What counting costs
 //!
