@@ -37,10 +37,15 @@ impl Engine {
             Err(error) if error.kind() == crate::error::ErrorKind::Full => {}
             Err(error) => return Err(error),
         }
-        more |= self.flush_ids()?;
-        more |= self.merge_ids()?;
-        more |= self.expire_ids()?;
-        more |= self.checkpoint(false)?;
+        // Ids that can't be written for now keep nothing else from being done: it may make the room that they lack.
+        let mut failed = None;
+        let ids = [Self::flush_ids, Self::merge_ids, Self::expire_ids, |engine: &Self| engine.checkpoint(false)];
+        for write in ids {
+            match write(self) {
+                Ok(again) => more |= again,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
         match self.snapshot_piece().and_then(|again| Ok(again | self.reclaim_piece()?)) {
             Ok(again) => more |= again,
             // What there is of room is for those who settle.
@@ -55,7 +60,19 @@ impl Engine {
             wakers.into_iter().for_each(Waker::wake);
             if !self.read_wanted()? {
                 // One that was let in may want a segment: nobody else may come by to see to that.
-                return Ok(more | self.wants_segment());
+                more |= self.wants_segment();
+                return self.upkept(more, failed);
+            }
+        }
+    }
+
+    /// How it went. What is left to do is done at once, whatever failed.
+    fn upkept(&self, more: bool, failed: Option<Error>) -> Result<bool> {
+        match failed {
+            None => Ok(more),
+            Some(error) => {
+                self.core.lock().upkeep_due |= more;
+                Err(error)
             }
         }
     }

@@ -83,19 +83,19 @@
 //!
 //! ```text
 //! offset    2
-//! parked    2026-11-25T14:32:27.213Z
+//! parked    2026-11-30T15:58:13.717Z
 //! reason    failures
 //! leases    3
 //! failures  3
 //! timeouts  0
 //! crashes   0
 //! life      0
-//! published 2026-11-25T14:32:21.947Z
+//! published 2026-11-30T15:58:11.628Z
 //! key       customer-7
 //! payload   {"order":4711}
-//! error     2026-11-25T14:32:21.947Z 550 no such mailbox
-//! error     2026-11-25T14:32:23.381Z 550 no such mailbox
-//! error     2026-11-25T14:32:27.213Z 550 no such mailbox
+//! error     2026-11-30T15:58:11.628Z 550 no such mailbox
+//! error     2026-11-30T15:58:12.483Z 550 no such mailbox
+//! error     2026-11-30T15:58:13.717Z 550 no such mailbox
 //! ```
 //!
 //! # What is logged

@@ -42,8 +42,10 @@ impl Engine {
         let mut merging = self.merging.lock();
         let now = self.age_now();
         if merging.current.is_none() {
-            let units = if now < merging.after { None } else { self.next_units()? };
-            let Some((units, windows)) = units else { return self.warm_a_run() };
+            if now < merging.after {
+                return Ok(false);
+            }
+            let Some((units, windows)) = self.next_units()? else { return self.warm_a_run(&mut merging) };
             match self.begin_merge(&units) {
                 Ok(merge) => merging.current = Some((merge, windows, now)),
                 Err(failure) => return self.merge_failed(&mut merging, failure),
@@ -71,15 +73,18 @@ impl Engine {
     }
 
     fn merge_failed(&self, merging: &mut Merging, (run, error): Failure) -> Result<bool> {
-        match run {
-            Some(run) => self.mend_run(&run, &error)?,
-            None => {
-                // There are only more of them to be asked meanwhile.
-                tracing::warn!(%error, "runs of published ids can't be made into one for now");
-                merging.after = self.age_now().plus(PAUSE);
-            }
-        }
-        Ok(false)
+        let Some(run) = run else {
+            // There are only more of them to be asked meanwhile.
+            tracing::warn!(%error, "runs of published ids can't be made into one for now");
+            merging.after = self.age_now().plus(PAUSE);
+            return Ok(false);
+        };
+        self.mend_in_time(merging, &run, &error).map(|()| false)
+    }
+
+    /// Mends a run that could not be read. One that can't be for now, as where the disk is full, is not tried each time.
+    fn mend_in_time(&self, merging: &mut Merging, run: &Arc<Run>, error: &std::io::Error) -> Result<()> {
+        self.mend_run(run, error).inspect_err(|_| merging.after = self.age_now().plus(PAUSE))
     }
 
     fn begin_merge(&self, units: &[Unit]) -> std::result::Result<Merge, Failure> {
@@ -143,12 +148,12 @@ impl Engine {
     }
 
     /// What is to be in memory of a run is read, if there is room for it. Whether there may be more to do.
-    fn warm_a_run(&self) -> Result<bool> {
+    fn warm_a_run(&self, merging: &mut Merging) -> Result<bool> {
         let limit = self.options.id_memory_bytes / 2;
         let Some(cold) = self.runs.lock().to_warm(limit) else { return Ok(false) };
         match cold.warm(&*self.environment.storage) {
             Ok(warm) => Ok(self.put_warm(warm)),
-            Err(error) => self.mend_run(&cold, &error).map(|()| true),
+            Err(error) => self.mend_in_time(merging, &cold, &error).map(|()| true),
         }
     }
 
