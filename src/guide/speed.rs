@@ -48,8 +48,9 @@
 //! # Many threads
 //!
 //! A sync takes all that has gathered while the one before it was under way. So one thread that waits for each message
-//! gets what the disk can sync, and 64 get 13 times that. When a sync ends, those whom it served are woken, and of those
-//! who came too late for it one, which leads the next; when all were woken to see who leads, 256 threads got 116 k.
+//! gets what the disk can sync, and 64 get 13 times that. When a sync ends, those whom it served are woken, and of
+//! those who came too late for it one, which leads the next; when all were woken to see who leads, 256 threads got
+//! 116 k.
 //!
 //! | `publish`, `Disk`, 1 KiB | a second | beside a plain group commit |
 //! |---|---|---|

@@ -82,7 +82,7 @@ impl Engine {
         self.mend_in_time(merging, &run, &error).map(|()| false)
     }
 
-    /// Mends a run that could not be read. One that can't be for now, as where the disk is full, is not tried each time.
+    /// Mends a run that could not be read. What fails for now, as on a full disk, is not tried again each time.
     fn mend_in_time(&self, merging: &mut Merging, run: &Arc<Run>, error: &std::io::Error) -> Result<()> {
         self.mend_run(run, error).inspect_err(|_| merging.after = self.age_now().plus(PAUSE))
     }
