@@ -213,8 +213,8 @@ impl Options {
         self
     }
 
-    /// How many bytes cleaning reads in one step. Between two steps it pauses for 2 ms, so that those who publish and
-    /// settle hardly notice. Default: 128 KiB.
+    /// How many bytes cleaning reads in one step. Between two steps it pauses for up to 2 ms, so that those who publish
+    /// and settle hardly notice; not at all where segments become mostly dead faster than that. Default: 128 KiB.
     #[must_use]
     pub fn clean_step_bytes(mut self, bytes: usize) -> Self {
         self.clean_step_bytes = bytes.max(4096);

@@ -72,6 +72,7 @@ places! {
     }
     "background" {
         Rolled "the journal went on to another segment"
+        Braked "a segment was prepared only after some cleaning"
         PreparedNew "a segment was prepared in a new file"
         PreparedRecycled "a segment was prepared in an old file"
         PreparedBank "a file was set aside for later"
@@ -80,6 +81,7 @@ places! {
         SidecarWritten "an index was written"
         SnapshotBegun "a snapshot was begun"
         SnapshotDone "a snapshot was completed"
+        SnapshotFirst "a part of a snapshot was the first to get new room"
         SnapshotGivenUp "a snapshot was given up half way"
         SegmentRetired "a segment was retired"
         FileRemoved "the file of a segment was removed"

@@ -394,3 +394,69 @@ fn cleaning_now_is_not_done_before_it_is_done_though_the_upkeep_is_at_it_too() {
         store.close().unwrap();
     }
 }
+
+/// One of a hundred stays, and the upkeep gets little of the processor: a step for each segment that is written.
+#[test]
+fn who_publishes_faster_than_is_cleaned_waits_for_it() {
+    let pond = Pond::new(11);
+    let (mut live, mut most) = (0, 0);
+    for turn in 0..6000 {
+        let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
+        pond.jobs.publish_all(batch).wait().unwrap();
+        let batch = pond.worker.lease_many(10, Duration::ZERO).unwrap();
+        let (keep, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| delivery.offset().get() % 100 == 0);
+        pond.worker.ack_all(done).wait().unwrap();
+        live += keep.len() as u64 * 240;
+        keep.into_iter().for_each(std::mem::forget);
+        if turn % 15 == 0 {
+            pond.store.step_upkeep().unwrap();
+        }
+        let stats = pond.store.stats();
+        let bound = 2 * live + 8 * SEGMENT + 3 * stats.snapshot_bytes;
+        most = most.max(pond.bytes() * 100 / bound);
+    }
+    assert!(most < 300, "at most {most} % of the bound");
+}
+
+/// A part of a snapshot is appended whole. One that takes more than a segment needs a large one, which those who
+/// publish would take for themselves time and again.
+#[test]
+fn a_snapshot_gets_its_room_though_others_take_all_there_is() {
+    let pond = Pond::new(12);
+    for _ in 0..250 {
+        let batch = (0..500).map(|_| Message::new("x").durability(Durability::Os));
+        pond.jobs.publish_all(batch).wait().unwrap();
+        let batch = pond.worker.lease_many(500, Duration::ZERO).unwrap();
+        // One here and there stays, with a lease of its own.
+        let spread = |offset: u64| offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 62 == 0;
+        let (keep, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| spread(delivery.offset().get()));
+        pond.clock.advance(Duration::from_millis(7));
+        pond.worker.ack_all(done).wait().unwrap();
+        keep.into_iter().for_each(std::mem::forget);
+    }
+    let mut rounds = 0;
+    while pond.store.stats().snapshot_bytes < 2 * SEGMENT {
+        assert!(rounds < 200, "no snapshot after {rounds} segments");
+        rounds += 1;
+        pond.store.step_upkeep().unwrap();
+        for _ in 0..100 {
+            let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
+            pond.jobs.publish_all(batch).wait().unwrap();
+        }
+    }
+}
+
+/// All that was written since the snapshot before the last is kept. Where the upkeep came to none for long, the next
+/// one alone frees nothing, and whoever has gone quiet would never come to the one after that.
+#[test]
+fn what_was_written_while_no_snapshot_was_taken_goes_without_more_being_written() {
+    let pond = Pond::new(13);
+    for _ in 0..2000 {
+        let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
+        pond.jobs.publish_all(batch).wait().unwrap();
+        let batch = pond.worker.lease_many(10, Duration::ZERO).unwrap();
+        pond.worker.ack_all(batch).wait().unwrap();
+    }
+    pond.upkeep().unwrap();
+    pond.holds_the_bound(0);
+}

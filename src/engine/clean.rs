@@ -9,6 +9,7 @@
 use super::ids::Carrying;
 use super::read::{readable, undecodable};
 use super::{Core, Engine};
+use crate::config::Options;
 use crate::error::{Code, Damage, Error, ErrorKind, Result};
 use crate::event::{Event, MessageView, Published, encode, events};
 use crate::journal::{Carried, Class, Flags, Frame, Refusal, Window, pack, seal_of, segment_name};
@@ -21,6 +22,16 @@ const FRAME_BYTES: u64 = 16 << 10;
 
 /// Messages that one frame takes on.
 const FRAME_MESSAGES: usize = 512;
+
+/// While so many segments are to be cleaned, another one is prepared only after some of them were: the brake on those
+/// who publish faster than that.
+const BRAKED: usize = 4;
+
+/// So many, then. Fewer than two would not catch up: what is moved takes room as well.
+const CLEANED: usize = 2;
+
+/// Pieces that cleaning a segment takes at most, besides those that read it: its end, and its ids.
+const CLEANED_PIECES: usize = 3;
 
 /// So often a snapshot is begun for one that is wanted now: one that was on its way already comes first, and one is
 /// given up where there is no room for it.
@@ -52,6 +63,20 @@ pub(super) struct Cleaner {
     moved: u64,
     moved_bytes: u64,
     damage: Vec<Damage>,
+}
+
+/// What is to be cleaned before another segment is prepared: until so few are left, but only so many pieces: what can't
+/// be cleaned keeps nobody waiting for long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Brake {
+    enough: usize,
+    pieces: usize,
+}
+
+impl Brake {
+    fn one_less(self) -> Option<Self> {
+        Some(Self { pieces: self.pieces.checked_sub(1)?, ..self })
+    }
 }
 
 /// A frame to be appended.
@@ -94,6 +119,27 @@ impl Engine {
             // Without room it is begun again when there is some.
             Err(error) if error.kind() == ErrorKind::Full => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the upkeep still has to clean before it prepares another segment; asked at each of its turns.
+    pub(super) fn is_braked(&self) -> bool {
+        let mut core = self.core.lock();
+        let brake = match core.space.brake.take() {
+            None => core.brake(&self.options),
+            Some(brake) => core.space.unclean.len().gt(&brake.enough).then_some(brake),
+        };
+        core.space.brake = brake.and_then(Brake::one_less);
+        core.space.brake.is_some()
+    }
+
+    /// The same for whoever wants the segment: does what is to be done before. They are not told what failed of it; the
+    /// upkeep says so when it gets there itself.
+    pub(super) fn clean_first(&self) {
+        let mut brake = self.core.lock().brake(&self.options);
+        while let Some(there) = brake.and_then(Brake::one_less) {
+            let more = self.clean_piece().is_ok_and(|more| more);
+            brake = (more && self.core.lock().space.unclean.len() > there.enough).then_some(there);
         }
     }
 
@@ -279,6 +325,19 @@ impl Engine {
 }
 
 impl Core {
+    /// The brake, if cleaning is so far behind. On a full disk there is none: what there is of room is needed for other
+    /// things.
+    fn brake(&self, options: &Options) -> Option<Brake> {
+        let waiting = self.space.unclean.len();
+        if waiting < BRAKED || self.full.is_some() {
+            return None;
+        }
+        Seen::Braked.note();
+        let capacity = usize::try_from(self.tail.active().capacity).unwrap_or(usize::MAX);
+        let pieces = (capacity / options.clean_step_bytes).saturating_add(CLEANED_PIECES);
+        Some(Brake { enough: waiting.saturating_sub(CLEANED), pieces: pieces.saturating_mul(CLEANED) })
+    }
+
     fn carry(&mut self, load: &Load<'_>) -> Result<(), Refusal> {
         self.tail.place(load.bytes.len(), Class::Clean)?;
         let (first, last) = (load.messages.first.get(), load.messages.end.get().saturating_sub(1));

@@ -8,8 +8,12 @@ use std::sync::{Arc, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-/// The pause between two pieces of a preparation that nobody waits for.
+/// The pause between two pieces of upkeep that nobody waits for.
 const PACE: Duration = Duration::from_millis(2);
+
+/// With so many segments to be cleaned there is no pause any more, with half as many half a pause: those who publish
+/// faster than it is cleaned at its leisure share the processors with it, and the store stays in bounds.
+const BEHIND: u32 = 2;
 
 /// Starts all threads. They end when the store is closed or poisoned.
 #[expect(clippy::disallowed_methods, reason = "this is the one file that starts threads")]
@@ -124,8 +128,10 @@ fn upkeep_turn(engine: &Engine) -> bool {
         Ok(true) => {
             let mut core = engine.core.lock();
             core.upkeep_due = true;
-            if core.line.is_empty() && core.wanted_bytes == 0 && !core.preparing_behind {
-                engine.upkeep_work.wait_for(&mut core, PACE);
+            let waiting = u32::try_from(core.space.unclean.len()).unwrap_or(BEHIND);
+            let pause = PACE / BEHIND * BEHIND.saturating_sub(waiting);
+            if core.line.is_empty() && core.wanted_bytes == 0 && !core.preparing_behind && !pause.is_zero() {
+                engine.upkeep_work.wait_for(&mut core, pause);
             }
             true
         }

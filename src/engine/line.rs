@@ -279,6 +279,7 @@ impl Engine {
     fn make_room_behind(&self, end: Lsn) -> Result<()> {
         self.drive(end, Durability::Os, None)?;
         self.read_wanted()?;
+        self.clean_first();
         self.make_room(0)?;
         self.make_room_for_ids()
     }

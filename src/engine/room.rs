@@ -78,6 +78,11 @@ impl Engine {
         core.wanted_bytes > 0 || (core.tail.stock().spares() == 0 && used(core, 1, if is_large(core) { 16 } else { 4 }))
     }
 
+    /// Whether the next piece of preparation begins a segment.
+    pub(super) fn begins_segment(&self) -> bool {
+        self.preparing.lock().preparation.is_none() && self.needs_successor(&self.core.lock())
+    }
+
     /// What lacks, if anything. The reserve is measured anew first.
     fn lacks(&self, core: &mut Core) -> Option<Purpose> {
         let unit = self.measure(core);
@@ -172,6 +177,7 @@ impl Engine {
                     self.files.add(crate::journal::Known { segment: segment.segment.clone(), seal: None, index: None });
                     core.tail.stock_mut().add(segment);
                     core.wanted_bytes = 0;
+                    core.refused_part();
                 }
                 core.tail.stock_mut().set_banked(preparer.banked());
                 self.gained(core);

@@ -21,6 +21,9 @@ use std::collections::VecDeque;
 /// A snapshot is due when so many times its size was written since.
 const GROWTH: u64 = 4;
 
+/// Two more are taken if as much as is written between so many of them is dead, and kept for want of those.
+const OVERDUE: u64 = 4;
+
 /// Bytes of a piece besides its content, at most: the frame's header, the event's, the tag.
 const PIECE_OVERHEAD: usize = 32;
 
@@ -45,6 +48,8 @@ struct Running {
     since: u64,
     /// No part of it was begun and not ended.
     whole: bool,
+    /// There was no room for the part that is next.
+    refused: bool,
 }
 
 impl Progress {
@@ -143,6 +148,32 @@ impl Core {
         Ok(span.start)
     }
 
+    /// Appends the part that there was no room for, now that there is some, before anybody else gets it: those who
+    /// publish could take it again and again, and there would never be another snapshot. Not behind the last frame of a
+    /// store that was closed meanwhile.
+    pub(super) fn refused_part(&mut self) {
+        if self.check().is_err() {
+            return;
+        }
+        let running = self.snapshot.running.as_mut().filter(|running| running.refused);
+        let part = running.and_then(|running| {
+            running.refused = false;
+            running.parts.pop_front()
+        });
+        if let Some(part) = part {
+            let appended = self.part(part);
+            Seen::SnapshotFirst.note_if(appended.is_ok());
+            if appended.is_err() {
+                self.give_up_half();
+            }
+        }
+    }
+
+    /// A part is captured whole or not at all: with half of it appended, the snapshot is begun anew another time.
+    fn give_up_half(&mut self) {
+        Seen::SnapshotGivenUp.note_if(self.snapshot.running.take_if(|running| !running.whole).is_some());
+    }
+
     /// Appends one part whole, or, if there is no room for all of it, gives the snapshot up.
     fn part(&mut self, part: PartId) -> Result<(), Refusal> {
         let pieces = match self.state.encode_part(part) {
@@ -163,6 +194,7 @@ impl Core {
             Err(refusal) => {
                 if let Some(running) = &mut self.snapshot.running {
                     running.parts.push_front(part);
+                    running.refused = true;
                 }
                 return Err(refusal);
             }
@@ -188,7 +220,18 @@ impl Engine {
         }
         let progress = &core.snapshot;
         let written = core.tail.appended().saturating_sub(progress.since).saturating_add(progress.replayed);
-        written > u64::from(self.options.segment_bytes).max(GROWTH * progress.size)
+        written > self.snapshot_interval(core)
+    }
+
+    /// So many bytes are written between two snapshots.
+    fn snapshot_interval(&self, core: &Core) -> u64 {
+        u64::from(self.options.segment_bytes).max(core.snapshot.size.saturating_mul(GROWTH))
+    }
+
+    /// Whether more than snapshots leave behind where they are taken in time would go with two more. They may have
+    /// failed, or come too late; and who writes nothing any more would never come to the next one.
+    pub(super) fn is_overdue(&self, core: &Core, uncovered: u64) -> bool {
+        uncovered > self.snapshot_interval(core).saturating_mul(OVERDUE)
     }
 
     /// One part of the snapshot that is due, if any; whether there is more to do.
@@ -203,8 +246,7 @@ impl Engine {
             Some(None) => return self.end_snapshot(core),
         };
         if let Err(refusal) = outcome {
-            // A part is captured whole or not at all: with half of it appended, start again another time.
-            Seen::SnapshotGivenUp.note_if(core.snapshot.running.take_if(|running| !running.whole).is_some());
+            core.give_up_half();
             drop(core);
             self.relieve(refusal)?;
         }
@@ -217,7 +259,7 @@ impl Engine {
         let begin = core.piece(0, &needed)?;
         Seen::SnapshotBegun.note();
         let parts = core.state.snapshot_parts().into();
-        core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since, whole: true });
+        core.snapshot.running = Some(Running { begin, parts, pieces: 0, bytes: 0, since, whole: true, refused: false });
         Ok(())
     }
 

@@ -53,6 +53,8 @@ pub(super) struct Space {
     sparse: BTreeSet<SegmentId>,
     /// To be cleaned.
     pub(super) unclean: BTreeSet<SegmentId>,
+    /// What of it comes before another segment is prepared.
+    pub(super) brake: Option<super::clean::Brake>,
     /// What can't be read of them: they stay.
     pub(super) damaged: BTreeSet<SegmentId>,
     wants_snapshot: bool,
@@ -256,7 +258,8 @@ impl Engine {
         }
         // Two snapshots cost twice their size; they are worth it if more than that becomes free.
         let worth = uncovered > 0 && uncovered >= core.snapshot.size.saturating_mul(2);
-        core.space.wants_snapshot = core.full.is_some() && worth && core.snapshot_fits();
+        let pressed = core.full.is_some() || self.is_overdue(core, uncovered);
+        core.space.wants_snapshot = pressed && worth && core.snapshot_fits();
         Ok(())
     }
 

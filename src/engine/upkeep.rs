@@ -31,7 +31,8 @@ impl Engine {
         }
         let mut more = self.tend_groups()?;
         more |= self.write_sidecars()?;
-        match self.prepare_piece(false) {
+        let braked = self.begins_segment() && self.is_braked();
+        match if braked { Ok(true) } else { self.prepare_piece(false) } {
             Ok(again) => more |= again,
             // Said to those who publish; here it is only tried again.
             Err(error) if error.kind() == crate::error::ErrorKind::Full => {}

@@ -25,6 +25,13 @@
 //! message is gone 64 bytes are written again ([`SegmentStats::id_bytes`](crate::SegmentStats::id_bytes)). It happens
 //! a little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
 //!
+//! Where segments become mostly dead faster than that, the pauses between the pieces get shorter and go; and while four
+//! of them wait, another segment is prepared only after two of them were cleaned. So those who publish faster than the
+//! disk can be tidied wait for it, and the store stays in bounds under load that never lets up.
+//!
+//! A snapshot of the store's state lets go what lies before it, or rather before the one that came before it. If much
+//! was written before there could be one, two are taken as soon as there can.
+//!
 //! ```
 //! # fn main() -> millpond::Result<()> {
 //! # let dir = tempfile::tempdir().unwrap();
