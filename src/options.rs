@@ -214,7 +214,7 @@ impl Options {
     }
 
     /// How many bytes cleaning reads in one step. Between two steps it pauses for up to 2 ms, so that those who publish
-    /// and settle hardly notice; not at all where segments become mostly dead faster than that. Default: 128 KiB.
+    /// and settle hardly notice; not where segments become mostly dead faster than that. Default: 128 KiB.
     #[must_use]
     pub fn clean_step_bytes(mut self, bytes: usize) -> Self {
         self.clean_step_bytes = bytes.max(4096);

@@ -28,7 +28,7 @@ const FRAME_MESSAGES: usize = 512;
 const BRAKED: usize = 4;
 
 /// So many, then. Fewer than two would not catch up: what is moved takes room as well.
-const CLEANED: usize = 2;
+pub(super) const CLEANED: usize = 2;
 
 /// Pieces that cleaning a segment takes at most, besides those that read it: its end, and its ids.
 const CLEANED_PIECES: usize = 3;

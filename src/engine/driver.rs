@@ -11,10 +11,6 @@ use std::time::Duration;
 /// The pause between two pieces of upkeep that nobody waits for.
 const PACE: Duration = Duration::from_millis(2);
 
-/// With so many segments to be cleaned there is no pause any more, with half as many half a pause: those who publish
-/// faster than it is cleaned at its leisure share the processors with it, and the store stays in bounds.
-const BEHIND: u32 = 2;
-
 /// Starts all threads. They end when the store is closed or poisoned.
 #[expect(clippy::disallowed_methods, reason = "this is the one file that starts threads")]
 pub(super) fn start(engine: &Arc<Engine>) -> Result<()> {
@@ -128,10 +124,9 @@ fn upkeep_turn(engine: &Engine) -> bool {
         Ok(true) => {
             let mut core = engine.core.lock();
             core.upkeep_due = true;
-            let waiting = u32::try_from(core.space.unclean.len()).unwrap_or(BEHIND);
-            let pause = PACE / BEHIND * BEHIND.saturating_sub(waiting);
-            if core.line.is_empty() && core.wanted_bytes == 0 && !core.preparing_behind && !pause.is_zero() {
-                engine.upkeep_work.wait_for(&mut core, pause);
+            let leisure = core.line.is_empty() && core.wanted_bytes == 0 && !core.preparing_behind;
+            if leisure && !core.space.is_hurried() {
+                engine.upkeep_work.wait_for(&mut core, PACE);
             }
             true
         }

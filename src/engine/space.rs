@@ -9,6 +9,7 @@
 //! nobody reads the segment; its name goes, or becomes that of a spare file; the directory is synced; and only then
 //! the file may be written again. A crash in between leaves a file that the next opening knows to be done with.
 
+use super::clean::CLEANED;
 use super::{Core, Engine};
 use crate::config::Durability;
 use crate::error::{Error, Result};
@@ -53,6 +54,8 @@ pub(super) struct Space {
     sparse: BTreeSet<SegmentId>,
     /// To be cleaned.
     pub(super) unclean: BTreeSet<SegmentId>,
+    /// Until so few are left of it nobody pauses.
+    hurried: Option<usize>,
     /// What of it comes before another segment is prepared.
     pub(super) brake: Option<super::clean::Brake>,
     /// What can't be read of them: they stay.
@@ -96,6 +99,11 @@ impl Space {
     /// Something may have become dead.
     pub(super) fn look_soon(&mut self) {
         self.due = true;
+    }
+
+    /// Whether cleaning does not keep up with those who publish.
+    pub(super) fn is_hurried(&self) -> bool {
+        self.hurried.is_some_and(|enough| self.unclean.len() > enough)
     }
 
     pub(super) fn snapshot_taken(&mut self) {
@@ -217,7 +225,7 @@ impl Engine {
         let (active, key) = (core.tail.active().id, core.tail.active().key_id());
         core.space.looked = core.tail.appended();
         (core.space.due, core.space.next_look) = (false, None);
-        let rolled = std::mem::take(&mut core.space.rolled);
+        let (rolled, left) = (std::mem::take(&mut core.space.rolled), core.space.unclean.len());
         let (mut sparse, mut foreign, mut uncovered) = (BTreeMap::new(), Vec::new(), 0u64);
         for known in self.files.all().into_iter().filter(|known| known.seal.is_some()) {
             // Whoever asks for it after a key was changed wants the old one to be needed no more, whatever that moves.
@@ -255,6 +263,11 @@ impl Engine {
             }
             core.space.unclean.extend(foreign);
             core.space.sparse = sparse.into_keys().collect();
+        }
+        if rolled {
+            // Some wait still, and here is the next: as long as that goes on, as many are cleaned at once. At their
+            // leisure are those that have become mostly dead for another reason, however many.
+            core.space.hurried = (left > 0).then(|| core.space.unclean.len().saturating_sub(CLEANED));
         }
         // Two snapshots cost twice their size; they are worth it if more than that becomes free.
         let worth = uncovered > 0 && uncovered >= core.snapshot.size.saturating_mul(2);

@@ -25,9 +25,9 @@
 //! message is gone 64 bytes are written again ([`SegmentStats::id_bytes`](crate::SegmentStats::id_bytes)). It happens
 //! a little at a time; [`Store::clean_now`](crate::Store::clean_now) does all of it at once.
 //!
-//! Where segments become mostly dead faster than that, the pauses between the pieces get shorter and go; and while four
-//! of them wait, another segment is prepared only after two of them were cleaned. So those who publish faster than the
-//! disk can be tidied wait for it, and the store stays in bounds under load that never lets up.
+//! Where they wait for that while the journal goes on to its next segment, two are cleaned for it without a pause; and
+//! while four wait, another segment is prepared only after that. So those who publish faster than the disk can be
+//! tidied wait for it, and the store stays in bounds under load that never lets up.
 //!
 //! A snapshot of the store's state lets go what lies before it, or rather before the one that came before it. If much
 //! was written before there could be one, two are taken as soon as there can.
@@ -64,7 +64,7 @@
 //!   the message comes back with [`Error::into_message`](crate::Error::into_message);
 //! * `ack`, `nack`, `release` and `bury` go on: a reserve of two segments, or of two snapshots and a segment if that is
 //!   more, was made before the first segment was full, and is never used for publishing. Of a `nack` the error's text
-//!   is   left out;
+//!   is left out;
 //! * when half of the reserve is used, nothing more is handed out until what is out is settled and its space is free;
 //! * as consumers settle, segments become free and are used again, which takes no new space. As soon as the reserve is
 //!   whole publishing goes on, without a restart. It is also tried once a second whether there is space again.

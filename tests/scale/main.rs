@@ -14,6 +14,7 @@
 
 mod backlog;
 mod machine;
+mod paced;
 mod replay;
 mod steady;
 mod topics;

@@ -68,3 +68,46 @@ fn a_steady_store_stays_within_its_bound_however_much_passes_through() {
     assert_eq!(stuck.stats().groups.first().unwrap().ready, 1000);
     store.close().unwrap();
 }
+
+/// Small segments, each mostly dead soon and never wholly, as fast as one thread publishes and settles.
+#[test]
+#[ignore = "measures the machine: minutes and gigabytes, in a release build"]
+fn a_store_of_which_one_in_a_hundred_stays_keeps_up_with_those_who_publish() {
+    const SMALL: u32 = 8 << 20;
+    let passing = scale() * 10;
+    let directory = scratch();
+    let store = options().segment_bytes(SMALL).open(directory.path()).unwrap();
+    let orders = store.topic("orders").unwrap();
+    let lasting = Group::default().lease(Duration::from_secs(86_400));
+    let email = orders.consumer("email", lasting).unwrap();
+    let (mut passed, mut most, mut bound_then, mut slowest) = (0, 0, 0, f64::MAX);
+    let began = Instant::now();
+    // As many stay as memory is promised for.
+    while passed < passing.min(10_000_000) {
+        let turn = Instant::now();
+        for _ in 0..10_000 {
+            orders.publish_all((0..20).map(|_| Message::new(&PAYLOAD[..]))).wait().unwrap();
+            let batch = email.lease_many(20, Duration::ZERO).unwrap();
+            let (stay, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| delivery.offset().get() % 100 == 0);
+            email.ack_all(done).detach();
+            stay.into_iter().for_each(std::mem::forget);
+        }
+        passed += 200_000;
+        slowest = f64::min(slowest, 200_000.0 / turn.elapsed().as_secs_f64());
+        let stats = store.stats();
+        let live = passed / 100 * (PAYLOAD.len() as u64 + 64);
+        let bound = 2 * live + 8 * u64::from(SMALL) + 3 * stats.snapshot_bytes;
+        let taken = disk(directory.path());
+        if taken * 100 / bound > most {
+            (most, bound_then) = (taken * 100 / bound, bound);
+        }
+    }
+    let rate = passed as f64 / began.elapsed().as_secs_f64();
+    println!(
+        "{passed} messages, 1 % stay: {rate:.0}/s, {slowest:.0}/s the slowest turn; at most {most} % of the bound, {} \
+         MiB then",
+        bound_then >> 20
+    );
+    assert!(most <= 150, "{most} % of the bound");
+    store.close().unwrap();
+}
