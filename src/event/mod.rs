@@ -60,6 +60,12 @@ impl Run {
     pub(crate) const fn end(self) -> Offset {
         self.first.plus(self.count)
     }
+
+    /// What of it lies in another one; an empty run if nothing does.
+    pub(crate) fn within(self, other: Self) -> Self {
+        let first = self.first.max(other.first);
+        Self { first, count: self.end().min(other.end()).since(first) }
+    }
 }
 
 /// Rising, disjoint runs. On disk each starts with its distance from the end of the one before.

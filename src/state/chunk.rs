@@ -14,6 +14,9 @@ const FEW_RUNS: u32 = 512;
 /// Words in a bitmap.
 pub(super) const WORDS: usize = 1024;
 
+/// With more runs than these it is quicker to go through the words.
+const RAGGED_RUNS: usize = 16;
+
 /// A run in two bytes each, both ends included.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
@@ -189,6 +192,22 @@ impl Chunk {
         chunk
     }
 
+    /// Whether going from run to run takes longer than going through a word for each 64 places.
+    pub(super) fn is_ragged(&self) -> bool {
+        match self {
+            Self::Runs(runs) => runs.len() > RAGGED_RUNS,
+            Self::Bits(_) => true,
+        }
+    }
+
+    /// Sets the bit of each place.
+    pub(super) fn add_to(&self, words: &mut [u64; WORDS]) {
+        match self {
+            Self::Runs(runs) => runs.iter().for_each(|run| set(words, run.first(), run.end())),
+            Self::Bits(bits) => words.iter_mut().zip(bits.words).for_each(|(word, held)| *word |= held),
+        }
+    }
+
     /// What it takes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
@@ -289,6 +308,24 @@ impl Bits {
 /// The index of the first run that ends after `at`.
 fn after(runs: &[Span], at: u32) -> usize {
     runs.partition_point(|run| run.end() <= at)
+}
+
+/// Sets the bits of these places.
+pub(super) fn set(words: &mut [u64; WORDS], first: u32, end: u32) {
+    for (index, mask) in masks(first, end) {
+        if let Some(word) = words.get_mut(index) {
+            *word |= mask;
+        }
+    }
+}
+
+/// Clears the bits of all places but these.
+pub(super) fn keep(words: &mut [u64; WORDS], first: u32, end: u32) {
+    for (index, word) in (0..).zip(words.iter_mut()) {
+        let place = |at: u32| at.saturating_sub(index * 64).min(64);
+        let below = |at: u32| if at == 64 { u64::MAX } else { (1 << at) - 1 };
+        *word &= below(place(end)) & !below(place(first));
+    }
 }
 
 const fn word_of(at: u32) -> usize {

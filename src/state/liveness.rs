@@ -8,11 +8,15 @@
 //! Bytes are shared out evenly among the messages of an extent. A message that was moved counts where it was moved to.
 
 use super::State;
+use super::common::Idle;
 use super::settled::Settled;
 use super::topic::{Extent, Topic};
 use crate::event::Run;
 use crate::types::{Offset, SegmentId};
 use std::collections::BTreeMap;
+
+/// Every offset there can be.
+const ALL: Run = Run { first: Offset::ZERO, count: u64::MAX };
 
 /// What of a segment somebody needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,14 +49,15 @@ impl State {
         let mut live: BTreeMap<SegmentId, Live> = BTreeMap::new();
         for topic in self.topics.values() {
             let readers = self.holders(topic);
+            let idle = Idle { gone: &topic.gone, readers: &readers };
             for extent in topic.extents() {
-                let needed = needed(topic, &readers, extent);
+                let needed = needed(topic, &idle, extent);
                 let live = live.entry(extent.segment).or_default();
                 live.add(needed, extent.share(needed));
                 live.all = live.all.saturating_add(extent.bytes);
             }
             for place in topic.places().places() {
-                let needed = place.offsets.runs().map(|run| run.count.saturating_sub(idle(topic, &readers, run))).sum();
+                let needed = idle.needed_of(&place.offsets, ALL);
                 let share = u128::from(place.bytes) * u128::from(needed) / u128::from(place.offsets.len().max(1));
                 let live = live.entry(place.segment).or_default();
                 live.add(needed, u64::try_from(share).unwrap_or(place.bytes));
@@ -65,13 +70,14 @@ impl State {
     /// How many messages of a topic are needed.
     pub(crate) fn needed_messages(&self, topic: &Topic) -> u64 {
         let readers = self.holders(topic);
-        let moved = topic.places().all().runs().map(|run| run.count.saturating_sub(idle(topic, &readers, run)));
-        topic.extents().map(|extent| needed(topic, &readers, extent)).chain(moved).sum()
+        let idle = Idle { gone: &topic.gone, readers: &readers };
+        let moved = idle.needed_of(topic.places().all(), ALL);
+        topic.extents().map(|extent| needed(topic, &idle, extent)).chain([moved]).sum()
     }
 
     /// Whether somebody needs this message.
     pub(crate) fn is_needed(&self, topic: &Topic, offset: Offset) -> bool {
-        idle(topic, &self.holders(topic), Run::one(offset)) == 0
+        Idle { gone: &topic.gone, readers: &self.holders(topic) }.count_in(Run::one(offset)) == 0
     }
 
     /// The groups, if only what they have not settled is needed.
@@ -101,23 +107,10 @@ thread_local! {
 }
 
 /// How many offsets of the extent somebody needs who finds them nowhere else.
-fn needed(topic: &Topic, readers: &[&Settled], extent: &Extent) -> u64 {
+fn needed(topic: &Topic, idle: &Idle<'_>, extent: &Extent) -> u64 {
     let span = Run { first: extent.first, count: extent.last.next().since(extent.first) };
-    let moved = topic.places().all();
-    let away: u64 =
-        moved.runs_in(span).map(|run| run.count.saturating_sub(idle(topic, readers, run))).fold(0, u64::saturating_add);
-    span.count.saturating_sub(idle(topic, readers, span)).saturating_sub(away).min(extent.count)
-}
-
-/// How many offsets of a run nobody needs.
-fn idle(topic: &Topic, readers: &[&Settled], span: Run) -> u64 {
-    let gone = topic.gone.count_in(span);
-    let idle = match readers {
-        [] => 0,
-        [only] if gone == 0 => only.count_in(span),
-        _ => settled_by_all(readers, span).map(|run| run.count - topic.gone.count_in(run)).sum(),
-    };
-    gone + idle
+    let away = idle.needed_of(topic.places().all(), span);
+    span.count.saturating_sub(idle.count_in(span)).saturating_sub(away).min(extent.count)
 }
 
 /// The runs of `span` that every reader has settled.

@@ -27,6 +27,7 @@
 
 mod backlog;
 mod chunk;
+mod common;
 mod counts;
 mod deadlines;
 mod fresh;

@@ -6,7 +6,7 @@
 //!
 //! The largest offset there is (`u64::MAX`) can't be in a set: it is where a run that reaches that far ends.
 
-use super::chunk::{CHUNK, Chunk};
+use super::chunk::{CHUNK, Chunk, WORDS};
 use crate::event::Run;
 use crate::types::Offset;
 use std::collections::BTreeMap;
@@ -219,6 +219,47 @@ impl OffsetSet {
             at = self.next_absent(first).min(within.end());
             Some(Run { first, count: at.since(first) })
         })
+    }
+
+    /// The offsets of a chunk.
+    pub(super) const fn chunk(chunk: u64) -> Run {
+        Run { first: Offset(join(chunk, 0)), count: CHUNK as u64 }
+    }
+
+    /// Whole chunks within a run, as runs.
+    pub(super) fn whole_in(&self, span: Run) -> impl Iterator<Item = Run> {
+        let (from, _) = split(span.first.0);
+        let first = covering(&self.full, from).map_or(from, |(start, _)| start);
+        let runs = self.full.range(first..).map(|(start, end)| Run {
+            first: Offset(join(*start, 0)),
+            count: (end - start).saturating_mul(u64::from(CHUNK)),
+        });
+        runs.map(move |run| run.within(span)).take_while(|run| run.count > 0)
+    }
+
+    /// Chunks with holes, and what of each lies within a run.
+    pub(super) fn mixed_in(&self, span: Run) -> impl Iterator<Item = (u64, Run)> {
+        let (from, _) = split(span.first.0);
+        let pieces = self.mixed.range(from..).map(move |(chunk, _)| (*chunk, Self::chunk(*chunk).within(span)));
+        pieces.take_while(|(_, piece)| piece.count > 0)
+    }
+
+    /// Those of them with many.
+    pub(super) fn ragged_in(&self, span: Run) -> impl Iterator<Item = u64> {
+        self.mixed_in(span).map(|(chunk, _)| chunk).filter(|chunk| self.is_ragged(*chunk))
+    }
+
+    pub(super) fn is_ragged(&self, chunk: u64) -> bool {
+        self.mixed.get(&chunk).is_some_and(Chunk::is_ragged)
+    }
+
+    /// Sets the bit of each offset of a chunk.
+    pub(super) fn add_to(&self, chunk: u64, words: &mut [u64; WORDS]) {
+        match self.mixed.get(&chunk) {
+            Some(mixed) => mixed.add_to(words),
+            None if covering(&self.full, chunk).is_some() => words.fill(u64::MAX),
+            None => {}
+        }
     }
 
     /// About what the set takes on the heap.

@@ -1,5 +1,6 @@
 //! What a group is done with: everything before a floor, and a set above it.
 
+use super::chunk::{CHUNK, WORDS, set};
 use super::offsets::OffsetSet;
 use crate::event::Run;
 use crate::types::Offset;
@@ -87,6 +88,16 @@ impl Settled {
         let below = run.end().min(self.floor).since(run.first);
         let first = run.first.max(self.floor);
         below + self.above.count_in(Run { first, count: run.end().since(first) })
+    }
+
+    /// Sets the bit of each offset of a chunk that is settled.
+    pub(super) fn add_to(&self, chunk: u64, words: &mut [u64; WORDS]) {
+        let below = Run { first: Offset::ZERO, count: self.floor.get() };
+        let settled = OffsetSet::chunk(chunk).within(below);
+        if settled.count > 0 {
+            set(words, 0, u32::try_from(settled.count).unwrap_or(CHUNK));
+        }
+        self.above.add_to(chunk, words);
     }
 
     /// The parts of `run` that are not settled.
