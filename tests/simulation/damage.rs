@@ -203,7 +203,8 @@ fn repair(
         let what = in_words(&error);
         format!("I9: it does not open after its repair: {what}; {repaired:?}; before {before:?}")
     })?;
-    for (topic, (end, there)) in read(&store, model, false)?.iter().enumerate() {
+    let there = read(&store, model, false).map_err(|error| format!("{error}; after {repaired:?}"))?;
+    for (topic, (end, there)) in there.iter().enumerate() {
         let name = format!("topic {topic}");
         let lost: BTreeSet<u64> = repaired
             .lost

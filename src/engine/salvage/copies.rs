@@ -45,8 +45,9 @@ impl Inventory {
                 gone.iter().for_each(|gone| _ = wanted.remove_run(*gone));
                 let mut at = wanted.next_present(run.first);
                 while let Some(offset) = at {
+                    // It is nowhere where that it was moved on is lost, and that the segment it was in went is not.
                     let place = topic.extent_of(offset);
-                    if place.is_some_and(|segment| !self.copies.has(topic.id(), segment, offset)) {
+                    if place.is_none_or(|segment| !self.copies.has(topic.id(), segment, offset)) {
                         misplaced.entry(topic.id()).or_default().insert(offset);
                     }
                     at = wanted.next_present(offset.next());
