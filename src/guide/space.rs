@@ -80,21 +80,24 @@
 //! # How much that is
 //!
 //! `MILLPOND_SCALE=N cargo test --release --test scale -- --ignored --nocapture --test-threads 1` measures it. On two
-//! cores that were busy with other builds (load 7 to 10), segments of 64 MiB, messages of 100 bytes:
+//! cores with nothing else to do, segments of 64 MiB, messages of 100 bytes:
 //!
 //! | | measured |
 //! |---|---|
 //! | 100 million messages that nobody takes, published 1000 at a time: disk / payload | 1.08 |
-//! | their memory, beyond that of an empty store | 6.5 MiB |
-//! | opening that store after a clean close, warm and cold (two runs) | 0.23 and 0.64 s, 0.33 and 0.65 s |
-//! | opening such a store after a kill, cold | 0.28 s |
-//! | the first lease after that, warm and cold (two runs) | 0.1 ms, 0.5 and 16 ms |
-//! | 100 million through a backlog of a million, with one of a year, a dead letter, a stuck group: disk | 832 of 1005 MiB |
-//! | 10,000 topics of three groups: opening, memory, memory once each group has read | 0.63 s, 73.5 MiB, 127 MiB |
+//! | their memory, beyond that of an empty store | 9.4 MiB |
+//! | opening that store after a clean close, warm and cold | 0.09 and 0.10 s |
+//! | opening such a store after a kill, cold | 0.15 s |
+//! | the first lease after that, warm and cold | 0.3 ms, 0.2 to 0.9 ms |
+//! | publish and lease rates of 100 thousand, as a multiple of theirs | 1.05, 1.08 |
+//! | 100 million through a backlog of a million, with one of a year, a dead letter, a stuck group: disk | 576 of 1005 MiB |
+//! | 10,000 topics of three groups: opening, memory, memory once each group has read | 0.18 s, 73.5 MiB, 127 MiB |
 //!
-//! Read cold, one topic comes at 0.58 to 0.84 of reading the files plainly for messages of 100 bytes published one by
-//! one, 0.69 to 0.85 for batches of those, 0.79 to 0.93 for messages of 1000 bytes, where plain reading makes 1.9 GB/s
-//! (three rounds over half a gigabyte); over 10 GB beside other work, where that made less, 0.72, 1.10 and 1.59.
+//! Read cold, 10 GB of one topic come at 0.89 of reading the files plainly for messages of 1000 bytes and at 0.87 for
+//! 100 bytes in batches, where plain reading makes 1.2 to 1.4 GB/s; among those of nine other topics at 0.84 and 1.12.
+//! Messages of 100 bytes published one by one come at 0.62, or 6.3 million a second; 4 GB of those at 0.86 to 0.88, or
+//! 10 million a second. What is read is copied out of the page cache, as plain reading does, and then each is checked
+//! and handed out, which does not happen beside the copying; why more of it comes slower is not known.
 //!
 //! With segments of 8 MiB, five million messages in batches of 20, published and settled by one thread, of which every
 //! hundredth stays: 0.85 to 0.95 million a second, and at most 1.09 times what is aimed at all the while: twice what is
