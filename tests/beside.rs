@@ -135,6 +135,15 @@ impl Owner {
     }
 }
 
+/// Stops the readers when it goes, also where an assertion fails: they would go on for ever otherwise.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Every record there is, and how many that is of the first topic.
 fn look(seen: &millpond::ReadOnlyStore) -> u64 {
     let [left, right, churn] = ["left", "right", "churn"].map(|name| seen.topic(name).unwrap());
@@ -232,6 +241,7 @@ fn readers_and_commands_beside_a_busy_owner_see_what_is_right_and_are_not_notice
                 }
             }),
         ];
+        let stops = Stops(&stop);
         let (_, beside) = owner.told(rounds);
         // Until enough was tried, on a slow machine too; the owner goes on meanwhile.
         while looks.load(Ordering::Relaxed) < 3 || ran.load(Ordering::Relaxed) < 1 {
@@ -240,7 +250,7 @@ fn readers_and_commands_beside_a_busy_owner_see_what_is_right_and_are_not_notice
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         readers.into_iter().for_each(|reader| reader.join().unwrap());
         beside
     });
