@@ -48,11 +48,16 @@ impl Pond {
         Ok(())
     }
 
+    fn publish(&self) -> millpond::Result<()> {
+        let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
+        self.jobs.publish_all(batch).wait()?;
+        Ok(())
+    }
+
     /// So many messages come and go, a few at a time.
     fn churn(&self, turns: u64) -> millpond::Result<()> {
         for turn in 0..turns {
-            let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
-            self.jobs.publish_all(batch).wait()?;
+            self.publish()?;
             let batch = self.worker.lease_many(10, Duration::ZERO)?;
             self.worker.ack_all(batch).wait()?;
             if turn % 5 == 0 {
@@ -401,8 +406,7 @@ fn who_publishes_faster_than_is_cleaned_waits_for_it() {
     let pond = Pond::new(11);
     let (mut live, mut most) = (0, 0);
     for turn in 0..6000 {
-        let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
-        pond.jobs.publish_all(batch).wait().unwrap();
+        pond.publish().unwrap();
         let batch = pond.worker.lease_many(10, Duration::ZERO).unwrap();
         let (keep, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| delivery.offset().get() % 100 == 0);
         pond.worker.ack_all(done).wait().unwrap();
@@ -440,8 +444,7 @@ fn a_snapshot_gets_its_room_though_others_take_all_there_is() {
         rounds += 1;
         pond.store.step_upkeep().unwrap();
         for _ in 0..100 {
-            let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
-            pond.jobs.publish_all(batch).wait().unwrap();
+            pond.publish().unwrap();
         }
     }
 }
@@ -452,8 +455,7 @@ fn a_snapshot_gets_its_room_though_others_take_all_there_is() {
 fn what_was_written_while_no_snapshot_was_taken_goes_without_more_being_written() {
     let pond = Pond::new(13);
     for _ in 0..2000 {
-        let batch = (0..10).map(|n| Message::new(vec![b'a' + n; 200]).durability(Durability::Os));
-        pond.jobs.publish_all(batch).wait().unwrap();
+        pond.publish().unwrap();
         let batch = pond.worker.lease_many(10, Duration::ZERO).unwrap();
         pond.worker.ack_all(batch).wait().unwrap();
     }

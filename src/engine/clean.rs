@@ -127,7 +127,7 @@ impl Engine {
         let mut core = self.core.lock();
         let brake = match core.space.brake.take() {
             None => core.brake(&self.options),
-            Some(brake) => core.space.unclean.len().gt(&brake.enough).then_some(brake),
+            Some(brake) => (core.space.unclean.len() > brake.enough).then_some(brake),
         };
         core.space.brake = brake.and_then(Brake::one_less);
         core.space.brake.is_some()

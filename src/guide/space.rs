@@ -100,9 +100,10 @@
 //! and handed out, which does not happen beside the copying; why more of it comes slower is not known.
 //!
 //! With segments of 8 MiB, five million messages in batches of 20, published and settled by one thread, of which every
-//! hundredth stays: 0.85 to 0.95 million a second, and at most 1.09 times what is aimed at all the while: twice what is
+//! hundredth stays: 0.85 million a second, and at most 1.09 times what is aimed at all the while: twice what is
 //! needed, eight segments and three snapshots of the state. And for one who publishes durably while a store of 54 such
 //! segments, mostly dead, is cleaned down to 10: half of the publishes within 0.09 ms as without, 99 of 100 within 0.23
-//! to 0.33 ms instead of 0.17, 999 of 1000 within 1.5 to 1.7 ms instead of 0.23 (70,000 of them, two runs).
+//! to 0.33 ms instead of 0.17 to 0.19, 999 of 1000 within 0.9 to 1.7 ms instead of 0.23 to 0.27 (about 70,000 of them,
+//! three runs).
 //!
 //! A small disk wants small segments: with the default of 64 MiB a store that has grown keeps 128 MiB in reserve.

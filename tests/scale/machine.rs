@@ -1,10 +1,10 @@
 //! What is asked of the machine: memory, disk, other processes, files that are not in the page cache.
 
-use millpond::{Message, Store, Topic};
+use millpond::{Consumer, Message, Store, Topic};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// In the environment of a child: what it is to do, and where.
 pub(crate) const ROLE: &str = "MILLPOND_SCALE_ROLE";
@@ -117,4 +117,15 @@ pub(crate) fn say(name: &str, number: f64) {
 
 pub(crate) fn options() -> millpond::Options {
     Store::options().durability(millpond::Durability::Os)
+}
+
+/// So many batches of 20 are published and settled, but for every hundredth message, whose lease goes on.
+pub(crate) fn pass(topic: &Topic, consumer: &Consumer, batches: u64) {
+    for _ in 0..batches {
+        topic.publish_all((0..20).map(|_| Message::new(&PAYLOAD[..]))).wait().unwrap();
+        let batch = consumer.lease_many(20, Duration::ZERO).unwrap();
+        let (stay, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| delivery.offset().get() % 100 == 0);
+        consumer.ack_all(done).detach();
+        stay.into_iter().for_each(std::mem::forget);
+    }
 }

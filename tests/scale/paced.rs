@@ -1,6 +1,6 @@
 //! What cleaning costs those who publish beside it.
 
-use crate::machine::{PAYLOAD, options, scale, scratch};
+use crate::machine::{PAYLOAD, options, pass, scale, scratch};
 use millpond::{Durability, Group, Message, Options, Store, Topic};
 use std::time::{Duration, Instant};
 
@@ -37,13 +37,7 @@ fn cleaning_adds_less_than_two_milliseconds_to_a_durable_publish() {
     let store = small().clean_below(0).open(directory.path()).unwrap();
     let orders = store.topic("orders").unwrap();
     let email = orders.consumer("email", Group::default()).unwrap();
-    for _ in 0..scale() / 20 {
-        orders.publish_all((0..20).map(|_| Message::new(&PAYLOAD[..]))).wait().unwrap();
-        let batch = email.lease_many(20, Duration::ZERO).unwrap();
-        let (stay, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| delivery.offset().get() % 100 == 0);
-        email.ack_all(done).detach();
-        stay.into_iter().for_each(std::mem::forget);
-    }
+    pass(&orders, &email, scale() / 20);
     store.close().unwrap();
 
     let store = small().open(directory.path()).unwrap();

@@ -1,6 +1,6 @@
 //! Disk use stays bounded however much passes through (I11).
 
-use crate::machine::{PAYLOAD, disk, fill, options, scale, scratch};
+use crate::machine::{PAYLOAD, disk, fill, options, pass, scale, scratch};
 use millpond::{Consumer, Group, Message};
 use std::time::{Duration, Instant};
 
@@ -85,13 +85,7 @@ fn a_store_of_which_one_in_a_hundred_stays_keeps_up_with_those_who_publish() {
     // As many stay as memory is promised for.
     while passed < passing.min(10_000_000) {
         let turn = Instant::now();
-        for _ in 0..10_000 {
-            orders.publish_all((0..20).map(|_| Message::new(&PAYLOAD[..]))).wait().unwrap();
-            let batch = email.lease_many(20, Duration::ZERO).unwrap();
-            let (stay, done): (Vec<_>, Vec<_>) = batch.partition(|delivery| delivery.offset().get() % 100 == 0);
-            email.ack_all(done).detach();
-            stay.into_iter().for_each(std::mem::forget);
-        }
+        pass(&orders, &email, 10_000);
         passed += 200_000;
         slowest = f64::min(slowest, 200_000.0 / turn.elapsed().as_secs_f64());
         let stats = store.stats();
