@@ -156,11 +156,7 @@ impl Core {
             return;
         }
         let running = self.snapshot.running.as_mut().filter(|running| running.refused);
-        let part = running.and_then(|running| {
-            running.refused = false;
-            running.parts.pop_front()
-        });
-        if let Some(part) = part {
+        if let Some(part) = running.and_then(|running| running.parts.pop_front()) {
             let appended = self.part(part);
             Seen::SnapshotFirst.note_if(appended.is_ok());
             if appended.is_err() {
@@ -199,7 +195,10 @@ impl Core {
                 return Err(refusal);
             }
         }
-        let whole = self.snapshot.running.as_mut().map(|running| std::mem::replace(&mut running.whole, false));
+        let whole = self.snapshot.running.as_mut().map(|running| {
+            running.refused = false;
+            std::mem::replace(&mut running.whole, false)
+        });
         for piece in pieces {
             self.piece(1, &piece)?;
             if let Some(running) = &mut self.snapshot.running {
