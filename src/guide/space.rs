@@ -93,11 +93,13 @@
 //! | 100 million through a backlog of a million, with one of a year, a dead letter, a stuck group: disk | 576 of 1005 MiB |
 //! | 10,000 topics of three groups: opening, memory, memory once each group has read | 0.18 s, 73.5 MiB, 127 MiB |
 //!
-//! Read cold, 10 GB of one topic come at 0.89 of reading the files plainly for messages of 1000 bytes and at 0.87 for
-//! 100 bytes in batches, where plain reading makes 1.2 to 1.4 GB/s; among those of nine other topics at 0.84 and 1.12.
-//! Messages of 100 bytes published one by one come at 0.62, or 6.3 million a second; 4 GB of those at 0.86 to 0.88, or
-//! 10 million a second. What is read is copied out of the page cache, as plain reading does, and then each is checked
-//! and handed out, which does not happen beside the copying; why more of it comes slower is not known.
+//! Read cold, 10 GB of one topic come at 0.80 of reading the files plainly for messages of 1000 bytes and at 0.79 for
+//! 100 bytes in batches; among those of nine other topics the files are read at 0.74 and 0.79 of that. Messages of 100
+//! bytes published one by one come at 0.65 to 0.74, or 8.2 to 8.9 million a second: that is one core, two thirds of its
+//! time checking and handing out, 65 ns a message, and one third the copying out of the page cache, which is all that
+//! plain reading (1.4 to 2 GB/s) does. The two take turns every gigabyte: a virtual machine may get more memory than it
+//! touched lately only slowly from its host, here from nine gigabytes on at a quarter of the speed, and whoever reads
+//! more than that into the page cache at once is slower by that, plainly or not.
 //!
 //! With segments of 8 MiB, five million messages in batches of 20, published and settled by one thread, of which every
 //! hundredth stays: 0.85 million a second, and at most 1.09 times what is aimed at all the while: twice what is
