@@ -126,13 +126,20 @@ fn in_words(error: &Error) -> String {
     format!("{}: {error}", error.code())
 }
 
-/// The store is down, and has lost what was less firm than `least`. A copy of it is hurt.
+/// How a store went down: what was less firm than `least` may be lost; `closed` says that it was closed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) least: Firm,
+    pub(crate) closed: bool,
+}
+
+/// The store is down. A copy of it is hurt.
 pub(crate) fn hurt(
     rng: &mut fastrand::Rng,
     (disk, clock): (&SimDisk, &ManualClock),
     model: &Model,
     ids: Option<&Ids>,
-    least: Firm,
+    ended: Ended,
     trace: &mut String,
 ) -> Check {
     let copy = disk.fork(rng.u64(..));
@@ -140,7 +147,7 @@ pub(crate) fn hurt(
     let Some(what) = injure(rng, &copy) else { return Ok(()) };
     let _ = writeln!(trace, "on a copy, {what}");
     let with = |problem: String| format!("{problem}; {what}");
-    hurt_so(rng, (&copy, clock), model, ids, least).map_err(with)
+    hurt_so(rng, (&copy, clock), model, ids, ended).map_err(with)
 }
 
 fn hurt_so(
@@ -148,15 +155,16 @@ fn hurt_so(
     (copy, clock): (&SimDisk, &ManualClock),
     model: &Model,
     ids: Option<&Ids>,
-    least: Firm,
+    Ended { least, closed }: Ended,
 ) -> Check {
     let verified = options().verify_simulated(copy, clock.clone());
     let told = match &verified {
         Ok(report) => !report.damage.is_empty() || !report.snapshot_damage.is_empty() || report.torn.is_some(),
         Err(_) => true,
     };
-    // Without a clean close the end may be cut off without a trace: no torn end looks different.
-    let closed = verified.is_ok_and(|report| report.clean);
+    // Without a clean close the end may be cut off without a trace: no torn end looks different. Of a store that was
+    // closed before, went on and was killed, what is left may end with that close, and looks closed.
+    let closed = closed && verified.is_ok_and(|report| report.clean);
     let other = copy.fork(rng.u64(..));
     match Store::open_simulated(&other, clock.clone(), rng.u64(..), options()) {
         Ok(store) => {

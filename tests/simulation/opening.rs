@@ -3,6 +3,7 @@
 
 use crate::awaited::Awaited;
 use crate::coverage::checked;
+use crate::damage::Ended;
 use crate::model::{Firm, Found, KEEPS};
 use crate::world::{Check, GROUPS, Open, World};
 use crate::{damage, ids, letters, order, tail};
@@ -122,13 +123,13 @@ impl World {
     }
 
     /// Now and then, once in `often` times, a copy of the disk is hurt while the store is down.
-    fn hurt_a_copy(&mut self, least: Firm, often: u8) -> Check {
+    fn hurt_a_copy(&mut self, ended: Ended, often: u8) -> Check {
         if !self.plan.has("damage") || self.rng.u8(0..often) > 0 {
             return Ok(());
         }
         let ids = self.with_ids.then_some(&self.ids);
         let machine = (&self.disk, &self.clock);
-        damage::hurt(&mut self.rng, machine, &self.model, ids, least, &mut self.trace)
+        damage::hurt(&mut self.rng, machine, &self.model, ids, ended, &mut self.trace)
     }
 
     fn parts_dead(&mut self) {
@@ -159,7 +160,7 @@ impl World {
             }
             drop(open);
         }
-        self.hurt_a_copy(least, 5)?;
+        self.hurt_a_copy(Ended { least, closed: false }, 5)?;
         self.reopen(least)
     }
 
@@ -188,7 +189,7 @@ impl World {
             self.disk.kill();
             return self.reopen(Firm::Os);
         }
-        self.hurt_a_copy(Firm::Disk, 2)?;
+        self.hurt_a_copy(Ended { least: Firm::Disk, closed: true }, 2)?;
         self.reopen(if synced.is_ok() { Firm::Os } else { Firm::Disk })
     }
 }
