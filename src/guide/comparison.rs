@@ -43,28 +43,27 @@
 //! Some rows of a run on 30 November 2026 (2 cores, AMD EPYC, virtual NVMe disk, ext4, Linux 6.18), in messages a
 //! second. The best alternative is the fastest with the same guarantee; who says durable and does not sync, as NATS by
 //! its defaults, commitlog, and sled on Linux, is not counted here. All rows are in `benches/compare/results`, with
-//! plots, the version and the guarantee of each, and a list of where we lose. Those with several threads or consumers
-//! were taken again later that day, when threads that wait for a sync had become cheaper to wake: `results/threads`.
+//! plots, the version and the guarantee of each, and a list of where we lose.
 //!
 //! | work | guarantee | millpond | of the floor | best alternative |
 //! |---|---|---|---|---|
-//! | 100 B, one a call | in a buffer | 4.63 M | 3.95 | fjall 0.59 M |
-//! | 100 B, one a call | with the kernel | 0.87 M | 0.74 | yaque 1.08 M |
-//! | 100 B, batches of 100 | with the kernel | 8.3 M | 0.69 | yaque 10.5 M |
-//! | 1 KiB, 4 threads | with the kernel | 0.55 M | 0.76 | yaque 0.58 M |
-//! | 100 B, one a call | synced | 12.2 k | 1.04 | fjall 12.0 k |
-//! | 1 KiB, 4 threads | synced | 19.4 k | 1.22 | okaywal 19.1 k |
-//! | 1 KiB, 16 threads | synced | 51.1 k | 1.04 | okaywal 47.9 k |
-//! | 1 KiB, 64 threads | synced | 129 k | 1.78 | raft-engine 114 k |
-//! | 1 KiB, 256 threads | synced | 180 k | 2.39 | raft-engine 146 k |
-//! | batches of 100 x 100 B | synced | 764 k | 0.76 | okaywal 1.09 M |
-//! | batches of 1000 x 100 B | synced | 3.26 M | 0.43 | okaywal 4.22 M |
-//! | batches of 100 x 1 KiB | synced | 386 k | 0.58 | okaywal 569 k |
-//! | batches of 1000 x 1 KiB | synced | 1.10 M | 0.44 | okaywal 1.03 M |
-//! | 100 B, 1000 under way | synced | 1.85 M | 0.29 | none has it |
-//! | leased and acked in batches of 100 | acks lazy | 5.7 M | | commitlog 14.3 M, yaque 7.3 M: cursors, no leases |
-//! | leased and acked, 1 consumer | acks synced | 10.3 k | 0.93 | fjall 11.5 k |
-//! | leased and acked, 8 consumers | acks synced | 32 k | 0.99 | Redis streams 10.3 k |
+//! | 100 B, one a call | in a buffer | 4.42 M | 3.93 | fjall 0.56 M |
+//! | 100 B, one a call | with the kernel | 0.85 M | 0.76 | yaque 1.07 M |
+//! | 100 B, batches of 100 | with the kernel | 8.1 M | 0.63 | yaque 10.8 M |
+//! | 1 KiB, 4 threads | with the kernel | 0.50 M | 0.70 | commitlog 0.54 M |
+//! | 100 B, one a call | synced | 10.5 k | 1.16 | okaywal 11.4 k |
+//! | 1 KiB, 4 threads | synced | 20.9 k | 1.15 | okaywal 22.8 k |
+//! | 1 KiB, 16 threads | synced | 55.0 k | 1.09 | okaywal 54.0 k |
+//! | 1 KiB, 64 threads | synced | 131 k | 2.01 | raft-engine 109 k |
+//! | 1 KiB, 256 threads | synced | 187 k | 2.36 | raft-engine 151 k |
+//! | batches of 100 x 100 B | synced | 715 k | 0.77 | okaywal 997 k |
+//! | batches of 1000 x 100 B | synced | 3.20 M | 0.45 | okaywal 4.03 M |
+//! | batches of 100 x 1 KiB | synced | 371 k | 0.55 | okaywal 523 k |
+//! | batches of 1000 x 1 KiB | synced | 1.08 M | 0.47 | okaywal 984 k |
+//! | 100 B, 1000 under way | synced | 1.89 M | 0.25 | none has it |
+//! | leased and acked in batches of 100 | acks lazy | 6.6 M | | commitlog 13.7 M: a cursor, no leases |
+//! | leased and acked, 1 consumer | acks synced | 10.2 k | 1.09 | queue-file 11.2 k |
+//! | leased and acked, 8 consumers | acks synced | 30.8 k | 0.92 | Redis streams 10.1 k |
 //!
 //! Two things are behind most of the rows that are lost. okaywal, as it is used here, forgets a file when it is full;
 //! a store whose messages stay needs new blocks, which cost more to sync than those that were written before (where

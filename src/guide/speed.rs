@@ -54,15 +54,30 @@
 //!
 //! | `publish`, `Disk`, 1 KiB | a second | beside a plain group commit |
 //! |---|---|---|
-//! | 4 threads | 19 k | 1.22 |
-//! | 16 threads | 51 k | 1.04 |
-//! | 64 threads | 129 k | 1.78 |
-//! | 256 threads | 180 k | 2.39 |
-//! | 1 thread, 1000 tickets under way (100 bytes) | 1.6 M | |
+//! | 4 threads | 21 k | 1.15 |
+//! | 16 threads | 55 k | 1.09 |
+//! | 64 threads | 131 k | 2.01 |
+//! | 256 threads | 187 k | 2.36 |
+//! | 1 thread, 1000 tickets under way (100 bytes) | 1.9 M | |
 //!
 //! Threads that wait for `Os` beside each other let others go first a few times before they sleep: a write takes a
 //! microsecond, being woken many. Four threads with 1 KiB each get 0.8 of what four threads get that call `pwrite`
 //! themselves; asleep they got 0.47.
+//!
+//! # When there is more of it
+//!
+//! `cargo run --release --manifest-path benches/compare/Cargo.toml -- --scaling`, one run of 30 November 2026; points
+//! and plots are in `benches/compare/results/scaling.md`.
+//!
+//! | more of | from, to | a second | |
+//! |---|---|---|---|
+//! | producers, `Disk`, 1 KiB | 1, 256 | 4.3 k, 125 k | does not bend: the more wait, the more share a sync |
+//! | producers, `Memory`, 100 B | 1, 256 | 4.0 M, 3.4 M | flat: they take turns at one lock |
+//! | bytes of a payload, `Disk` | 16, 16 Ki, 1 Mi | 12.2 k, 6.4 k, 1.1 k | syncs until 16 KiB, then the disk: 1.2 GB/s |
+//! | bytes of a payload, `Os` | 16, 1 Ki, 1 Mi | 0.87 M, 0.47 M, 2.1 k | bends at 1 KiB: copying, 2.2 GB/s in the end |
+//! | topics, each in turn, `Memory` | 1, 1000, 10,000 | 3.8 M, 2.8 M, 1.4 M | bends at 100; not profiled |
+//! | groups of one topic, in all | 1, 64 | 7.3 M, 6.9 M | does not bend |
+//! | backlog, leases of 100 from its front | 10 k, 100 M | 5.9 M, 7.5 M | does not bend |
 //!
 //! # Segments that are written in advance
 //!
