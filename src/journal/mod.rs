@@ -155,6 +155,8 @@ mod observe;
 mod packed;
 mod patch;
 mod prepare;
+#[cfg(test)]
+mod prepare_tests;
 mod read;
 mod recover;
 mod scan;

@@ -8,6 +8,7 @@ use crate::config::Keys;
 use crate::seen::Seen;
 use crate::storage::{Access, Lock, Storage, StorageFile, write_all_at};
 use crate::types::{SegmentId, StoreId, Timestamp};
+use std::cmp::Reverse;
 use std::io;
 use std::sync::Arc;
 
@@ -19,17 +20,35 @@ pub(crate) const ZERO_PIECE: u32 = 1 << 20;
 /// for each small write into it later: with 256 KiB at a time, a message's write took half as long again.
 const ZERO_WRITE: u32 = 16 << 10;
 
+/// A file that is set aside.
+#[derive(Clone, Copy, Debug)]
+struct Aside {
+    id: SegmentId,
+    length: u64,
+    /// How far its blocks are written, as far as can be told: a sync into others costs the file system a note of its own.
+    written: u64,
+    /// That is known, since it happened in this opening.
+    known: bool,
+}
+
+impl Aside {
+    /// A file that was a segment to its end, if that is `known`.
+    const fn used(id: SegmentId, length: u64, known: bool) -> Self {
+        Self { id, length, written: length, known }
+    }
+}
+
 /// Hands out segment numbers, and knows the files that are set aside.
 #[derive(Debug)]
 pub(crate) struct Numbers {
     next: u32,
-    /// With their lengths.
-    unfinished: Vec<(SegmentId, u64)>,
+    unfinished: Vec<Aside>,
 }
 
 impl Numbers {
     /// All numbers up to `highest` have been used; the `.new` files of `unfinished` are there, of these lengths.
     pub(crate) fn new(highest: SegmentId, unfinished: Vec<(SegmentId, u64)>) -> Self {
+        let unfinished = unfinished.into_iter().map(|(id, length)| Aside::used(id, length, false)).collect();
         Self { next: highest.get().saturating_add(1), unfinished }
     }
 
@@ -41,7 +60,7 @@ impl Numbers {
 
     /// Bytes of the files that are set aside.
     pub(crate) fn banked(&self) -> u64 {
-        self.unfinished.iter().map(|(_, length)| *length).fold(0, u64::saturating_add)
+        self.unfinished.iter().map(|aside| aside.length).fold(0, u64::saturating_add)
     }
 
     /// Puts segments that hold nothing, or nothing that matters, aside: their files are kept under numbers never used
@@ -51,7 +70,7 @@ impl Numbers {
         for (segment, length) in segments {
             let id = self.fresh();
             match storage.rename(&segment_name(*segment), &unfinished_name(id)) {
-                Ok(()) => renamed.push((id, *length)),
+                Ok(()) => renamed.push(Aside::used(id, *length, true)),
                 // Renamed by a call that failed later: the next opening finds it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
@@ -64,19 +83,20 @@ impl Numbers {
         Ok(())
     }
 
-    /// Takes the smallest file that makes a segment of `wanted` bytes without taking space, or the largest there is.
-    fn take(&mut self, wanted: u32) -> Option<(SegmentId, u64)> {
-        let fits = |length: &u64| *length >= u64::from(wanted);
-        let all = || self.unfinished.iter().enumerate().map(|(at, (_, length))| (at, *length));
-        let best = all().filter(|(_, length)| fits(length)).min_by_key(|(_, length)| *length);
-        let (at, _) = best.or_else(|| all().max_by_key(|(_, length)| *length))?;
+    /// Takes the smallest file that makes a segment of `wanted` bytes without taking space, or the largest there is; of
+    /// several the one that is written furthest.
+    fn take(&mut self, wanted: u32) -> Option<Aside> {
+        let all = || self.unfinished.iter().enumerate();
+        let fitting = all().filter(|(_, aside)| aside.length >= u64::from(wanted));
+        let best = fitting.min_by_key(|(_, aside)| (aside.length, Reverse(aside.written)));
+        let (at, _) = best.or_else(|| all().max_by_key(|(_, aside)| (aside.length, aside.written)))?;
         Some(self.unfinished.remove(at))
     }
 
     /// A file did not become what it was to be. One that was there before can be used again; a new one goes, or each
     /// try on a full disk would leave another.
-    fn give_up(&mut self, storage: &dyn Storage, file: (SegmentId, u64), recycled: bool) {
-        if recycled || storage.remove(&unfinished_name(file.0)).is_err() {
+    fn give_up(&mut self, storage: &dyn Storage, file: Aside, recycled: bool) {
+        if recycled || storage.remove(&unfinished_name(file.id)).is_err() {
             self.unfinished.push(file);
         }
     }
@@ -84,10 +104,10 @@ impl Numbers {
     /// Removes one of the files that are set aside, if at least `least` bytes of them are left then.
     pub(crate) fn discard(&mut self, storage: &dyn Storage, least: u64) -> io::Result<bool> {
         let banked = self.banked();
-        let spare = |(_, length): &(SegmentId, u64)| banked.saturating_sub(*length) >= least;
+        let spare = |aside: &Aside| banked.saturating_sub(aside.length) >= least;
         let Some(at) = self.unfinished.iter().position(spare) else { return Ok(false) };
-        let (id, _) = self.unfinished.remove(at);
-        storage.remove(&unfinished_name(id))?;
+        let aside = self.unfinished.remove(at);
+        storage.remove(&unfinished_name(aside.id))?;
         storage.sync_dir(DIRECTORY)?;
         Ok(true)
     }
@@ -119,6 +139,9 @@ pub(crate) struct Preparation {
     _guard: Option<Arc<dyn StorageFile>>,
     segment: Segment,
     purpose: Purpose,
+    /// Bytes that the file had before.
+    there: u32,
+    /// Bytes of it that are written.
     zeroed: u32,
     zero: bool,
     /// The space is not certain unless it is written.
@@ -142,14 +165,17 @@ impl Preparation {
             Purpose::Bank => None,
         };
         let recycled = old.is_some();
-        let (id, file, guard) = match old {
-            Some((id, file, guard)) => (id, file, Some(guard)),
+        let (mut aside, file, guard) = match old {
+            Some((aside, file, guard)) => (aside, file, Some(guard)),
             None => {
                 let id = numbers.fresh();
-                (id, storage.open(&unfinished_name(id), Access::Create)?, None)
+                let file = storage.open(&unfinished_name(id), Access::Create)?;
+                (Aside { id, length: 0, written: 0, known: true }, file, None)
             }
         };
+        let id = aside.id;
         let length = file.len()?;
+        aside.length = length;
         let mut capacity = capacity.max(u32::try_from(length).unwrap_or(u32::MAX));
         let sure = match file.allocate(u64::from(capacity)) {
             Ok(sure) => sure,
@@ -160,26 +186,30 @@ impl Preparation {
                 };
                 // On a full disk an old file does as it is.
                 if length < least || length < u64::from(super::segment::SEGMENT_HEADER) || !recycled {
-                    numbers.give_up(&**storage, (id, length), recycled);
+                    numbers.give_up(&**storage, aside, recycled);
                     return Err(error);
                 }
                 capacity = u32::try_from(length).unwrap_or(u32::MAX);
                 true
             }
         };
-        // A recycled file's blocks are written already, as far as they go.
-        let zeroed = if recycled { u32::try_from(length).unwrap_or(u32::MAX) } else { 0 };
+        // What was written in a file's former life need not be written in advance.
+        let there = u32::try_from(length).unwrap_or(u32::MAX);
+        // Where the space is not certain, what is not known to be written is.
+        let written = if sure || aside.known { aside.written } else { 0 };
+        let zeroed = u32::try_from(written).unwrap_or(u32::MAX).min(there);
         let salt = u64::from_le_bytes(salt);
         let key = match SegmentKey::fresh(keys, Place { store, id, salt, base }, entropy) {
             Ok(key) => key,
             Err(error) => {
-                numbers.give_up(&**storage, (id, u64::from(capacity)), recycled);
+                aside.length = u64::from(capacity);
+                numbers.give_up(&**storage, aside, recycled);
                 return Err(error);
             }
         };
         let segment = Segment { id, salt, base, key, capacity, recycled };
-        let (storage, must_zero) = (storage.clone(), !sure);
-        Ok(Self { storage, store, file, _guard: guard, segment, purpose, zeroed, zero: zero || must_zero, must_zero })
+        let (storage, must_zero, zero) = (storage.clone(), !sure, zero || !sure);
+        Ok(Self { storage, store, file, _guard: guard, segment, purpose, there, zeroed, zero, must_zero })
     }
 
     /// What it is to become.
@@ -194,7 +224,7 @@ impl Preparation {
 
     /// How many bytes of it were there before.
     pub(crate) fn recycled_bytes(&self) -> u64 {
-        if self.segment.recycled { u64::from(self.zeroed.min(self.segment.capacity)) } else { 0 }
+        if self.segment.recycled { u64::from(self.there.max(self.zeroed).min(self.segment.capacity)) } else { 0 }
     }
 
     /// No more zeros: somebody is waiting.
@@ -219,7 +249,7 @@ impl Preparation {
         if self.purpose == Purpose::Bank {
             self.file.sync()?;
             self.storage.sync_dir(DIRECTORY)?;
-            numbers.unfinished.push((id, u64::from(self.segment.capacity)));
+            numbers.unfinished.push(self.aside(u64::from(self.segment.capacity)));
             Seen::PreparedBank.note();
             return Ok(Some(Prepared::Banked));
         }
@@ -238,18 +268,22 @@ impl Preparation {
 
     /// Gives up.
     pub(crate) fn abandon(self, numbers: &mut Numbers) {
-        let length = self.file.len().unwrap_or(0);
-        numbers.give_up(&*self.storage, (self.segment.id, length), self.segment.recycled);
+        let aside = self.aside(self.file.len().unwrap_or(0));
+        numbers.give_up(&*self.storage, aside, self.segment.recycled);
+    }
+
+    fn aside(&self, length: u64) -> Aside {
+        Aside { id: self.segment.id, length, written: u64::from(self.zeroed), known: true }
     }
 }
 
-type Recycled = (SegmentId, Arc<dyn StorageFile>, Arc<dyn StorageFile>);
+type Recycled = (Aside, Arc<dyn StorageFile>, Arc<dyn StorageFile>);
 
 /// An old file under a new number, locked, if there is one that may be written: one with a second name, or that
 /// somebody reads, is left to whoever has it.
 fn recycle(storage: &dyn Storage, numbers: &mut Numbers, least: u32) -> io::Result<Option<Recycled>> {
-    while let Some((old, length)) = numbers.take(least) {
-        let name = unfinished_name(old);
+    while let Some(old) = numbers.take(least) {
+        let name = unfinished_name(old.id);
         let guard = storage.open(&name, Access::Write)?;
         if guard.links()? != 1 || !guard.try_lock(Lock::Exclusive)? {
             storage.remove(&name)?;
@@ -258,10 +292,11 @@ fn recycle(storage: &dyn Storage, numbers: &mut Numbers, least: u32) -> io::Resu
         // A number is used once, and numbers rise in the order of use.
         let id = numbers.fresh();
         if let Err(error) = storage.rename(&name, &unfinished_name(id)) {
-            numbers.unfinished.push((old, length));
+            numbers.unfinished.push(old);
             return Err(error);
         }
-        return Ok(Some((id, storage.open(&unfinished_name(id), Access::Write)?, guard)));
+        let file = storage.open(&unfinished_name(id), Access::Write)?;
+        return Ok(Some((Aside { id, ..old }, file, guard)));
     }
     Ok(None)
 }

@@ -1,6 +1,5 @@
 //! What we want in each row, and whether we have it.
 
-use crate::alternatives::OURS;
 use crate::queue::Level;
 use crate::results::{Aim, Outcome};
 
@@ -40,13 +39,13 @@ pub(crate) fn short(number: f64) -> String {
 
 /// Judges a row; `before` are those that were measured before it.
 pub(crate) fn judge(text: &str, row: &Outcome, before: &[Outcome]) -> Aim {
-    let ratio = |level| row.entries.iter().find(|entry| entry.name == OURS && entry.level == level)?.floor_ratio;
-    let ours = row.figure(OURS, None);
+    let ratio = |level| row.ours().find(|entry| entry.level == level)?.floor_ratio;
+    let ours = row.our_figure(None);
     let times = |name, factor: f64| row.figure(name, None).map(|figure| figure * factor);
     let (met, because) = match row.id.as_str() {
         "append-100" => both(
             at_least("`Os` to the floor", ratio(Level::Os), Some(0.8)),
-            at_least("`Memory` a second", row.figure(OURS, Some(Level::Memory)), times("yaque", 5.0)),
+            at_least("`Memory` a second", row.our_figure(Some(Level::Memory)), times("yaque", 5.0)),
         ),
         "append-100-batch" => at_least("`Os` to the floor", ratio(Level::Os), Some(0.85)),
         "append-1k-4" => at_least("a second", ours, Some(1.5e6)),
@@ -69,7 +68,7 @@ pub(crate) fn judge(text: &str, row: &Outcome, before: &[Outcome]) -> Aim {
         "settle-durable-1" => at_least("to the floor", ratio(Level::Disk), Some(0.9)),
         "settle-durable-8" => {
             let one = before.iter().find(|row| row.id == "settle-durable-1");
-            at_least("a second", ours, one.and_then(|row| row.figure(OURS, None)).map(|one| one * 4.0))
+            at_least("a second", ours, one.and_then(|row| row.our_figure(None)).map(|one| one * 4.0))
         }
         "settle-unsynced" => at_least("a second, fastest level", ours, Some(1e6)),
         _ if row.latency() => match (ours, row.floor()) {

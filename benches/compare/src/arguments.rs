@@ -9,6 +9,7 @@ millpond beside the alternatives
   --quick        a look at everything in under 3 minutes; figures to be quoted take a full run
   --only ROW     only rows whose id begins so, for instance durable; may be given again
   --with NAME    only this alternative and ours; may be given again
+  --used         all that can be consumed from begins with what was used before, not ours alone
   --scaling      the curves of ours instead: producers, payload, topics, groups, backlog
   --render       no measuring: the table and the plots again, from the JSON in the directory
   --out DIR      where the JSON, the table and the plots go; target/compare without it
@@ -19,6 +20,7 @@ millpond beside the alternatives
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Arguments {
     pub(crate) quick: bool,
+    pub(crate) used: bool,
     pub(crate) scaling: bool,
     pub(crate) render: bool,
     pub(crate) only: Vec<String>,
@@ -39,6 +41,7 @@ impl Arguments {
             let mut value = || words.next().cloned().ok_or_else(|| format!("{word} needs a value\n\n{HELP}"));
             match word.as_str() {
                 "--quick" => arguments.quick = true,
+                "--used" => arguments.used = true,
                 "--scaling" => arguments.scaling = true,
                 "--render" => arguments.render = true,
                 "--only" => arguments.only.push(value()?),
@@ -70,6 +73,9 @@ impl Arguments {
         let mut add = |word: &str| command.extend([" ", word]);
         if self.quick {
             add("--quick");
+        }
+        if self.used {
+            add("--used");
         }
         if self.scaling {
             add("--scaling");

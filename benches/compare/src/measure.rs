@@ -56,6 +56,8 @@ struct Candidate {
     work: Work,
     append: Level,
     settle: Level,
+    /// Begins with what was used before, not with nothing.
+    used: bool,
     samples: Vec<Sample>,
     /// To the floor of the same turn.
     ratios: Vec<f64>,
@@ -195,7 +197,7 @@ impl<'a> Measuring<'a> {
             let figure = entry.figure.map_or_else(|| "-".to_owned(), aims::short);
             let ratio = entry.floor_ratio.map_or_else(|| "-".to_owned(), aims::short);
             let failed = entry.failed.as_deref().unwrap_or_default();
-            eprintln!("           {:16} {:?} {figure} ({ratio} of the floor) {failed}", entry.name, entry.level);
+            eprintln!("           {:16} {:?} {figure} ({ratio} of the floor) {failed}", entry.shown(), entry.level);
         }
     }
 
@@ -219,15 +221,35 @@ impl<'a> Measuring<'a> {
             if matches!(row.work, Work::Drain { .. }) {
                 levels.truncate(1);
             }
-            found.extend(levels.into_iter().map(|level| {
-                let appending = row.work.appends() || row.work.latency();
-                let (append, settle) = match appending {
-                    true => (level, lowest(settles)),
-                    false => (lowest(appends), level),
-                };
-                let (samples, ratios) = (Vec::new(), Vec::new());
-                Candidate { alternative, level, work: row.work, append, settle, samples, ratios, failed: None }
-            }));
+            // Both of ours; of the others one, since that is what there is time for.
+            let consumed = row.work.appends() && !settles.is_empty();
+            let ours = alternative.name() == OURS;
+            let uses: &[bool] = match (self.arguments.used, ours) {
+                (true, _) if consumed => &[true],
+                (false, true) if consumed => &[false, true],
+                _ => &[false],
+            };
+            found.extend(levels.into_iter().flat_map(|level| uses.iter().map(move |used| (level, *used))).map(
+                |(level, used)| {
+                    let appending = row.work.appends() || row.work.latency();
+                    let (append, settle) = match appending {
+                        true => (level, lowest(settles)),
+                        false => (lowest(appends), level),
+                    };
+                    let (samples, ratios) = (Vec::new(), Vec::new());
+                    Candidate {
+                        alternative,
+                        level,
+                        work: row.work,
+                        append,
+                        settle,
+                        used,
+                        samples,
+                        ratios,
+                        failed: None,
+                    }
+                },
+            ));
         }
         found
     }
@@ -305,7 +327,7 @@ impl<'a> Measuring<'a> {
 
     /// What came out; `counted`: with its system calls, if there is time for that.
     fn entry(&self, candidate: &Candidate, counted: bool) -> Entry {
-        let Candidate { alternative, level, work, samples, ratios, failed, .. } = candidate;
+        let Candidate { alternative, level, work, used, samples, ratios, failed, .. } = candidate;
         let figures = || samples.iter().map(|sample| figure(sample, Some(*work)));
         let middle =
             |index: usize| median(samples.iter().filter_map(|sample| sample.percentiles.map(|all| all[index])));
@@ -314,6 +336,7 @@ impl<'a> Measuring<'a> {
             name: alternative.name().to_owned(),
             version: alternative.version(),
             level: *level,
+            used: *used,
             guarantee: alternative.promise(*level).to_owned(),
             figure: median(figures()),
             lowest: figures().reduce(f64::min),
@@ -375,6 +398,7 @@ impl<'a> Measuring<'a> {
             work: Work::Append { bytes: 100, batch: 1, threads: 1 },
             append: Level::Os,
             settle: Level::Os,
+            used: false,
             samples: Vec::new(),
             ratios: Vec::new(),
             failed: None,
@@ -412,6 +436,7 @@ impl<'a> Measuring<'a> {
                         work,
                         append: curve.level,
                         settle: Level::Memory,
+                        used: false,
                     },
                     effort: Effort { seconds: self.plan.seconds, messages },
                     directory: directory.to_owned(),
@@ -440,9 +465,9 @@ impl<'a> Measuring<'a> {
 impl Candidate {
     fn spec(&self, effort: Effort) -> impl Fn(&Path) -> Spec + use<> {
         let (name, work) = (self.alternative.name().to_owned(), self.work);
-        let (append, settle) = (self.append, self.settle);
+        let (append, settle, used) = (self.append, self.settle, self.used);
         move |directory| Spec {
-            subject: Subject::Alternative { name: name.clone(), work, append, settle },
+            subject: Subject::Alternative { name: name.clone(), work, append, settle, used },
             effort,
             directory: directory.to_owned(),
         }

@@ -70,7 +70,7 @@ fn bars(row: &Outcome) -> Result<String> {
         let width = (figure * scale).max(1.0);
         let (y, tall) = (top + 2.0, BAR - 5.0);
         writeln!(out, r##"<rect x="{LEFT}" y="{y:.1}" width="{width:.1}" height="{tall:.1}" fill="{color}"/>"##)?;
-        let level = format!("{} {:?}", entry.name, entry.level);
+        let level = format!("{} {:?}", entry.shown(), entry.level);
         text(&mut out, (LEFT - 6.0, top + 14.0), "end", "", &level)?;
         let mark = if entry.claims_without_syncing { " ⚠ without syncing" } else { "" };
         text(&mut out, (LEFT + width + 5.0, top + 14.0), "start", "", &format!("{}{mark}", short(*figure)))?;

@@ -24,6 +24,9 @@ pub(crate) enum Level {
 pub(crate) struct Levels {
     pub(crate) append: Level,
     pub(crate) settle: Level,
+    /// As much as is going to be appended was appended and taken out before: what it keeps of that to be used again is
+    /// its own affair, and its settings may say so.
+    pub(crate) used: bool,
 }
 
 /// One alternative: what it can do, and what it says of its guarantees.
@@ -77,6 +80,11 @@ pub(crate) trait Queue: Send + Sync {
 
     fn consumer(&self) -> Result<Box<dyn Consumer + '_>> {
         Err("it can't be consumed from".into())
+    }
+
+    /// All that was put in was taken out: does now what is done about that sooner or later.
+    fn settle_down(&self) -> Result<()> {
+        Ok(())
     }
 }
 

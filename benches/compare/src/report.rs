@@ -83,8 +83,7 @@ fn met(row: &Outcome) -> String {
 
 /// Ours at its fastest level.
 fn best(row: &Outcome) -> Option<&Entry> {
-    let ours = row.entries.iter().filter(|entry| entry.name == OURS && entry.figure.is_some());
-    ours.max_by(|a, b| a.figure.unwrap_or(0.0).total_cmp(&b.figure.unwrap_or(0.0)))
+    row.ours().max_by(|a, b| a.figure.unwrap_or(0.0).total_cmp(&b.figure.unwrap_or(0.0)))
 }
 
 fn valued(row: &Outcome, entry: &Entry) -> String {
@@ -106,7 +105,7 @@ fn losses(out: &mut String, rows: &[Outcome]) -> Text {
             .filter(|entry| entry.name != OURS)
             .filter_map(|entry| {
                 // At the same level or a higher one, ours has to be faster.
-                let same = row.figure(OURS, Some(entry.level))?;
+                let same = row.our_figure(Some(entry.level))?;
                 let theirs = entry.figure?;
                 let faster = if row.latency() { theirs < same } else { theirs > same };
                 let mark = if entry.claims_without_syncing { " without syncing" } else { "" };
@@ -152,7 +151,7 @@ fn table(out: &mut String, row: &Outcome) -> Text {
         if row.latency() { a.total_cmp(&b) } else { b.total_cmp(&a) }
     });
     for entry in entries {
-        let name = if entry.name == OURS { format!("**{OURS}**") } else { entry.name.clone() };
+        let name = if entry.name == OURS { format!("**{}**", entry.shown()) } else { entry.shown() };
         let value = match (entry.latency, entry.rate) {
             (Some([p50, p99, p999]), Some(rate)) if row.latency() => {
                 format!("{} / {} / {} ({}/s)", short(p50), short(p99), short(p999), short(rate))

@@ -58,6 +58,9 @@ pub(crate) struct Entry {
     pub(crate) version: String,
     pub(crate) level: Level,
     pub(crate) guarantee: String,
+    /// It began with what was used before, not with nothing.
+    #[serde(default)]
+    pub(crate) used: bool,
     /// Median over the turns: messages a second, or microseconds.
     pub(crate) figure: Option<f64>,
     pub(crate) lowest: Option<f64>,
@@ -113,6 +116,13 @@ impl Results {
     }
 }
 
+impl Entry {
+    /// Its name, and what it began with if that was not nothing.
+    pub(crate) fn shown(&self) -> String {
+        if self.used { format!("{}, used", self.name) } else { self.name.clone() }
+    }
+}
+
 impl Outcome {
     pub(crate) fn latency(&self) -> bool {
         self.unit == "us"
@@ -127,6 +137,19 @@ impl Outcome {
     pub(crate) fn figure(&self, name: &str, level: Option<Level>) -> Option<f64> {
         let mine = self.entries.iter().filter(|entry| entry.name == name);
         let there = mine.filter(|entry| level.is_none_or(|level| entry.level == level));
+        there.filter_map(|entry| entry.figure).reduce(f64::max)
+    }
+
+    /// Ours that count: begun with what was used before, where that was measured.
+    pub(crate) fn ours(&self) -> impl Iterator<Item = &Entry> {
+        let ours = |entry: &&Entry| entry.name == crate::alternatives::OURS && entry.figure.is_some();
+        let used = self.entries.iter().filter(ours).any(|entry| entry.used);
+        self.entries.iter().filter(ours).filter(move |entry| entry.used == used)
+    }
+
+    /// The figure of ours that count, at this level or at the fastest.
+    pub(crate) fn our_figure(&self, level: Option<Level>) -> Option<f64> {
+        let there = self.ours().filter(|entry| level.is_none_or(|level| entry.level == level));
         there.filter_map(|entry| entry.figure).reduce(f64::max)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::floor::Floor;
 use crate::queue::Level;
+use crate::run::Effort;
 use serde::{Deserialize, Serialize};
 
 /// What is done in a row.
@@ -39,6 +40,22 @@ impl Work {
 
     pub(crate) fn appends(self) -> bool {
         matches!(self, Self::Append { .. } | Self::Pipelined { .. } | Self::Topics { .. })
+    }
+
+    /// About how many bytes are going to be appended, and not less.
+    pub(crate) fn bytes_in(self, effort: Effort, level: Level) -> u64 {
+        const OVERHEAD: u64 = 24;
+        const SYNCS: f64 = 20_000.0;
+        const DISK: f64 = 1.6e9;
+        let (bytes, a_sync) = match self {
+            Self::Append { bytes, batch, threads } => (bytes as u64 + OVERHEAD, (batch * threads) as f64),
+            Self::Pipelined { bytes, most } => (bytes as u64 + OVERHEAD, most as f64),
+            _ => return 0,
+        };
+        match level {
+            Level::Disk => (effort.seconds * (SYNCS * a_sync * bytes as f64).min(DISK)) as u64,
+            _ => effort.messages.saturating_mul(bytes),
+        }
     }
 
     pub(crate) fn latency(self) -> bool {

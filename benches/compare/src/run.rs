@@ -22,7 +22,7 @@ pub(crate) struct Effort {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Subject {
     Floor(Floor),
-    Alternative { name: String, work: Work, append: Level, settle: Level },
+    Alternative { name: String, work: Work, append: Level, settle: Level, used: bool },
 }
 
 /// What a child is asked for.
@@ -72,8 +72,8 @@ impl Spec {
     pub(crate) fn run(&self) -> Result<Sample> {
         let (name, work, levels) = match &self.subject {
             Subject::Floor(floor) => return floor.run(&self.directory, self.effort),
-            Subject::Alternative { name, work, append, settle } => {
-                (name, *work, Levels { append: *append, settle: *settle })
+            Subject::Alternative { name, work, append, settle, used } => {
+                (name, *work, Levels { append: *append, settle: *settle, used: *used })
             }
         };
         let alternative = alternatives::named(name).ok_or("no such alternative")?;
@@ -81,6 +81,9 @@ impl Spec {
             return scaling::run(work, levels, &self.directory, self.effort);
         }
         let queue = alternative.open(&self.directory, levels)?;
+        if levels.used {
+            wear(&*queue, work.bytes_in(self.effort, levels.append))?;
+        }
         self.on(&*queue, work)
     }
 
@@ -190,6 +193,31 @@ fn fill(queue: &dyn Queue, payloads: Payloads, messages: u64, seconds: f64) -> R
         filled += batch.len() as u64;
     }
     Ok(filled)
+}
+
+/// How long the disk is let alone before it is measured on what was used.
+const CALM: Duration = Duration::from_millis(1500);
+
+/// Puts in so many bytes and takes them out again, and then some more, so that what comes next goes to where something
+/// was before. Not for long if that is slow.
+fn wear(queue: &dyn Queue, bytes: u64) -> Result<()> {
+    const MORE: u64 = 160 << 20;
+    for bytes in [bytes + MORE, MORE] {
+        through(queue, bytes)?;
+    }
+    // A disk that took in so much at once syncs slowly for a while.
+    std::thread::sleep(CALM);
+    Ok(())
+}
+
+fn through(queue: &dyn Queue, bytes: u64) -> Result<()> {
+    const EACH: usize = 1000;
+    const PATIENCE: f64 = 3.0;
+    fill(queue, Payloads::new(1024, EACH), bytes / EACH as u64, PATIENCE)?;
+    let mut consumer = queue.consumer()?;
+    let began = Instant::now();
+    while began.elapsed().as_secs_f64() < PATIENCE && consumer.take(100, &mut |_| {})? > 0 {}
+    queue.settle_down()
 }
 
 fn drain(queue: &dyn Queue, effort: Effort, batch: usize, consumers: usize) -> Result<Sample> {

@@ -26,6 +26,8 @@ pub struct Faults {
     pub short_write: f64,
     /// Chance that a read or a write is interrupted by a signal.
     pub interrupted: f64,
+    /// There is no preallocation, as on some file systems: it makes a file longer and is sure of nothing.
+    pub no_preallocation: bool,
     /// Bytes that all files together may have; without it there is no end.
     pub capacity: Option<u64>,
     /// After so many more changing operations the next one fails, as its kind fails; those after it work.

@@ -149,7 +149,7 @@ impl StorageFile for Handle {
             machine.used += (pages.len() - before) as u64;
         }
         match fate {
-            Fate::Works => Ok(true),
+            Fate::Works => Ok(!machine.gate.faults.no_preallocation),
             Fate::Fails => Err(failed("a preallocation")),
             Fate::Stops => Err(stopped()),
         }

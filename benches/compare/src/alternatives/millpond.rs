@@ -8,6 +8,9 @@ use std::time::Duration;
 
 pub(crate) struct Millpond;
 
+/// How many files a store keeps that is used in waves as large as what is measured here: two gigabytes and a bit.
+const USED_SEGMENTS: u32 = 40;
+
 fn durability(level: Level) -> Durability {
     match level {
         Level::Memory => Durability::Memory,
@@ -44,10 +47,11 @@ impl Alternative for Millpond {
     fn open(&self, directory: &Path, levels: Levels) -> Result<Box<dyn Queue>> {
         let options = Store::options().durability(durability(levels.append));
         let options = options.ack_durability(durability(levels.settle));
+        let options = if levels.used { options.spare_segments(USED_SEGMENTS) } else { options };
         let store = options.open(directory.join("store"))?;
         let topic = store.topic("compare")?;
         let consumer = topic.consumer("compare", Group::default())?;
-        Ok(Box::new(Open { topic, consumer, detached: levels.settle == Level::Memory, _store: store }))
+        Ok(Box::new(Open { topic, consumer, detached: levels.settle == Level::Memory, store }))
     }
 }
 
@@ -55,7 +59,7 @@ struct Open {
     topic: Topic,
     consumer: millpond::Consumer,
     detached: bool,
-    _store: Store,
+    store: Store,
 }
 
 impl Queue for Open {
@@ -65,6 +69,11 @@ impl Queue for Open {
 
     fn consumer(&self) -> Result<Box<dyn Consumer + '_>> {
         Ok(Box::new(Receiver { consumer: &self.consumer, detached: self.detached }))
+    }
+
+    fn settle_down(&self) -> Result<()> {
+        self.store.clean_now()?;
+        Ok(self.store.sync().wait()?)
     }
 }
 

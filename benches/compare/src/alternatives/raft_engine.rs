@@ -67,6 +67,11 @@ impl Queue for Open {
     fn consumer(&self) -> Result<Box<dyn Consumer + '_>> {
         Ok(Box::new(self))
     }
+
+    fn settle_down(&self) -> Result<()> {
+        self.engine.purge_expired_files()?;
+        Ok(self.engine.sync()?)
+    }
 }
 
 struct Sender<'a> {
