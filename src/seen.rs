@@ -72,6 +72,8 @@ places! {
     }
     "background" {
         Rolled "the journal went on to another segment"
+        BufferFull "another buffer was begun for frames to come"
+        BufferTaken "a batch's buffer became one of the journal's"
         Braked "a segment was prepared only after some cleaning"
         PreparedNew "a segment was prepared in a new file"
         PreparedRecycled "a segment was prepared in an old file"

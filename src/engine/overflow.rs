@@ -21,7 +21,7 @@ impl Core {
     /// Takes in a draft in place of what is dropped for it: one frame, so a crash leaves both or neither.
     pub(super) fn admit_for(
         &mut self,
-        draft: &Draft<'_>,
+        draft: &mut Draft<'_>,
         terms: Terms,
         dropped: Vec<Run>,
     ) -> Result<Admission, Refusal> {

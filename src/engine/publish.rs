@@ -8,7 +8,7 @@ use super::overflow::line_full;
 use super::{Core, Engine};
 use crate::config::{Compression, Durability, Window};
 use crate::error::{Code, Error, Result};
-use crate::event::Draft;
+use crate::event::{Draft, ROOM};
 use crate::journal::{Class, Flags, Refusal, pack};
 use crate::message::{BatchReceipt, Duplicate, Message, Receipt};
 use crate::seen::Seen;
@@ -19,6 +19,8 @@ use std::borrow::Cow;
 use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+const _: () = assert!(ROOM == crate::journal::FRAME_HEADER as usize, "a draft leaves room for the header of its frame");
 
 /// Shorter messages, or batches, gain nothing from being packed.
 const LEAST_PACKED: u64 = 256;
@@ -39,17 +41,17 @@ impl Core {
     }
 
     /// Takes in a draft: appends it, applies it, and says where it went. Whatever refuses it changes nothing.
-    pub(super) fn admit(&mut self, draft: &Draft<'_>, terms: Terms) -> Result<Admission, Refusal> {
+    pub(super) fn admit(&mut self, draft: &mut Draft<'_>, terms: Terms) -> Result<Admission, Refusal> {
         let place = self.tail.place(draft.len_max(), Class::Publish)?;
         let first = self.next_offset(draft.topic());
         let stamp = draft.stamp(first, terms.now, place.base);
-        let span = self.tail.append(
-            if draft.is_packed() { Flags::COMPRESSED } else { Flags::NONE },
-            draft.crc(&stamp),
-            draft.body_len(&stamp),
-            |out| draft.write_into(&stamp, out),
-            &[note(draft, terms, first)],
-        );
+        let flags = if draft.is_packed() { Flags::COMPRESSED } else { Flags::NONE };
+        let (crc, length, notes) = (draft.crc(&stamp), draft.body_len(&stamp), [note(draft, terms, first)]);
+        let made = if self.tail.takes_buffers(length) { draft.take_gathered() } else { None };
+        let span = match made {
+            Some(buffer) => self.tail.append_buffer(crc, buffer, stamp.bytes(), &notes),
+            None => self.tail.append(flags, crc, length, |out| draft.write_into(&stamp, out), &notes),
+        };
         self.took_in_draft(draft, terms, first, span);
         let (end, level, count) = (span.end, terms.level, draft.count());
         Ok(Admission { first, count, ..Admission::empty(end, level, terms.now) })
@@ -104,7 +106,12 @@ impl Engine {
 
     /// Checks limits and hashes ids: what can be done before the lock.
     pub(super) fn ready(&self, topic: TopicId, messages: &mut [Message]) -> Result<()> {
+        let (limit, lifetimes) = (self.options.max_message_bytes as usize, self.lifetimes.load(Ordering::Relaxed));
         for message in messages {
+            // Nothing is asked of one without attributes, unless its topic has a lifetime.
+            if message.attributes.is_none() && message.payload.len() <= limit && !lifetimes {
+                continue;
+            }
             self.check_size(message)?;
             self.set_lifetime(topic, message);
             self.set_times(message);
@@ -166,9 +173,9 @@ impl Engine {
                 Offer::One(_) => fresh.first().map(|message| Draft::one(topic, message)),
                 Offer::Batch(_) => (!fresh.is_empty()).then(|| Draft::batch(topic, &fresh)),
             };
-            let draft = draft.map(|draft| self.packed(draft));
+            let mut draft = draft.map(|draft| self.packed(draft));
             ask = false;
-            match self.submit(topic, (offer.messages(), draft.as_ref()), &probe, &known, asked) {
+            match self.submit(topic, (offer.messages(), draft.as_mut()), &probe, &known, asked) {
                 Tried::Over(Submitted::Wait(level, _)) => return Submitted::Wait(level, probe),
                 Tried::Over(submitted) => return submitted,
                 Tried::Known(others) => known = others,
@@ -200,7 +207,7 @@ impl Engine {
     fn submit(
         &self,
         topic: TopicId,
-        (messages, draft): (&[Message], Option<&Draft<'_>>),
+        (messages, draft): (&[Message], Option<&mut Draft<'_>>),
         probe: &Probe,
         known: &[Known],
         asked: Option<Durability>,

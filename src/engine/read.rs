@@ -388,9 +388,13 @@ fn look_in(frame: &Frame, base: Timestamp, topic: TopicId, offset: Offset, more:
             if let Some(view) = view.filter(|view| view.offset == offset) {
                 let record = view.record(&frame.body).map_err(|error| undecodable(frame, error))?;
                 let taken = if more { TAKEN.max(published.count / TAKEN_PART) } else { 0 };
+                let taken = usize::try_from(taken.min(published.end.since(offset))).unwrap_or(usize::MAX);
+                let mut ahead = Vec::with_capacity(taken.min(frame.body.len()));
                 // What can't be decoded is looked at again when its turn comes, and is an error then.
-                let decoded = views.map_while(|view| view.ok()?.record(&frame.body).ok());
-                let ahead = decoded.take(usize::try_from(taken).unwrap_or(usize::MAX)).collect();
+                for view in views.take(taken) {
+                    let Some(record) = view.ok().and_then(|view| view.record(&frame.body).ok()) else { break };
+                    ahead.push(record);
+                }
                 return Ok(Found::Here(record, ahead));
             }
         }

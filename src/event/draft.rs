@@ -23,6 +23,8 @@ const BATCH_TAIL: usize = 16;
 const GATHERED_CONTENT: u64 = 512;
 /// And no more than so many bytes: they stay in the processor's cache, and an allocator has them at hand.
 const GATHERED_MOST: u64 = 64 << 10;
+/// Room that is left before contents that are gathered: what the journal puts before a frame's body.
+pub(crate) const ROOM: usize = 16;
 /// What attributes take beside names and values: two hashes, times, and lengths.
 const BLOCK: usize = 64;
 
@@ -42,8 +44,9 @@ pub(crate) struct Draft<'a> {
     batch: bool,
     /// What stands before the stamp, in the form that is written, if that is another one.
     packed: Option<Vec<u8>>,
-    /// All that stands before the stamp, of a batch of small messages: the lock is held for one copy, not for many.
-    gathered: Vec<u8>,
+    /// All that stands before the stamp, of a batch of small messages, behind some room: under the lock it is copied at
+    /// once, or becomes a buffer of the journal as it is.
+    gathered: Option<Vec<u8>>,
     stored: u64,
     /// How many bytes there are before the stamp, and their checksum.
     before_stamp: usize,
@@ -61,7 +64,7 @@ enum Tail {
 }
 
 impl Stamp {
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match &self.0 {
             Tail::Short(bytes) => bytes.as_slice(),
             Tail::Long(bytes) => bytes,
@@ -153,7 +156,7 @@ impl<'a> Draft<'a> {
             content_crcs: Vec::new(),
             batch,
             packed: None,
-            gathered: Vec::new(),
+            gathered: None,
             stored: 0,
             before_stamp: 0,
             crc: NOTHING.clone(),
@@ -238,9 +241,18 @@ impl<'a> Draft<'a> {
 
     fn gather(&mut self) {
         let contents: usize = self.messages.iter().map(|message| message.payload.len()).sum();
-        let mut all = Vec::with_capacity(LONGEST_LEAD + self.heads.len() + self.prefixes.len() + contents);
-        self.pieces(|piece| all.extend_from_slice(piece));
-        self.gathered = all;
+        let pieces = LONGEST_LEAD + self.heads.len() + self.prefixes.len() + contents;
+        let stamp = self.messages.len().saturating_mul(4).saturating_add(BATCH_TAIL);
+        let mut buffer = Vec::with_capacity(ROOM + pieces + stamp);
+        buffer.extend_from_slice(&[0; ROOM]);
+        self.pieces(|piece| buffer.extend_from_slice(piece));
+        self.gathered = Some(buffer);
+    }
+
+    /// What stands before the stamp, behind [`ROOM`], to be kept; nothing if it is not in one piece. The draft can't be
+    /// written afterwards.
+    pub(crate) fn take_gathered(&mut self) -> Option<Vec<u8>> {
+        if self.packed.is_some() { None } else { self.gathered.take() }
     }
 
     /// Goes over everything before the stamp, once.
@@ -258,8 +270,8 @@ impl<'a> Draft<'a> {
         if let Some(packed) = &self.packed {
             return piece(packed);
         }
-        if !self.gathered.is_empty() {
-            return piece(&self.gathered);
+        if let Some(gathered) = &self.gathered {
+            return piece(gathered.get(ROOM..).unwrap_or_default());
         }
         piece(self.lead.as_slice());
         if self.batch {

@@ -29,7 +29,7 @@ mod timing;
 mod wire;
 
 pub(crate) use codec::{Sight, encode, events, only_published, sight};
-pub(crate) use draft::{Draft, Stamp};
+pub(crate) use draft::{Draft, ROOM, Stamp};
 pub(crate) use extend::read_extended;
 pub(crate) use identities::{Identity, Processed, table_of};
 pub(crate) use plain::{Bare, Identified, Plain};

@@ -8,14 +8,19 @@ use std::collections::VecDeque;
 /// Bytes of small commits that are gathered into one piece.
 const BLOCK: usize = 64 << 10;
 
-/// From this size on, the cache takes over the buffer of a commit; below, it copies the bytes and leaves the buffer to
-/// the next commit.
-const LARGE: usize = 16 << 10;
+/// A buffer of so many bytes is kept as it is: an entry for it costs little beside that.
+const LARGE: usize = 8 << 10;
+
+/// Smaller ones are in a small cache, so that there are about so many at most.
+const ENTRIES: usize = 512;
 
 /// Bytes, oldest first, without a gap, up to a number of bytes and what is being written.
 #[derive(Debug)]
 pub(crate) struct Cache {
     limit: usize,
+    /// From this size on the buffer of a commit is taken over; below, its bytes are copied, and it is left to the next
+    /// commit.
+    large: usize,
     held: VecDeque<Written>,
     /// The last of them, if they came in small commits: an entry for each would cost more than the bytes.
     open: Option<Chunk>,
@@ -24,7 +29,13 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, held: VecDeque::new(), open: None, bytes: 0 }
+        let large = LARGE.min(limit / ENTRIES);
+        Self { limit, large, held: VecDeque::new(), open: None, bytes: 0 }
+    }
+
+    /// Whether so many bytes that come in a buffer of their own are kept in it.
+    pub(crate) fn is_large(&self, length: usize) -> bool {
+        length >= self.large
     }
 
     /// Keeps what is about to be written.
@@ -32,7 +43,7 @@ impl Cache {
         let length = chunk.bytes.len();
         self.bytes += length;
         // Not in a buffer that is mostly empty: the limit is meant for memory.
-        if length >= LARGE.max(chunk.bytes.capacity() / 2) {
+        if self.is_large(length) && length >= chunk.bytes.capacity() / 2 {
             self.seal();
             let written = Written::from(*chunk);
             self.held.push_back(written.clone());

@@ -136,6 +136,7 @@
 //! * Renames within a directory are atomic.
 //! * Damage is random: an adversary who can write to the files can forge them.
 
+mod appending;
 mod begins;
 mod cache;
 mod commit;
@@ -167,13 +168,14 @@ mod stock;
 mod tail;
 mod visits;
 
+pub(crate) use appending::{Class, Limits, Refusal, Span};
 pub(crate) use commit::{Commit, Failure, Stage};
 pub(crate) use control::Seal;
 pub(crate) use control::Snapshots;
 pub(crate) use crypt::{Locked, Nonces, Place, Sealer, SegmentKey};
 pub(crate) use files::{Files, Known, Leaving, Pin};
 pub(crate) use finish::Found;
-pub(crate) use frame::{Flags, Frame};
+pub(crate) use frame::{FRAME_HEADER, Flags, Frame};
 pub(crate) use gone::Gone;
 pub(crate) use identity::{BadIdentity, IDENTITY, IDENTITY_LENGTH, IDENTITY_UNFINISHED, Identity};
 pub(crate) use index::{Carried, Note, SegmentIndex};
@@ -191,7 +193,7 @@ pub(crate) use scan::{Scanner, Sighting};
 pub(crate) use segment::{
     DIRECTORY, FileKind, SEGMENT_HEADER, Segment, parse_name, segment_name, sidecar_name, unfinished_sidecar_name,
 };
-pub(crate) use tail::{Class, Limits, Refusal, Sealed, Span, Start, Tail};
+pub(crate) use tail::{Sealed, Start, Tail};
 pub(crate) use visits::Visit;
 
 /// A segment that holds nothing, to stand in the place of one that is lost.

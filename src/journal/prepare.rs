@@ -25,7 +25,8 @@ const ZERO_WRITE: u32 = 16 << 10;
 struct Aside {
     id: SegmentId,
     length: u64,
-    /// How far its blocks are written, as far as can be told: a sync into others costs the file system a note of its own.
+    /// How far its blocks are written, as far as can be told: a sync into others costs the file system a note of its
+    /// own.
     written: u64,
     /// That is known, since it happened in this opening.
     known: bool,

@@ -1,8 +1,8 @@
 //! The room there is beyond the active segment: segments that are prepared, files that are set aside, and how much of
 //! both is kept for those who settle.
 
+use super::appending::{Class, Refusal};
 use super::segment::OpenSegment;
-use super::tail::{Class, Refusal};
 use crate::types::SegmentId;
 use std::collections::VecDeque;
 

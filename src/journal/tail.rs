@@ -4,6 +4,7 @@
 //! `durable <= written <= end`, always. What lies between `written` and `end` is in memory only and is read from here;
 //! a little of what was written is kept too, for readers that are nearly up to date.
 
+use super::appending::{Class, Limits, Place, Refusal, Span};
 use super::cache::Cache;
 use super::commit::{Chunk, Commit, Piece, Written};
 use super::control::{Begin, Control, SEAL_FRAME, Seal, Snapshots};
@@ -13,67 +14,19 @@ use super::index::{Carried, Note, SegmentIndex};
 use super::segment::{OpenSegment, SEGMENT_HEADER, Segment};
 use super::stock::Stock;
 use crate::seen::Seen;
-use crate::types::{Lsn, Position, SegmentId, Timestamp};
+use crate::types::{Lsn, Position, SegmentId};
 use bytes::BufMut;
 use std::sync::Arc;
 
-/// Bytes that are asked of the allocator at first for frames to come: what one commit of a busy store takes, and not
-/// twice that, so that a full buffer can become part of the cache as it is.
-const BLOCK: usize = 96 << 10;
+/// Bytes that are asked of the allocator at a time for frames to come: what one commit of a busy store takes, and not
+/// twice that, so that a buffer can become part of the cache as it is.
+const BLOCK: usize = 120 << 10;
+
+/// And no more than this part of all that may wait to be written.
+const BLOCK_PART: usize = 8;
 
 /// While the reserve is not there, publishes leave this part of the active segment to those who settle.
 const KEPT_PART: u32 = 8;
-
-/// The tail's bounds; see `config::Options`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) max_frame_bytes: u32,
-    pub(crate) buffer_bytes: usize,
-    pub(crate) tail_cache_bytes: usize,
-}
-
-/// Whom a frame serves, and so which of the last space it may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Class {
-    /// More work: leaves a reserve of the last segment and of the buffer to those who settle.
-    Publish,
-    /// Settling, and the store's own affairs.
-    Settle,
-    /// A copy of what is parked: leaves half of the reserve to those who settle.
-    Copy,
-    /// Survivors of a segment that is to go: leaves a quarter of the reserve.
-    Clean,
-    /// A piece of a snapshot. A part of it is appended as a whole or not at all, so the buffer sets it no limit: one
-    /// that is larger would be begun again and again, and never be there.
-    Snapshot,
-}
-
-/// Why a frame can't be appended now. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Too much is waiting to be written.
-    BufferFull,
-    /// No prepared segment has this many bytes for a frame.
-    NoSegment { bytes: u32 },
-    /// There is room, but only what is kept for others.
-    Reserve,
-    /// No frame may ever be so long.
-    TooLarge { limit: u32 },
-}
-
-/// Where the next frame will start, and what its times are counted from.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    pub(crate) lsn: Lsn,
-    pub(crate) base: Timestamp,
-}
-
-/// A frame's bytes in the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) start: Lsn,
-    pub(crate) end: Lsn,
-}
 
 /// A segment that was sealed, whose sidecar is yet to be written.
 #[derive(Clone, Debug)]
@@ -87,6 +40,7 @@ pub(crate) struct Sealed {
 #[derive(Debug)]
 pub(crate) struct Tail {
     limits: Limits,
+    block: usize,
     active: OpenSegment,
     header_seed: crc32fast::Hasher,
     end: u32,
@@ -97,14 +51,16 @@ pub(crate) struct Tail {
     sealer: Sealer,
     /// What comes after the active segment.
     stock: Stock,
-    /// What is unwritten: of segments that are sealed, and of the active one. In a box, as commits are: they change
-    /// hands for each message that is waited for.
-    sealed_chunks: Vec<Chunk>,
+    /// What is unwritten: of segments that are sealed and in buffers that are full, and the rest. In a box, as commits
+    /// are: they change hands for each message that is waited for.
+    full_chunks: Vec<Chunk>,
     chunk: Box<Chunk>,
     unwritten: usize,
     /// The last commit, and the buffer of its last chunk: used again, so that a commit allocates nothing.
     idle: Option<Box<Commit>>,
     spare: Option<Box<Chunk>>,
+    /// A buffer in whose place another one was taken over.
+    put_by: Vec<u8>,
     cache: Cache,
     /// The end of the last commit that was begun.
     begun: Lsn,
@@ -136,6 +92,7 @@ impl Tail {
         let here = Lsn::new(start.active.segment.id, start.end);
         let mut tail = Self {
             limits,
+            block: BLOCK.min(limits.buffer_bytes / BLOCK_PART),
             header_seed: start.active.segment.header_seed(),
             end: start.end.get(),
             checksum: start.checksum,
@@ -143,11 +100,12 @@ impl Tail {
             snapshots: start.snapshots,
             sealer,
             stock: Stock::default(),
-            sealed_chunks: Vec::new(),
+            full_chunks: Vec::new(),
             chunk: Box::new(Chunk { segment: start.active.clone(), start: start.end, bytes: Vec::new() }),
             unwritten: 0,
             idle: None,
             spare: None,
+            put_by: Vec::new(),
             cache: Cache::new(limits.tail_cache_bytes),
             begun: here,
             written: here,
@@ -176,7 +134,10 @@ impl Tail {
                 }
                 spare
             }
-            None => Box::new(Chunk { segment: self.active.clone(), start, bytes: Vec::new() }),
+            None => {
+                let bytes = std::mem::take(&mut self.put_by);
+                Box::new(Chunk { segment: self.active.clone(), start, bytes })
+            }
         };
         std::mem::replace(&mut self.chunk, chunk)
     }
@@ -348,7 +309,7 @@ impl Tail {
         self.end = SEGMENT_HEADER;
         self.checksum = crc32fast::Hasher::new();
         let sealed = self.open_chunk();
-        self.sealed_chunks.push(*sealed);
+        self.full_chunks.push(*sealed);
         self.control(Control::Begin(begin));
         Ok(())
     }
@@ -391,20 +352,18 @@ impl Tail {
         notes: &[Note],
     ) -> Span {
         let start = self.end();
-        let length = u32::try_from(length).unwrap_or(MAX_BODY);
-        // Zero while the segment before is not known durable; see the decision table in `judge`.
-        let durable = if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
-        let header = FrameHeader { length, flags, durable, body_crc: crc };
-        let header = self.sealer.lengthened(&self.active.segment, header);
-        if durable != Position::ZERO {
-            self.claimed = self.durable;
-        }
-        notes.iter().for_each(|note| self.index.note(start.position(), *note));
+        let header = self.header((flags, crc, length), notes);
         let frame = header.frame_length() as usize;
+        if !self.chunk.bytes.is_empty() && self.chunk.bytes.capacity() - self.chunk.bytes.len() < frame {
+            // What is there is not copied to a place where there is more room.
+            let full = self.open_chunk();
+            self.full_chunks.push(*full);
+            Seen::BufferFull.note();
+        }
         let out = &mut self.chunk.bytes;
-        // All at once, with some room behind a large message: it would be copied again when the next frame lacks it.
-        let behind = if frame > BLOCK { BLOCK } else { 0 };
-        out.reserve(if out.capacity() == 0 { frame.max(BLOCK) + behind } else { frame + behind });
+        // All at once, with some room behind a large message: the next frames go there.
+        let behind = if frame > self.block { self.block } else { 0 };
+        out.reserve(if out.capacity() == 0 { frame.max(self.block) + behind } else { frame + behind });
         let bytes = if header.flags.has(Flags::ENCRYPTED) {
             self.sealer.put(&self.active.segment, (header, start), &self.header_seed, out, write)
         } else {
@@ -413,12 +372,52 @@ impl Tail {
             write(out);
             bytes
         };
+        self.put(&bytes, &header)
+    }
+
+    /// The header of a frame whose place was just found.
+    fn header(&mut self, (flags, body_crc, length): (Flags, u32, usize), notes: &[Note]) -> FrameHeader {
+        let start = self.end();
+        let length = u32::try_from(length).unwrap_or(MAX_BODY);
+        // Zero while the segment before is not known durable; see the decision table in `judge`.
+        let durable = if self.durable.segment() == start.segment() { self.durable.position() } else { Position::ZERO };
+        if durable != Position::ZERO {
+            self.claimed = self.durable;
+        }
+        notes.iter().for_each(|note| self.index.note(start.position(), *note));
+        self.sealer.lengthened(&self.active.segment, FrameHeader { length, flags, durable, body_crc })
+    }
+
+    /// A frame with this header was put at the end.
+    fn put(&mut self, bytes: &[u8; FRAME_HEADER as usize], header: &FrameHeader) -> Span {
+        let (start, frame) = (self.end(), header.frame_length() as usize);
         self.checksum.update(bytes.last_chunk::<4>().map_or(&[][..], |crc| crc.as_slice()));
         debug_assert_eq!(self.chunk.end().get() as usize, self.end as usize + frame);
         self.unwritten += frame;
         self.appended += frame as u64;
         self.end += header.frame_length();
         Span { start, end: self.end() }
+    }
+
+    /// Whether a frame with a body of so many bytes is appended by taking over its buffer: nothing else is to be
+    /// written with it so far, and it is large enough for the cache to keep it as it is.
+    pub(crate) fn takes_buffers(&self, length: usize) -> bool {
+        self.chunk.bytes.is_empty() && self.cache.is_large(length) && self.sealed_bytes() == 0
+    }
+
+    /// Appends a frame at the place that was just found, where [`takes_buffers`](Self::takes_buffers): `buffer`
+    /// holds room for the frame's header and the body, but for its end, `rest`.
+    pub(crate) fn append_buffer(&mut self, crc: u32, mut buffer: Vec<u8>, rest: &[u8], notes: &[Note]) -> Span {
+        let start = self.end();
+        buffer.extend_from_slice(rest);
+        let length = buffer.len().saturating_sub(FRAME_HEADER as usize);
+        let header = self.header((Flags::NONE, crc, length), notes);
+        let bytes = header.seal(&self.header_seed, start);
+        buffer.first_chunk_mut().into_iter().for_each(|place| *place = bytes);
+        Seen::BufferTaken.note();
+        // The one that is there is for the frames behind it.
+        self.put_by = std::mem::replace(&mut self.chunk.bytes, buffer);
+        self.put(&bytes, &header)
     }
 
     /// Takes everything that is unwritten into a commit, and everything that is unsynced too if `sync`. Nothing if
@@ -430,9 +429,9 @@ impl Tail {
         }
         let mut commit = self.idle.take().unwrap_or_default();
         if self.unwritten > 0 {
-            if !self.sealed_chunks.is_empty() {
-                for sealed in std::mem::take(&mut self.sealed_chunks) {
-                    self.begin_chunk(Box::new(sealed), &mut commit);
+            if !self.full_chunks.is_empty() {
+                for full in std::mem::take(&mut self.full_chunks) {
+                    self.begin_chunk(Box::new(full), &mut commit);
                 }
             }
             let chunk = self.open_chunk();
@@ -467,7 +466,7 @@ impl Tail {
     pub(crate) fn reuse(&mut self, mut commit: Box<Commit>) {
         if let Some(Piece::Own(last)) = commit.pieces.pop() {
             // Not a large one, kept for a small one: it came to be when the disk was slow.
-            self.spare = Some(last).filter(|last| last.bytes.capacity() <= 2 * BLOCK);
+            self.spare = Some(last).filter(|last| last.bytes.capacity() <= 2 * self.block);
         }
         commit.pieces.clear();
         commit.targets.clear();
@@ -489,7 +488,7 @@ impl Tail {
         let mut found = Vec::new();
         let (mut next, mut left) = (lsn, limit);
         self.cache.from(&mut next, &mut left, &mut found);
-        for chunk in self.sealed_chunks.iter().chain([&*self.chunk]) {
+        for chunk in self.full_chunks.iter().chain([&*self.chunk]) {
             chunk.copy_from(&mut next, &mut left, &mut found);
         }
         found

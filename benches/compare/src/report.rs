@@ -42,6 +42,13 @@ fn page(out: &mut String, results: &Results) -> Text {
              msync, and writes to files opened for synced writing; not sync_file_range) were counted in a run of their \
              own. ⚠ marks who says durable and does not sync what it says so of, or delivers it before it is synced.\n"
         )?;
+        writeln!(
+            out,
+            "*New* begins with an empty directory, as every alternative does. *Used* begins where as much was taken in \
+             and out again, in a store that keeps the files of that (`Options::spare_segments`): what a queue is like \
+             in service, and what the aims and the ratio to the floor are judged by. Who writes to the files of what \
+             is done with again within a run does so here too: okaywal, raft-engine.\n"
+        )?;
         summary(out, &results.rows)?;
         losses(out, &results.rows)?;
         results.rows.iter().try_for_each(|row| table(out, row))?;
@@ -50,18 +57,22 @@ fn page(out: &mut String, results: &Results) -> Text {
 }
 
 fn summary(out: &mut String, rows: &[Outcome]) -> Text {
-    writeln!(out, "| work | ours | to the floor | best alternative | ours to it | aim | met |")?;
-    writeln!(out, "|---|--:|--:|---|--:|---|---|")?;
+    writeln!(
+        out,
+        "| work | ours, new | ours, used | to the floor | best alternative | ours, new, to it | aim | met |"
+    )?;
+    writeln!(out, "|---|--:|--:|--:|---|--:|---|---|")?;
     for row in rows {
-        let ours = best(row);
+        let (new, ours) = (row.ours_new(None), best(row));
         let other = row.best_other();
-        let times = ours.and_then(|ours| ours.figure).zip(other.and_then(|other| other.figure));
+        let times = new.or(ours).and_then(|ours| ours.figure).zip(other.and_then(|other| other.figure));
         let times = times.map(|(ours, other)| if row.latency() { other / ours } else { ours / other });
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             row.title,
-            ours.map_or_else(|| "-".to_owned(), |entry| valued(row, entry)),
+            new.map_or_else(|| "-".to_owned(), |entry| valued(row, entry)),
+            ours.filter(|entry| entry.used).map_or_else(String::new, |entry| valued(row, entry)),
             ours.and_then(|entry| entry.floor_ratio).map_or_else(|| "-".to_owned(), short),
             other.map_or_else(|| "none".to_owned(), |entry| format!("{} {}", entry.name, valued(row, entry))),
             times.map_or_else(|| "-".to_owned(), |times| format!("{} x", short(times))),
@@ -105,7 +116,7 @@ fn losses(out: &mut String, rows: &[Outcome]) -> Text {
             .filter(|entry| entry.name != OURS)
             .filter_map(|entry| {
                 // At the same level or a higher one, ours has to be faster.
-                let same = row.our_figure(Some(entry.level))?;
+                let same = row.ours_new(Some(entry.level)).or(best(row))?.figure?;
                 let theirs = entry.figure?;
                 let faster = if row.latency() { theirs < same } else { theirs > same };
                 let mark = if entry.claims_without_syncing { " without syncing" } else { "" };

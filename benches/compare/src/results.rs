@@ -140,14 +140,21 @@ impl Outcome {
         there.filter_map(|entry| entry.figure).reduce(f64::max)
     }
 
-    /// Ours that count: begun with what was used before, where that was measured.
+    /// Ours that began with nothing, as the others do.
+    pub(crate) fn ours_new(&self, level: Option<Level>) -> Option<&Entry> {
+        let ours = |entry: &&Entry| entry.name == crate::alternatives::OURS && !entry.used && entry.figure.is_some();
+        let there = self.entries.iter().filter(ours).filter(|entry| level.is_none_or(|level| entry.level == level));
+        there.max_by(|a, b| a.figure.unwrap_or(0.0).total_cmp(&b.figure.unwrap_or(0.0)))
+    }
+
+    /// Ours that the aims are for: begun with what was used before, where that was measured.
     pub(crate) fn ours(&self) -> impl Iterator<Item = &Entry> {
         let ours = |entry: &&Entry| entry.name == crate::alternatives::OURS && entry.figure.is_some();
         let used = self.entries.iter().filter(ours).any(|entry| entry.used);
         self.entries.iter().filter(ours).filter(move |entry| entry.used == used)
     }
 
-    /// The figure of ours that count, at this level or at the fastest.
+    /// The figure of those, at this level or at the fastest.
     pub(crate) fn our_figure(&self, level: Option<Level>) -> Option<f64> {
         let there = self.ours().filter(|entry| level.is_none_or(|level| entry.level == level));
         there.filter_map(|entry| entry.figure).reduce(f64::max)

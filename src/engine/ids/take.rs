@@ -152,7 +152,7 @@ impl Engine {
             Ok(false) => return Err(Refusal::BufferFull.into()),
             Err(error) => return Ok(Err(error)),
         }
-        let draft = match (&waiting.work, &*fresh) {
+        let mut draft = match (&waiting.work, &*fresh) {
             (Work::One(_), [message]) => Draft::one(waiting.topic, message),
             _ => Draft::batch(waiting.topic, &fresh),
         };
@@ -161,7 +161,7 @@ impl Engine {
             Err(NoPlace::Wait) => return Err(Stop::Place),
             Err(NoPlace::Refused(error)) => return Ok(Err(error)),
         };
-        let admission = core.admit_for(&draft, terms, dropped)?;
+        let admission = core.admit_for(&mut draft, terms, dropped)?;
         Ok(Ok(core.with_known(waiting.topic, admission, &known)))
     }
 }
