@@ -84,12 +84,15 @@ impl Numbers {
         Ok(())
     }
 
-    /// Takes the smallest file that makes a segment of `wanted` bytes without taking space, or the largest there is; of
-    /// several the one that is written furthest.
-    fn take(&mut self, wanted: u32) -> Option<Aside> {
+    /// Takes the smallest file that is a segment of `wanted` bytes as it is, or of `least` bytes, or the largest there
+    /// is: what is made longer has blocks that were never written. Of several the one that is written furthest.
+    fn take(&mut self, least: u32, wanted: u32) -> Option<Aside> {
         let all = || self.unfinished.iter().enumerate();
-        let fitting = all().filter(|(_, aside)| aside.length >= u64::from(wanted));
-        let best = fitting.min_by_key(|(_, aside)| (aside.length, Reverse(aside.written)));
+        let smallest = |bytes: u32| {
+            let fitting = all().filter(|(_, aside)| aside.length >= u64::from(bytes));
+            fitting.min_by_key(|(_, aside)| (aside.length, Reverse(aside.written)))
+        };
+        let best = smallest(wanted).or_else(|| smallest(least));
         let (at, _) = best.or_else(|| all().max_by_key(|(_, aside)| (aside.length, aside.written)))?;
         Some(self.unfinished.remove(at))
     }
@@ -162,7 +165,7 @@ impl Preparation {
         let mut salt = [0; 8];
         entropy.fill(&mut salt)?;
         let old = match purpose {
-            Purpose::Segment { least } => recycle(&**storage, numbers, least)?,
+            Purpose::Segment { least } => recycle(&**storage, numbers, (least, capacity))?,
             Purpose::Bank => None,
         };
         let recycled = old.is_some();
@@ -282,8 +285,8 @@ type Recycled = (Aside, Arc<dyn StorageFile>, Arc<dyn StorageFile>);
 
 /// An old file under a new number, locked, if there is one that may be written: one with a second name, or that
 /// somebody reads, is left to whoever has it.
-fn recycle(storage: &dyn Storage, numbers: &mut Numbers, least: u32) -> io::Result<Option<Recycled>> {
-    while let Some(old) = numbers.take(least) {
+fn recycle(storage: &dyn Storage, numbers: &mut Numbers, (least, wanted): (u32, u32)) -> io::Result<Option<Recycled>> {
+    while let Some(old) = numbers.take(least, wanted) {
         let name = unfinished_name(old.id);
         let guard = storage.open(&name, Access::Write)?;
         if guard.links()? != 1 || !guard.try_lock(Lock::Exclusive)? {

@@ -64,6 +64,19 @@ fn of_files_of_one_length_the_one_that_is_written_is_used_first() {
 }
 
 #[test]
+fn a_file_of_the_length_that_is_wanted_is_used_before_a_shorter_one() {
+    let bench = Bench::new(false);
+    let mut numbers = Numbers::new(SegmentId(0), Vec::new());
+    bench.prepare(&mut numbers, Purpose::Bank, true);
+    let short = SegmentId(9);
+    bench.storage.open(&super::segment::unfinished_name(short), crate::storage::Access::Create).unwrap();
+    let mut numbers = Numbers::new(short, vec![(short, 0), (SegmentId(1), u64::from(CAPACITY))]);
+    let anything = Purpose::Segment { least: 0 };
+    assert_eq!(bench.prepare(&mut numbers, anything, true), 0);
+    assert_eq!(bench.prepare(&mut numbers, anything, true), u64::from(CAPACITY));
+}
+
+#[test]
 fn where_space_is_not_certain_a_file_of_an_earlier_opening_is_written_whatever_its_length() {
     for (no_preallocation, zeros) in [(false, 0), (true, u64::from(CAPACITY))] {
         let bench = Bench::new(no_preallocation);
