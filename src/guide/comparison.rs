@@ -40,35 +40,37 @@
 //! cargo run --release --manifest-path benches/compare/Cargo.toml            # 20 minutes; `-- --quick`: under three
 //! ```
 //!
-//! Some rows of a run on 30 November 2026 (2 cores, AMD EPYC, virtual NVMe disk, ext4, Linux 6.18), in messages a
-//! second. The best alternative is the fastest with the same guarantee; who says durable and does not sync, as NATS by
-//! its defaults, commitlog, and sled on Linux, is not counted here. All rows are in `benches/compare/results`, with
-//! plots, the version and the guarantee of each, and a list of where we lose.
+//! Some rows of a run on 1 December 2026 (2 cores, AMD EPYC, virtual NVMe disk, ext4, Linux 6.18), in messages a second:
+//! in an empty directory, as everybody's, and in a store that has been used and writes to its files again. The best
+//! alternative is the fastest with the same guarantee; who says durable and does not sync, as NATS by its defaults,
+//! commitlog, and sled on Linux, is not counted here. All rows are in `benches/compare/results`, with plots, the version
+//! and the guarantee of each, and a list of where we lose.
 //!
-//! | work | guarantee | millpond | of the floor | best alternative |
-//! |---|---|---|---|---|
-//! | 100 B, one a call | in a buffer | 4.42 M | 3.93 | fjall 0.56 M |
-//! | 100 B, one a call | with the kernel | 0.85 M | 0.76 | yaque 1.07 M |
-//! | 100 B, batches of 100 | with the kernel | 8.1 M | 0.63 | yaque 10.8 M |
-//! | 1 KiB, 4 threads | with the kernel | 0.50 M | 0.70 | commitlog 0.54 M |
-//! | 100 B, one a call | synced | 10.5 k | 1.16 | okaywal 11.4 k |
-//! | 1 KiB, 4 threads | synced | 20.9 k | 1.15 | okaywal 22.8 k |
-//! | 1 KiB, 16 threads | synced | 55.0 k | 1.09 | okaywal 54.0 k |
-//! | 1 KiB, 64 threads | synced | 131 k | 2.01 | raft-engine 109 k |
-//! | 1 KiB, 256 threads | synced | 187 k | 2.36 | raft-engine 151 k |
-//! | batches of 100 x 100 B | synced | 715 k | 0.77 | okaywal 997 k |
-//! | batches of 1000 x 100 B | synced | 3.20 M | 0.45 | okaywal 4.03 M |
-//! | batches of 100 x 1 KiB | synced | 371 k | 0.55 | okaywal 523 k |
-//! | batches of 1000 x 1 KiB | synced | 1.08 M | 0.47 | okaywal 984 k |
-//! | 100 B, 1000 under way | synced | 1.89 M | 0.25 | none has it |
-//! | leased and acked in batches of 100 | acks lazy | 6.6 M | | commitlog 13.7 M: a cursor, no leases |
-//! | leased and acked, 1 consumer | acks synced | 10.2 k | 1.09 | queue-file 11.2 k |
-//! | leased and acked, 8 consumers | acks synced | 30.8 k | 0.92 | Redis streams 10.1 k |
+//! | work | guarantee | millpond | used | used, of the floor | best alternative |
+//! |---|---|---|---|---|---|
+//! | 100 B, one a call | in a buffer | 4.48 M | 4.70 M | 3.97 | yaque 1.08 M, with the kernel |
+//! | 100 B, one a call | with the kernel | 0.87 M | 0.82 M | 0.70 | yaque 1.08 M |
+//! | 100 B, batches of 100 | with the kernel | 7.4 M | 12.5 M | 0.98 | yaque 9.6 M |
+//! | 1 KiB, 4 threads | with the kernel | 0.41 M | 0.72 M | 1.00 | yaque 0.57 M |
+//! | 1 KiB, 4 threads | in a buffer | 1.42 M | 1.83 M | 2.55 | yaque 0.57 M, with the kernel |
+//! | 100 B, one a call | synced | 11.7 k | 11.0 k | 0.98 | okaywal 11.7 k |
+//! | 1 KiB, 4 threads | synced | 19.7 k | 19.6 k | 1.12 | okaywal 21.6 k |
+//! | 1 KiB, 16 threads | synced | 57.4 k | 64.8 k | 1.32 | okaywal 51.8 k |
+//! | 1 KiB, 64 threads | synced | 129 k | 173 k | 2.73 | raft-engine 122 k |
+//! | 1 KiB, 256 threads | synced | 168 k | 186 k | 2.50 | raft-engine 148 k |
+//! | batches of 100 x 100 B | synced | 791 k | 966 k | 0.97 | okaywal 1.03 M |
+//! | batches of 1000 x 100 B | synced | 2.85 M | 4.38 M | 0.64 | okaywal 4.16 M |
+//! | batches of 100 x 1 KiB | synced | 371 k | 543 k | 0.76 | okaywal 562 k |
+//! | batches of 1000 x 1 KiB | synced | 887 k | 1.29 M | 0.63 | okaywal 1.04 M |
+//! | 100 B, 1000 under way | synced | 1.94 M | 2.49 M | 0.37 | none has it |
+//! | leased and acked in batches of 100 | acks lazy | 6.5 M | | | commitlog 14.0 M: a cursor, no leases |
+//! | leased and acked, 1 consumer | acks synced | 8.6 k | | 0.79 | queue-file 11.1 k |
+//! | leased and acked, 8 consumers | acks synced | 29.5 k | | 0.97 | Redis streams 10.7 k |
 //!
-//! Two things are behind most of the rows that are lost. okaywal, as it is used here, forgets a file when it is full;
-//! a store whose messages stay needs new blocks, which cost more to sync than those that were written before (where
-//! its segments are, batches of 100 x 100 B have nearly the rate of the disk). And a log that has a cursor and no
-//! leases writes nothing for a message that is taken.
+//! Two things are behind most of the rows that are lost. In an empty store every block is new, which costs more to sync
+//! than one that was written before, and every page has to be found; okaywal, as it is used here, forgets a file when it
+//! is full and writes to it again, as a store in service does. And a log that has a cursor and no leases writes nothing
+//! for a message that is taken.
 //!
 //! An independent look at what default settings mean: Jepsen on
 //! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost when the machines
