@@ -40,11 +40,11 @@
 //! cargo run --release --manifest-path benches/compare/Cargo.toml            # 20 minutes; `-- --quick`: under three
 //! ```
 //!
-//! Some rows of a run on 1 December 2026 (2 cores, AMD EPYC, virtual NVMe disk, ext4, Linux 6.18), in messages a second:
-//! in an empty directory, as everybody's, and in a store that has been used and writes to its files again. The best
-//! alternative is the fastest with the same guarantee; who says durable and does not sync, as NATS by its defaults,
-//! commitlog, and sled on Linux, is not counted here. All rows are in `benches/compare/results`, with plots, the version
-//! and the guarantee of each, and a list of where we lose.
+//! Some rows of a run on 1 December 2026 (2 cores, AMD EPYC, virtual NVMe disk, ext4, Linux 6.18), in messages a
+//! second: in an empty directory, as everybody's, and in a store that has been used and writes to its files again.
+//! The best alternative is the fastest with the same guarantee; who says durable and does not sync, as NATS by its
+//! defaults, commitlog, and sled on Linux, is not counted here. All rows are in `benches/compare/results`, with
+//! plots, the version and the guarantee of each, and a list of where we lose.
 //!
 //! | work | guarantee | millpond | used | used, of the floor | best alternative |
 //! |---|---|---|---|---|---|
@@ -67,10 +67,10 @@
 //! | leased and acked, 1 consumer | acks synced | 8.6 k | | 0.79 | queue-file 11.1 k |
 //! | leased and acked, 8 consumers | acks synced | 29.5 k | | 0.97 | Redis streams 10.7 k |
 //!
-//! Two things are behind most of the rows that are lost. In an empty store every block is new, which costs more to sync
-//! than one that was written before, and every page has to be found; okaywal, as it is used here, forgets a file when it
-//! is full and writes to it again, as a store in service does. And a log that has a cursor and no leases writes nothing
-//! for a message that is taken.
+//! Two things are behind most of the rows that are lost. In an empty store every block is new, which costs more to
+//! sync than one that was written before, and every page has to be found; okaywal, as it is used here, forgets a file
+//! when it is full and writes to it again, as a store in service does. And a log that has a cursor and no leases
+//! writes nothing for a message that is taken.
 //!
 //! An independent look at what default settings mean: Jepsen on
 //! [NATS 2.12.1](https://jepsen.io/analyses/nats-2.12.1) found that acknowledged messages were lost when the machines

@@ -88,17 +88,18 @@
 //! 64 KiB at a time goes without: its bytes would be written twice. Batches of 1000 messages of 1 KiB were 1.1 times as
 //! fast without zeros as with them.
 //!
-//! A store in service has something better: files of segments that are done with. Their blocks were written, and their
-//! pages may still be in memory. A sync of 11 KB takes 86 to 97 µs there, which is what it takes in a plain file that is
-//! written over; 90 to 128 µs where zeros are written beside it; and 150 µs in blocks that were never written. So of the
-//! files that are set aside those that are as long as is wanted, and written, are used first.
+//! A store in service has something better: files of segments that are done with. Their blocks were written, and
+//! their pages may still be in memory. A sync of 11 KB takes 86 to 97 µs there, which is what it takes in a plain
+//! file that is written over; 90 to 128 µs where zeros are written beside it; and 150 µs in blocks that were never
+//! written. So of the files that are set aside those that are as long as is wanted, and written, are used first.
 //! [`spare_segments`](crate::Options::spare_segments) says how many are kept beside the reserve: two, for a load that
-//! is steady; as many as a wave fills, for one that comes in waves. Four threads with messages of 1 KiB get twice as
-//! much at `Memory` with them as without: a page that is there need not be found, cleared and accounted for.
+//! is steady; as many as a wave fills, for one that comes in waves. Four threads with messages of 1 KiB get 1.3 to
+//! 1.7 times as much at `Memory` with them as without: a page that is there need not be found, cleared and accounted
+//! for.
 //!
-//! A page cache may keep what comes in one write as one large page, and goes through all of it for each small write into
-//! it later: a message's `write` took 1.9 µs before a sync where the file had been written 4 to 64 KiB at a time, 2.3
-//! after 256 KiB, 3.9 after a mebibyte. So a write has 256 KiB at most.
+//! A page cache may keep what comes in one write as one large page, and goes through all of it for each small write
+//! into it later: a message's `write` took 1.9 µs before a sync where the file had been written 4 to 64 KiB at a
+//! time, 2.3 after 256 KiB, 3.9 after a mebibyte. So a write has 256 KiB at most.
 //!
 //! # From publish to delivery
 //!
