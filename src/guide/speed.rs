@@ -14,7 +14,7 @@
 //! | `publish`, `Os`, 64 under way | 3.4 M; 2.8 of the floor | | one system call for many |
 //! | `publish`, `Memory` | 4.4 M | 1,700 | see below |
 //! | `publish_all` of 100, `Memory` | 13.8 M | 640 | checksums, once a message and once a frame |
-//! | `publish_all` of 100, `Os` | 8.1 M; 0.58 of the floor | 750 | the same, and a tenth of a kibibyte each to copy for the kernel |
+//! | `publish_all` of 100, `Os` | 8.1 M; 0.58 of the floor; 12.5 M, 0.98, in files that are used again | 750 | the same, and a tenth of a kibibyte each to copy for the kernel |
 //! | leased and acked in batches of 100 | 8.7 M | 920 | reading: heads, records, and letting go of them |
 //! | leased and acked alone, not waited for | 2.0 M | 5,650 | two records in the journal for each |
 //! | leased and acked alone, `Os`, waited for | 1.2 M | 6,350 | the same, and a system call |
@@ -61,8 +61,8 @@
 //! | 1 thread, 1000 tickets under way (100 bytes) | 1.9 M; 2.5 M in files that are used again | |
 //!
 //! Threads that wait for `Os` beside each other let others go first a few times before they sleep: a write takes a
-//! microsecond, being woken many. Four threads with 1 KiB each get 0.8 of what four threads get that call `pwrite`
-//! themselves; asleep they got 0.47.
+//! microsecond, being woken many. Four threads with 1 KiB each get 0.6 to 0.8 of what four threads get that call
+//! `pwrite` themselves, in files that are used again as much as those; asleep they got 0.47.
 //!
 //! # When there is more of it
 //!
@@ -119,7 +119,7 @@
 //! # What was aimed at and missed
 //!
 //! The aims are in `benches/compare/results/results.md`, with the figures of one run. Instructions are of callgrind, on
-//! `benches/loops`; shares are of perf.
+//! `benches/loops`.
 //!
 //! | missed | where the time goes | what was tried |
 //! |---|---|---|

@@ -40,6 +40,7 @@ pub(crate) struct Sealed {
 #[derive(Debug)]
 pub(crate) struct Tail {
     limits: Limits,
+    /// See `BLOCK`.
     block: usize,
     active: OpenSegment,
     header_seed: crc32fast::Hasher,

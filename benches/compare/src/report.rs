@@ -116,7 +116,8 @@ fn losses(out: &mut String, rows: &[Outcome]) -> Text {
             .filter(|entry| entry.name != OURS)
             .filter_map(|entry| {
                 // At the same level or a higher one, ours has to be faster.
-                let same = row.ours_new(Some(entry.level)).or(best(row))?.figure?;
+                let new = row.ours_new(Some(entry.level)).and_then(|ours| ours.figure);
+                let same = new.or_else(|| row.our_figure(Some(entry.level)))?;
                 let theirs = entry.figure?;
                 let faster = if row.latency() { theirs < same } else { theirs > same };
                 let mark = if entry.claims_without_syncing { " without syncing" } else { "" };
